@@ -1,0 +1,54 @@
+# `make` lists the commands. Needed: python3.11 with its venv module, git, make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help repro test smoke params preset constraints
+
+PYTHON ?= python3.11
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Nothing phones home: the settings in .dvc/config, once more for the libraries that read only the environment.
+export DVC_NO_ANALYTICS := 1
+export ITERATIVE_DO_NOT_TRACK := 1
+export DO_NOT_TRACK := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+help:  ## list the commands
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+repro: $(VENV)/.installed params  ## make the environment, then run the pipeline: only what has changed
+	$(VENV)/bin/dvc repro
+
+test: $(VENV)/.installed-dev  ## make the environment, then check the style and run the tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python -m pytest
+
+smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are
+	scripts/smoke.sh
+
+params: $(VENV)/.installed  ## check params.yaml
+	$(VENV)/bin/python -m polychrome.params
+
+preset: $(VENV)/.installed  ## write params.yaml for a size: make preset NAME=smoke (or paper, default)
+	$(VENV)/bin/python -m polychrome.presets $(NAME)
+
+constraints: $(VENV)/.installed-dev  ## write constraints.txt anew from the environment
+	{ head -1 constraints.txt; $(PIP) freeze --all --exclude-editable --exclude pip --exclude polychrome \
+	  | sed 's/+cpu$$//' | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$'; } > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+# setuptools and wheel are installed first and used without isolation: then they, too, are the pinned ones.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "making the environment in $(VENV): exact versions from constraints.txt, some minutes"
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet -c constraints.txt setuptools wheel
+	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "adding what the tests need"
+	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@

@@ -1,0 +1,32 @@
+"""Errors a user can act on: what was found, where, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with an input."""
+
+    where: str  # "data/tweets.jsonl:12:reply_likes" (file:line:field, as much of it as is known)
+    found: str
+    expected: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}; expected {self.expected}. {self.remedy}"
+
+
+class InputError(Exception):
+    """Bad input or configuration. Carries every problem found, not only the first."""
+
+    def __init__(self, problems: Problem | Sequence[Problem]):
+        self.problems: list[Problem] = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def bad(where: str, found: object, expected: str, remedy: str) -> InputError:
+    """An :class:`InputError` with a single problem."""
+    return InputError(Problem(where, str(found), expected, remedy))

@@ -1,0 +1,70 @@
+"""How every stage runs: quiet libraries, no telemetry, errors a user can act on, timings in an untracked file."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+TIMINGS = Path(".timings")
+
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "DVCLIVE_LOGLEVEL": "WARNING",
+    "DVC_STUDIO_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+# Raised inside libraries, about their own insides; nothing a user could act on.
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage's ``main``. Bad input and alarms end it with their message and exit status 1, without a traceback."""
+    from polychrome.errors import InputError
+    from polychrome.training.alarms import TrainingStopped
+
+    name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    start = time.monotonic()
+    try:
+        main()
+    except (InputError, TrainingStopped) as error:
+        print(f"{name} stopped:\n{error}", file=sys.stderr)
+        sys.exit(1)
+    _record(name, time.monotonic() - start)
+
+
+def arm_and_seed() -> tuple[str, int]:
+    """The two arguments of a stage that is run for an arm or model and a seed. Raises InputError when they are not."""
+    from polychrome.errors import bad
+
+    arguments = sys.argv[1:]
+    if len(arguments) != 2 or not arguments[1].isdecimal():
+        raise bad(
+            " ".join(sys.argv), f"{len(arguments)} arguments", "a name and a seed", f"Use {sys.argv[0]} <arm> <seed>."
+        )
+    return arguments[0], int(arguments[1])
+
+
+def _record(name: str, seconds: float) -> None:
+    from polychrome.files import write_json
+
+    write_json(
+        TIMINGS / f"{name.replace(' ', '-')}.json",
+        {
+            "stage": name,
+            "seconds": round(seconds, 2),
+            **getattr(sys.modules.get("polychrome.models.compute"), "CHOSEN", {}),
+            "machine": platform.processor() or platform.machine(),
+        },
+    )

@@ -1,0 +1,155 @@
+"""A preset changes the values it names and nothing else, and never loses what somebody wrote."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.params import parse_params
+from polychrome.presets import apply_preset, leaves, main, override, preset_names, switch
+
+REPOSITORY = Path(__file__).parents[1]
+SHIPPED = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+PRESETS = REPOSITORY / "presets"
+SIZES = [name for name in preset_names(PRESETS) if name != "default"]
+
+BASE = """\
+# how much
+size: 100                  # pairs, >= 1
+name: "plain"  # text
+train:
+  rate: 1.0e-4             # > 0
+  ks: [1, 5, 10]           # each at most n
+  empty:                   # null
+arms: {one: {epochs: 3, rate: 1.0}, two: {epochs: 3}}
+"""
+
+
+def test_only_the_named_values_change_and_comments_keep_their_column():
+    changed = override(BASE, "size: 8\ntrain: {rate: 1.0e-5, ks: [1, 2]}\narms:\n  one: {epochs: 1}\n")
+    assert changed == BASE.replace("size: 100  ", "size: 8    ").replace("1.0e-4", "1.0e-5").replace(
+        "[1, 5, 10]", "[1, 2]    "
+    ).replace("one: {epochs: 3", "one: {epochs: 1")
+
+
+def test_a_longer_value_pushes_its_comment_only_as_far_as_it_must():
+    column = BASE.index("# pairs") - BASE.index("size")
+    assert "size: 1000000".ljust(column) + "# pairs" in override(BASE, "size: 1000000")
+    assert 'name: "something longer"  # text\n' in override(BASE, 'name: "something longer"')
+
+
+def test_every_unknown_key_is_told_with_its_line():
+    with pytest.raises(InputError) as caught:
+        override(BASE, "sizes: 1\ntrain:\n  rat: 2\n", "presets/mine.yaml")
+    assert [problem.where for problem in caught.value.problems] == [
+        "presets/mine.yaml:1:sizes",
+        "presets/mine.yaml:3:train.rat",
+    ]
+    assert "Did you mean rate?" in caught.value.problems[1].remedy
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ("train: 3", "another nesting"),
+        ("size: {a: 1}", "another nesting"),
+        ("train:\n  ks:\n    - 1\n    - 2\n", "several lines"),
+        ("size: [1", "valid YAML"),
+        ("", "no keys"),
+    ],
+)
+def test_what_cannot_be_put_in_is_told(overrides, words):
+    with pytest.raises(InputError, match=words):
+        override(BASE, overrides)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_shipped_preset_makes_good_params_and_repeats_nothing(name):
+    text = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+    changed = leaves(apply_preset(SHIPPED, name, PRESETS))
+    shipped = leaves(SHIPPED)
+    overrides = leaves(text)
+    assert {key for key, value in overrides.items() if shipped[key] == value} == set()
+    assert {key for key in shipped if changed[key] != shipped[key]} == set(overrides)
+
+
+def test_the_paper_preset_is_the_two_phase_experiment():
+    params = parse_params(apply_preset(SHIPPED, "paper", PRESETS))
+    assert (params.assets.base_model, params.assets.load_in_4bit) == ("Qwen/Qwen3-8B", True)
+    assert (params.split.phase1_pairs, params.split.phase2_pairs, params.split.test_pairs) == (2500, 2500, 500)
+    assert (params.lora.rank, params.lora.alpha, params.lora.dropout) == (16, 16, 0.1)
+    assert params.prompt.max_prompt_tokens + params.prompt.max_reply_tokens == 512
+    assert {name: params.arms[name].epochs for name in params.sft_arms} == {
+        "baseline": 3,
+        "polychromic": 3,
+        "baseline_warmstart": 2,
+        "polychromic_warmstart": 2,
+    }
+    for name in params.warmstarts:
+        arm = params.arms[name]
+        assert (arm.num_generations, arm.beta, arm.temperature, arm.learning_rate) == (4, 0.1, 0.8, 1e-5)
+        assert arm.epochs == 3
+
+
+def test_the_smoke_preset_trains_every_arm_and_compares_every_model():
+    smoke, shipped = parse_params(apply_preset(SHIPPED, "smoke", PRESETS)), parse_params(SHIPPED)
+    assert (smoke.models, smoke.sft_arms, smoke.warmstarts) == (shipped.models, shipped.sft_arms, shipped.warmstarts)
+    assert smoke.assets == shipped.assets
+
+
+def test_default_is_the_committed_file():
+    assert apply_preset(SHIPPED, "default", PRESETS) == SHIPPED
+
+
+def test_an_unknown_preset_is_told():
+    with pytest.raises(InputError, match="Did you mean smoke"):
+        apply_preset(SHIPPED, "smok", PRESETS)
+
+
+def test_a_preset_that_makes_bad_params_is_told_and_writes_nothing(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seeds: []\n")
+    with pytest.raises(InputError, match="seeds: found an empty list"):
+        switch("mine", SHIPPED, tmp_path / "params.yaml", tmp_path)
+    assert not (tmp_path / "params.yaml").exists()
+
+
+def test_switching_there_and_back_restores_the_file_and_presets_do_not_add_up(tmp_path):
+    out = tmp_path / "params.yaml"
+    for name in ("smoke", "paper", "smoke", "default"):
+        switch(name, SHIPPED, out, PRESETS)
+        assert out.read_text() == apply_preset(SHIPPED, name, PRESETS)
+    assert out.read_text() == SHIPPED
+
+
+def test_edits_that_are_not_committed_are_not_lost(tmp_path):
+    out = tmp_path / "params.yaml"
+    mine = SHIPPED.replace("seeds: [42]", "seeds: [1, 2]")
+    assert mine != SHIPPED
+    out.write_text(mine)
+    with pytest.raises(InputError, match="edits that are not committed"):
+        switch("smoke", SHIPPED, out, PRESETS)
+    assert out.read_text() == mine
+    switch("smoke", mine, out, PRESETS)  # committed, they stay
+    assert parse_params(out.read_text()).seeds == (1, 2)
+
+
+def test_the_command_changes_the_committed_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "smoke.yaml").write_bytes((PRESETS / "smoke.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_text(SHIPPED)
+    assert main(["smoke"]) == 1
+    assert "no committed version" in capsys.readouterr().err
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]):
+        subprocess.run(["git", *command], check=True)
+    assert main(["smoke"]) == 0
+    assert "params.yaml: preset smoke" in capsys.readouterr().out
+    smoke = (tmp_path / "params.yaml").read_text()
+    assert smoke == apply_preset(SHIPPED, "smoke")
+    (tmp_path / "params.yaml").write_text(smoke + "# mine\n")
+    assert main(["default"]) == 1
+    assert main(["default", "--force"]) == 0
+    assert (tmp_path / "params.yaml").read_text() == SHIPPED
+    assert main([]) == 1
+    assert "one of default, smoke" in capsys.readouterr().err

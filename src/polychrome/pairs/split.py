@@ -1,0 +1,271 @@
+"""Who is learnt from and who is tested on: five parts, disjoint in every way that matters.
+
+The test set is drawn first, then the pairs for validation and for the judge and the two phases, each of exactly the
+size asked for.
+
+* **Groups.** Pairs of one conversation, and conversations joined by near-duplicate replies, form a group. Of a test
+  group only one pair is used, so that test posts are independent draws, and no post occurs twice in the test set or
+  again in another part. All other groups are dealt to the other parts in proportion to their sizes.
+* **Strata.** Pairs are ranked by engagement, ties in a seeded random order, and cut into four equal quarters, which
+  exist however many ties there are: with three in four engagements at zero, three quarters hold the zeros at random.
+  Each quarter is halved likewise by reply length. Every part draws equally from the eight strata.
+* A stratum that runs out, since groups cannot be divided between parts, is made up for from the others; the
+  validation (``polychrome.pairs.validation``), which recomputes everything by other means, judges whether the parts
+  are still alike.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polychrome.errors import InputError, bad
+from polychrome.files import write_json
+from polychrome.pairs.duplicates import near_duplicate_pairs
+from polychrome.pairs.schema import Pair, read_pairs, write_pairs
+from polychrome.pairs.text import count_words, same_text_key
+from polychrome.pairs.validation import validate
+from polychrome.randomness import numpy_generator
+
+QUARTERS = 4
+STRATA = 2 * QUARTERS
+FILES = {  # part -> file
+    "phase1": "phase1_sft.jsonl",
+    "phase2": "phase2_grpo.jsonl",
+    "full": "full.jsonl",
+    "test": "test.jsonl",
+    "validation": "validation.jsonl",
+    "judge": "judge.jsonl",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSettings:
+    """The ``split`` section of params.yaml, which gives the ranges."""
+
+    seed: int
+    phase1_pairs: int
+    phase2_pairs: int
+    test_pairs: int
+    validation_pairs: int
+    judge_pairs: int
+    near_duplicate: float  # Jaccard similarity of character 5-grams
+    min_p: float
+    authors_may_cross: bool = True  # false: one author's replies in two parts fail the validation
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The parts, each in a seeded random order, and how many pairs were left out, by reason."""
+
+    test: list[Pair]
+    validation: list[Pair]
+    judge: list[Pair]
+    phase1: list[Pair]
+    phase2: list[Pair]
+    left_out: dict[str, int]
+
+
+def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | Path) -> dict[str, Any]:
+    """Split prepared pairs; write the files of :data:`FILES` and ``phase_split_statistics.json`` to ``out_dir``.
+
+    ``full`` is phase 1 and phase 2 together. Returns the statistics. Raises InputError, with nothing written, when
+    the pairs are malformed or too few, or when the validation fails.
+    """
+    pool = read_pairs(pairs_path)
+    split = split_pairs(pool, settings, str(pairs_path))
+    validation = validate(
+        phase1=split.phase1,
+        phase2=split.phase2,
+        test=split.test,
+        validation=split.validation,
+        judge=split.judge,
+        pool=pool,
+        near_duplicate=settings.near_duplicate,
+        min_p=settings.min_p,
+        authors_may_cross=settings.authors_may_cross,
+    )
+    if validation.problems:
+        raise InputError(validation.problems)
+    full = _shuffled([*split.phase1, *split.phase2], settings.seed, "full")
+    parts = {"phase1": split.phase1, "phase2": split.phase2, "full": full, "test": split.test}
+    parts |= {"validation": split.validation, "judge": split.judge}
+    statistics = {**validation.statistics, "left_out": split.left_out, "settings": asdict(settings)}
+    for part, file in FILES.items():
+        write_pairs(Path(out_dir) / file, parts[part])
+    write_json(Path(out_dir) / "phase_split_statistics.json", statistics)
+    return statistics
+
+
+def split_pairs(pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs") -> Split:
+    """Draw the five parts from ``pool``. Raises InputError when it holds fewer pairs than the split needs."""
+    sizes = {
+        "validation": settings.validation_pairs,
+        "judge": settings.judge_pairs,
+        "phase1": settings.phase1_pairs,
+        "phase2": settings.phase2_pairs,
+    }
+    needed = settings.test_pairs + sum(sizes.values())
+    if needed > len(pool):
+        raise _too_few(where, f"{len(pool)} pairs", f"at least {needed} (all parts together)")
+    strata = strata_of(pool, settings.seed)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, group in enumerate(group_of_each(pool, settings.near_duplicate)):
+        groups[group].append(number)
+    test, free = _draw_test(pool, groups, strata, settings)
+    if len(test) < settings.test_pairs:
+        found = f"{len(test)} groups of conversations with posts of their own"
+        raise _too_few(where, found, f"{settings.test_pairs} for the test set, which takes one pair of each")
+    dealt = _deal(free, strata, sizes, settings.seed)
+    for name, size in sizes.items():
+        if len(dealt[name]) < size:
+            found = f"{len(dealt[name])} pairs for {name} in conversations of its own"
+            raise _too_few(where, found, f"{size}, as split.{name}_pairs asks")
+    chosen = {"test": test} | {
+        name: _by_quota(dealt[name], strata, size, settings.seed, name) for name, size in sizes.items()
+    }
+    left_out = {
+        "conversation or post of a test pair": len(pool) - settings.test_pairs - sum(map(len, free)),
+        "not needed": sum(map(len, free)) - sum(sizes.values()),
+    }
+    named = {name: [pool[number] for number in numbers] for name, numbers in chosen.items()}
+    return Split(**{name: _shuffled(pairs, settings.seed, name) for name, pairs in named.items()}, left_out=left_out)
+
+
+def _too_few(where: str, found: str, expected: str) -> InputError:
+    return bad(where, found, expected, "Lower split.*_pairs in params.yaml, raise data.limit, or bring more data.")
+
+
+def _shuffled(pairs: list[Pair], seed: int, name: str) -> list[Pair]:
+    """A random order that depends on nothing but seed and part, so that any head of the file is a fair sample."""
+    order = numpy_generator(seed, "split", "order of file", name).permutation(len(pairs))
+    return [pairs[number] for number in order]
+
+
+def group_of_each(pool: Sequence[Pair], near_duplicate: float) -> list[int]:
+    """For each pair the number of its group: conversations joined by near-duplicate replies (union-find)."""
+    parent = list(range(len(pool)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    first: dict[str, int] = {}
+    for number, pair in enumerate(pool):
+        parent[root(number)] = root(first.setdefault(pair.conversation, number))
+    for one, other in near_duplicate_pairs([pair.reply for pair in pool], near_duplicate):
+        parent[root(other)] = root(one)
+    return [root(number) for number in range(len(pool))]
+
+
+def strata_of(pool: Sequence[Pair], seed: int) -> list[int]:
+    """For each pair its stratum in [0, 8): twice the quarter of its engagement, plus the half of its reply length.
+
+    Both by rank, ties in random order, so that the strata of n pairs have n / 8 each, give or take one.
+    """
+    tie_break = numpy_generator(seed, "split", "ties").permutation(len(pool))
+    by_engagement = np.lexsort((tie_break, np.array([pair.engagement for pair in pool])))
+    words = np.array([count_words(pair.reply) for pair in pool])
+    strata = np.empty(len(pool), dtype=int)
+    for quarter, members in enumerate(np.array_split(by_engagement, QUARTERS)):
+        by_length = members[np.lexsort((tie_break[members], words[members]))]
+        for half, chosen in enumerate(np.array_split(by_length, 2)):
+            strata[chosen] = 2 * quarter + half
+    return strata.tolist()
+
+
+def quotas(size: int) -> list[int]:
+    """How many pairs of each stratum a part of ``size`` draws: quarters within one of each other, halves too.
+
+    The odd pair of a quarter goes to short and long replies by turns.
+    """
+    shares: list[int] = []
+    odd_to_short = False
+    for quarter in range(QUARTERS):
+        share = (quarter + 1) * size // QUARTERS - quarter * size // QUARTERS
+        if share % 2:
+            odd_to_short = not odd_to_short
+        short = (share + odd_to_short) // 2
+        shares += [short, share - short]
+    return shares
+
+
+def _draw_test(
+    pool: Sequence[Pair], groups: Mapping[int, list[int]], strata: Sequence[int], settings: SplitSettings
+) -> tuple[list[int], list[list[int]]]:
+    """Test pairs, one a group and no post twice (fewer than asked if there are no more), and what is left free.
+
+    Free are the other groups, less the pairs whose post is in the test set.
+    """
+    group_of = {number: group for group, members in groups.items() for number in members}
+    posts = [same_text_key(pair.post) for pair in pool]
+    groups_used: set[int] = set()
+    posts_used: set[str] = set()
+
+    def take(number: int) -> bool:
+        if group_of[number] in groups_used or posts[number] in posts_used:
+            return False
+        groups_used.add(group_of[number])
+        posts_used.add(posts[number])
+        return True
+
+    test = _by_quota(range(len(pool)), strata, settings.test_pairs, settings.seed, "test", take)
+    free = (
+        [number for number in members if posts[number] not in posts_used]
+        for group, members in groups.items()
+        if group not in groups_used
+    )
+    return test, [members for members in free if members]
+
+
+def _deal(
+    groups: Sequence[Sequence[int]], strata: Sequence[int], sizes: Mapping[str, int], seed: int
+) -> dict[str, list[int]]:
+    """Every group to one part: the one that so far has least, for its size, of the strata that the group holds.
+
+    Parts that lack pairs come before those that have enough; what they all can spare is dealt alike.
+
+    Large groups first, since small ones can even out what they left uneven; equally large ones in random order.
+    """
+    shuffled = numpy_generator(seed, "split", "deal").permutation(len(groups)).tolist()
+    wanted = {name: np.maximum(quotas(size), 0.5) for name, size in sizes.items()}  # no division by zero
+    has = {name: np.zeros(STRATA) for name in sizes}
+    dealt: dict[str, list[int]] = {name: [] for name in sizes}
+    for place in sorted(shuffled, key=lambda place: -len(groups[place])):
+        brings = np.bincount([strata[number] for number in groups[place]], minlength=STRATA)
+        short = [name for name in sizes if len(dealt[name]) < sizes[name]] or list(sizes)
+        poorest = min(short, key=lambda name: float(brings @ (has[name] / wanted[name])))
+        dealt[poorest] += groups[place]
+        has[poorest] += brings
+    return dealt
+
+
+def _by_quota(
+    numbers: Sequence[int],
+    strata: Sequence[int],
+    size: int,
+    seed: int,
+    name: str,
+    take: Callable[[int], bool] = lambda number: True,
+) -> list[int]:
+    """``size`` of ``numbers`` in random order, as equally from the strata as they allow; fewer when there are fewer.
+
+    ``take`` may refuse a number; it is asked only about those that fit.
+    """
+    order = [numbers[place] for place in numpy_generator(seed, "split", name).permutation(len(numbers))]
+    left: list[float] = list(quotas(size))
+    chosen: dict[int, None] = {}
+    for _ in range(2):  # by quota, then from any stratum what the quotas could not fill
+        for number in order:
+            if len(chosen) < size and left[strata[number]] > 0 and number not in chosen and take(number):
+                chosen[number] = None
+                left[strata[number]] -= 1
+        left = [np.inf] * STRATA
+    return list(chosen)

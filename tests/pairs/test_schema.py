@@ -1,0 +1,45 @@
+import json
+from dataclasses import asdict
+
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.pairs.schema import Pair, read_pairs, write_pairs
+
+PAIR = Pair(id="a:0", conversation="a", post="Hello?", reply="Yes \u2014 here.", engagement=0.5, author="")
+
+
+def test_pairs_read_back_as_they_were_written(tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl", [PAIR])
+    assert read_pairs(tmp_path / "pairs.jsonl") == [PAIR]
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("nonsense", ":2"),
+        ('{"id": "b"}', ":2"),
+        ("[]", ":2"),
+        (json.dumps(asdict(PAIR) | {"id": "b", "extra": 1}), ":2"),
+        (json.dumps(asdict(PAIR)), ":2:id"),
+        (json.dumps(asdict(PAIR) | {"id": 3}), ":2:id"),
+        (json.dumps(asdict(PAIR) | {"id": "b", "reply": ""}), ":2:reply"),
+        (json.dumps(asdict(PAIR) | {"id": "b", "engagement": float("nan")}), ":2:engagement"),
+        (json.dumps(asdict(PAIR) | {"id": "b", "engagement": -1}), ":2:engagement"),
+        (json.dumps(asdict(PAIR) | {"id": "b", "engagement": "1"}), ":2:engagement"),
+    ],
+)
+def test_a_bad_line_is_told_by_line_and_field(line, where, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(asdict(PAIR)) + "\n" + line + "\n")
+    with pytest.raises(InputError) as told:
+        read_pairs(path)
+    assert [problem.where for problem in told.value.problems] == [f"{path}{where}"]
+
+
+def test_an_empty_or_missing_file_is_told(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("")
+    with pytest.raises(InputError, match="an empty file"):
+        read_pairs(tmp_path / "pairs.jsonl")
+    with pytest.raises(InputError, match="no such file"):
+        read_pairs(tmp_path / "nowhere.jsonl")

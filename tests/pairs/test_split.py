@@ -1,0 +1,211 @@
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.pairs.schema import read_pairs, write_pairs
+from polychrome.pairs.split import (
+    FILES,
+    SplitSettings,
+    group_of_each,
+    quotas,
+    split_file,
+    split_pairs,
+    strata_of,
+)
+from polychrome.pairs.text import count_words
+
+SETTINGS = SplitSettings(
+    seed=7,
+    phase1_pairs=60,
+    phase2_pairs=40,
+    test_pairs=24,
+    validation_pairs=12,
+    judge_pairs=100,
+    near_duplicate=0.8,
+    min_p=0.01,  # twenty tests a split: at 0.05 a sound one would fail now and then
+)
+
+
+def parts_of(split):
+    return {name: getattr(split, name) for name in ("test", "validation", "judge", "phase1", "phase2")}
+
+
+def quarter_counts(pairs, pool, seed=SETTINGS.seed):
+    quarter = {pair.id: stratum // 2 for pair, stratum in zip(pool, strata_of(pool, seed), strict=True)}
+    counts = Counter(quarter[pair.id] for pair in pairs)
+    return [counts[each] for each in range(4)]
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.75, 0.95])
+@pytest.mark.parametrize("seed", range(3))
+def test_sizes_come_out_exactly_whatever_the_ties(zeros, seed, make_pool):
+    split = split_pairs(make_pool(zeros=zeros, seed=seed), replace(SETTINGS, seed=seed))
+    assert {name: len(pairs) for name, pairs in parts_of(split).items()} == {
+        "test": 24,
+        "validation": 12,
+        "judge": 100,
+        "phase1": 60,
+        "phase2": 40,
+    }
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.75, 0.95])
+def test_every_part_draws_equally_from_the_quarters_whatever_the_ties(zeros, make_pool):
+    pool = make_pool(zeros=zeros)
+    split = split_pairs(pool, SETTINGS)
+    assert quarter_counts(split.test, pool) == [6, 6, 6, 6]
+    assert quarter_counts(split.judge, pool) == [25, 25, 25, 25]
+    assert quarter_counts(split.phase1, pool) == [15, 15, 15, 15]
+    assert quarter_counts(split.phase2, pool) == [10, 10, 10, 10]
+
+
+def test_with_three_in_four_at_zero_every_part_has_three_in_four_at_zero(make_pool):
+    pool = make_pool(zeros=0.0)
+    pool = [replace(pair, engagement=pair.engagement if number % 4 == 0 else 0.0) for number, pair in enumerate(pool)]
+    for pairs in parts_of(split_pairs(pool, SETTINGS)).values():
+        assert sum(pair.engagement == 0 for pair in pairs) == 0.75 * len(pairs)
+
+
+def test_no_conversation_is_in_two_parts_and_a_test_conversation_gives_one_pair(make_pool):
+    split = split_pairs(make_pool(), SETTINGS)
+    conversations = {name: [pair.conversation for pair in pairs] for name, pairs in parts_of(split).items()}
+    for one, other in combinations(conversations.values(), 2):
+        assert not set(one) & set(other)
+    assert len(set(conversations["test"])) == len(split.test)
+
+
+def test_conversations_with_nearly_the_same_reply_stay_together(make_pool):
+    pool = make_pool(count=300, conversations=300)
+    copies = [
+        replace(pair, id=f"copy {n}", conversation=f"other {n}", reply=pair.reply + "!") for n, pair in enumerate(pool)
+    ]
+    settings = replace(SETTINGS, near_duplicate=0.8)
+    part = {pair.id: name for name, pairs in parts_of(split_pairs(pool + copies, settings)).items() for pair in pairs}
+    both = [(part.get(pair.id), part.get(f"copy {n}")) for n, pair in enumerate(pool)]
+    assert any(one and one == other for one, other in both)
+    assert all(one == other for one, other in both if one and other)
+    assert ("test", "test") not in both
+
+
+def test_groups_are_joined_through_a_chain_of_near_duplicates(make_pool):
+    a, b, c, d = make_pool(count=4, conversations=1000)
+    chained = [a, replace(b, reply=a.reply + "."), replace(c, conversation=b.conversation), d]
+    first, second, third, fourth = group_of_each(chained, 0.8)
+    assert first == second == third != fourth
+
+
+def test_a_test_post_occurs_once_in_the_test_set_and_in_no_other_part(make_pool):
+    pool = [replace(pair, post=f"Post number {number % 120}?") for number, pair in enumerate(make_pool(count=900))]
+    split = split_pairs([replace(p, conversation=p.id) for p in pool], SETTINGS)
+    posts = [pair.post for pair in split.test]
+    assert len(set(posts)) == len(posts)
+    assert not set(posts) & {pair.post for pair in [*split.judge, *split.phase1, *split.phase2]}
+
+
+def test_a_pool_that_just_suffices_is_used_up(make_pool):
+    pool = [replace(pair, conversation=pair.id) for pair in make_pool(count=236)]
+    split = split_pairs(pool, SETTINGS)
+    assert sum(split.left_out.values()) == 0
+    assert quarter_counts(split.phase1, pool) == [15, 15, 15, 15]
+
+
+def test_sizes_come_out_where_a_stratum_is_locked_in_one_conversation(make_pool):
+    ranked = sorted(make_pool(count=600, conversations=400), key=lambda pair: pair.engagement)
+    best = [replace(pair, conversation="all the best") for pair in ranked[450:]]
+    split = split_pairs([*ranked[:450], *best], SETTINGS)
+    assert {name: len(pairs) for name, pairs in parts_of(split).items()} == {
+        "test": 24,
+        "validation": 12,
+        "judge": 100,
+        "phase1": 60,
+        "phase2": 40,
+    }
+    assert sum(pair.conversation == "all the best" for pair in split.test) <= 1
+
+
+def test_pairs_left_out_are_counted(make_pool):
+    split = split_pairs(make_pool(), SETTINGS)
+    assert sum(map(len, parts_of(split).values())) + sum(split.left_out.values()) == 400
+
+
+@pytest.mark.parametrize(
+    ("count", "conversations", "message"),
+    [
+        (235, 10_000, "found 235 pairs; expected at least 236"),
+        (400, 20, "found 20 groups of conversations with posts of their own; expected 24 for the test set"),
+        (252, 26, "pairs for (validation|judge) in conversations of its own; expected"),
+    ],
+)
+def test_fewer_pairs_than_the_split_needs_is_told_with_what_there_is(count, conversations, message, make_pool):
+    with pytest.raises(InputError, match=message):
+        split_pairs(make_pool(count=count, conversations=conversations), SETTINGS)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another(make_pool):
+    pool = make_pool()
+    assert split_pairs(pool, SETTINGS) == split_pairs(pool, SETTINGS)
+    assert split_pairs(pool, SETTINGS).test != split_pairs(pool, replace(SETTINGS, seed=8)).test
+
+
+@pytest.mark.parametrize("size", [4, 10, 24, 50, 61])
+def test_quotas_sum_to_the_size_and_differ_by_at_most_one(size):
+    shares = quotas(size)
+    quarters = [shares[2 * quarter] + shares[2 * quarter + 1] for quarter in range(4)]
+    halves = [sum(shares[half::2]) for half in (0, 1)]
+    assert sum(shares) == size
+    assert max(quarters) - min(quarters) <= 1
+    assert max(halves) - min(halves) <= 1
+
+
+def test_strata_are_quarters_of_engagement_halved_by_reply_length(make_pool):
+    pool = make_pool(count=800)
+    strata = np.array(strata_of(pool, 7))
+    engagement = np.array([pair.engagement for pair in pool])
+    words = np.array([count_words(pair.reply) for pair in pool])
+    assert Counter(strata.tolist()) == dict.fromkeys(range(8), 100)
+    for quarter in range(3):
+        assert engagement[strata // 2 == quarter].max() <= engagement[strata // 2 == quarter + 1].min()
+    for quarter in range(4):
+        assert words[strata == 2 * quarter].max() <= words[strata == 2 * quarter + 1].min()
+
+
+# --- files ---
+
+
+def test_the_files_hold_the_parts_and_full_is_both_phases(make_pool, tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl", make_pool())
+    statistics = split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
+    written = {part: read_pairs(tmp_path / "phases" / file) for part, file in FILES.items()}
+    assert {part: len(pairs) for part, pairs in written.items()} == {
+        "phase1": 60,
+        "phase2": 40,
+        "full": 100,
+        "test": 24,
+        "validation": 12,
+        "judge": 100,
+    }
+    assert set(written["full"]) == {*written["phase1"], *written["phase2"]}
+    assert json.loads((tmp_path / "phases/phase_split_statistics.json").read_text()) == statistics
+
+
+def test_the_same_pairs_give_the_same_bytes(make_pool, tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl", make_pool(zeros=0.75))
+    for place in ("one", "two"):
+        split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / place)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_a_split_that_fails_leaves_earlier_outputs_untouched(make_pool, tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl", make_pool())
+    split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()}
+    for settings in (replace(SETTINGS, judge_pairs=5000), replace(SETTINGS, authors_may_cross=False)):
+        with pytest.raises(InputError):
+            split_file(tmp_path / "pairs.jsonl", settings, tmp_path / "phases")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()} == before

@@ -1,0 +1,172 @@
+"""The validation is fed splits that are wrong, one way each, and must notice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.pairs.duplicates import jaccard
+from polychrome.pairs.text import shingles
+from polychrome.pairs.validation import count_near_duplicates, quartile_edges, validate
+
+PARTS = ("phase1", "phase2", "test", "validation", "judge")
+
+
+@pytest.fixture
+def sound(make_pool):
+    """A split by hand: pairs of conversations of their own, dealt in turn by engagement."""
+    pool = [replace(pair, conversation=pair.id, author=pair.id) for pair in make_pool(count=300)]
+    ranked = sorted(pool, key=lambda pair: pair.engagement)
+    parts = {name: ranked[start::5] for start, name in enumerate(PARTS)}
+    return parts | {"pool": pool}
+
+
+def check(split, **changes):
+    return validate(**(split | changes), near_duplicate=0.8, min_p=0.05)
+
+
+def wheres(validation):
+    return [problem.where for problem in validation.problems]
+
+
+def with_first(split, part, **changes):
+    """The split with the first pair of a part changed, there and in the pool."""
+    old = split[part][0]
+    new = replace(old, **changes)
+    pool = [new if pair == old else pair for pair in split["pool"]]
+    return split | {part: [new, *split[part][1:]], "pool": pool}
+
+
+def test_a_sound_split_passes(sound):
+    validation = check(sound)
+    assert validation.problems == []
+    assert validation.statistics["chi_square"]["table"] == {name: [15, 15, 15, 15] for name in PARTS}
+
+
+@pytest.mark.parametrize(("one", "other"), [("phase1", "phase2"), ("phase2", "test"), ("judge", "test")])
+def test_a_conversation_in_two_parts_fails(one, other, sound):
+    leaky = with_first(sound, one, conversation=sound[other][0].conversation)
+    assert any(
+        "conversations in both of" in where and one in where and other in where for where in wheres(check(leaky))
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("phase1", "phase2"), ("phase1", "test"), ("judge", "phase2")])
+def test_a_near_duplicate_reply_in_two_parts_fails(one, other, sound):
+    leaky = with_first(sound, one, reply=sound[other][5].reply + "!")
+    (where,) = wheres(check(leaky))
+    assert where.startswith("split: near_duplicate_replies in both of")
+
+
+def test_a_pair_in_two_parts_fails(sound):
+    leaky = sound | {"phase2": [*sound["phase2"], sound["phase1"][0]]}
+    assert "split: pairs in both of phase1 / phase2" in wheres(check(leaky))
+
+
+def test_a_pair_that_is_not_in_the_pool_fails(sound):
+    foreign = replace(sound["test"][0], id="foreign")
+    assert wheres(check(sound, test=[foreign, *sound["test"][1:]])) == ["split: pairs not in the pool"]
+
+
+def test_a_test_post_that_is_repeated_or_seen_elsewhere_fails(sound):
+    repeated = with_first(sound, "test", post=sound["test"][1].post.upper())
+    seen = with_first(sound, "test", post=sound["judge"][1].post)
+    assert wheres(check(repeated)) == ["split: test posts repeated in test"]
+    assert wheres(check(seen)) == ["split: test posts in another part"]
+
+
+def test_engagement_that_differs_between_the_phases_fails_both_tests(sound):
+    both = sorted([*sound["phase1"], *sound["phase2"]], key=lambda pair: pair.engagement)
+    skewed = check(sound, phase1=both[:60], phase2=both[60:])
+    assert "split: engagement quartiles of the parts: chi-square" in wheres(skewed)
+    assert "split: engagement of phase1 / phase2: Kolmogorov-Smirnov" in wheres(skewed)
+
+
+def test_a_test_set_of_the_best_replies_fails(sound):
+    ranked = sorted(sound["pool"], key=lambda pair: pair.engagement)
+    rest = {name: ranked[start:180:3] for start, name in enumerate(("phase1", "phase2", "judge"))}
+    told = wheres(check(sound, **rest, test=ranked[180:]))
+    assert "split: engagement of phase1 / test: Kolmogorov-Smirnov" in told
+
+
+def test_engagement_that_differs_within_the_quartiles_alone_is_seen_by_kolmogorov_smirnov(sound):
+    """Half of the upper quartile of one phase is zero in the other: a table of quartiles is not all there is."""
+    ranked = sorted(sound["pool"], key=lambda pair: pair.engagement)
+    low, high = [], []
+    for start in range(0, 240, 60):
+        low += ranked[start : start + 30]
+        high += ranked[start + 30 : start + 60]
+    told = wheres(check(sound, phase1=low, phase2=high[:60], test=high[60:], judge=high[:60]))
+    assert "split: engagement of phase1 / test: Kolmogorov-Smirnov" in told
+
+
+def test_reply_length_that_differs_between_the_phases_fails(sound):
+    both = sorted([*sound["phase1"], *sound["phase2"]], key=lambda pair: len(pair.reply))
+    told = wheres(check(sound, phase1=both[:60], phase2=both[60:]))
+    assert "split: reply_words of phase1 / phase2: Kolmogorov-Smirnov" in told
+
+
+def test_the_threshold_of_p_decides(sound):
+    both = sorted([*sound["phase1"], *sound["phase2"]], key=lambda pair: len(pair.reply))
+    changes = {"phase1": both[:60], "phase2": both[60:]}
+    assert validate(**(sound | changes), near_duplicate=0.8, min_p=0.0).problems == []
+
+
+def test_shared_authors_are_counted_and_fail_only_where_they_may_not_cross(sound):
+    leaky = with_first(sound, "phase1", author=sound["test"][0].author)
+    assert check(leaky).problems == []
+    assert check(leaky).statistics["overlap"]["authors"]["phase1 / test"] == 1
+    strict = validate(**leaky, near_duplicate=0.8, min_p=0.05, authors_may_cross=False)
+    assert wheres(strict) == ["split: authors in both of phase1 / test"]
+
+
+def test_unknown_authors_are_nobody(sound):
+    nameless = {name: [replace(pair, author="") for pair in pairs] for name, pairs in sound.items()}
+    assert validate(**nameless, near_duplicate=0.8, min_p=0.05, authors_may_cross=False).problems == []
+
+
+def test_every_problem_is_told(sound):
+    leaky = with_first(sound, "phase1", conversation=sound["test"][0].conversation, reply=sound["judge"][0].reply)
+    assert len(check(leaky).problems) == 2
+
+
+def test_engagement_that_does_not_vary_cannot_be_tested_and_is_an_error(sound):
+    constant = {name: [replace(pair, engagement=2.0) for pair in pairs] for name, pairs in sound.items()}
+    with pytest.raises(InputError, match="engagement 2 for nearly every pair"):
+        check(constant)
+
+
+def test_an_empty_part_is_an_error(sound):
+    with pytest.raises(InputError, match="split: judge: found no pairs"):
+        check(sound, judge=[])
+
+
+@pytest.mark.parametrize(
+    ("engagement", "edges"),
+    [
+        ([1, 2, 3, 4, 5], [2, 3, 4]),
+        ([0] * 75 + list(range(1, 26)), [0]),  # the upper quartile is 0.25: nothing lies between
+        ([0] * 60 + list(range(1, 41)), [0, 15.25]),
+        ([0] * 90 + [1] * 10, [0]),
+        ([0] * 99 + [1], []),
+        ([0, 1, 1, 1, 1], []),  # nobody is above the edges, which all are 1
+        ([3] * 10, []),
+    ],
+)
+def test_quartiles_that_ties_leave_nearly_empty_are_merged(engagement, edges):
+    assert quartile_edges(np.array(engagement, dtype=float)) == edges
+
+
+def test_near_duplicates_are_counted_as_by_comparing_each_with_each(make_pool):
+    first = [pair.reply for pair in make_pool(count=40, seed=1)] + ["so it goes", "short"]
+    second = [text[:-3] for text in first] + ["SO it  goes", "shorts"]
+    for threshold in (0.3, 0.8, 0.95):
+        brute = sum(jaccard(shingles(one), shingles(other)) >= threshold for one in first for other in second)
+        assert brute > 0
+        assert count_near_duplicates(first, second, threshold) == brute
+
+
+def test_similarity_exactly_at_the_threshold_counts_as_in_the_splitter():
+    assert count_near_duplicates(["abcdefgh"], ["abcdefghi"], 0.8) == 1  # 4 of 5 shingles
+    assert count_near_duplicates(["abcdefgh"], ["abcdefghi"], 0.81) == 0

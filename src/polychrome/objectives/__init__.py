@@ -1,0 +1,1 @@
+"""Objectives: pure functions of tensors. No model, no file, no clock."""

@@ -1,0 +1,244 @@
+"""GRPO by hand arithmetic, and its gradients against exact enumeration of every group a tiny policy can draw."""
+
+import math
+
+import pytest
+import torch
+
+from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
+
+from .enumeration import LENGTHS, MASK, SEQUENCES, TinyPolicy, outcomes, weights_of
+
+LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")
+REWARDS = torch.tensor([0.2, 1.0, -0.4, 0.9, 0.0, 0.3, 2.0], dtype=torch.float64)  # of SEQUENCES
+
+
+def terms(logps, old=None, reference=None, advantages=None, mask=None, **changed):
+    """grpo_terms with what a test does not speak of left plain: on policy, one step, epsilon 0.2."""
+    mask = torch.ones_like(logps) if mask is None else mask
+    settings = {
+        "loss_type": "dapo", "epsilon": 0.2, "epsilon_high": 0.2, "max_completion_length": logps.shape[1],
+        "sequences": len(logps), "tokens": float(mask.sum()), **changed,
+    }  # fmt: skip
+    return grpo_terms(
+        logps,
+        logps.detach() if old is None else old,
+        logps.detach() if reference is None else reference,
+        torch.ones(len(logps), dtype=logps.dtype) if advantages is None else advantages,
+        mask,
+        **settings,
+    )
+
+
+# --- advantages ---------------------------------------------------------------------------------------------------
+
+
+def test_advantages_are_rewards_centred_and_divided_by_the_groups_own_spread():
+    """Rewards 1, 2, 3, 6: mean 3; deviations -2, -1, 0, 3; variance (4 + 1 + 0 + 9) / 3 = 14 / 3 (Bessel)."""
+    advantages = group_advantages(torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 1.0, 1.0]], dtype=torch.float64))
+    first, second = math.sqrt(14 / 3) + 1e-4, math.sqrt(1 / 3) + 1e-4
+    assert advantages[0].tolist() == pytest.approx([-2 / first, -1 / first, 0, 3 / first])
+    assert advantages[1].tolist() == pytest.approx([-0.5 / second, -0.5 / second, 0.5 / second, 0.5 / second])
+
+
+def test_without_scaling_advantages_are_rewards_centred():
+    advantages = group_advantages(torch.tensor([[1.0, 2.0, 3.0, 6.0]]), scale_rewards="none")
+    assert advantages.tolist() == [[-2.0, -1.0, 0.0, 3.0]]
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [2, 3, 6, 7, 10])
+def test_a_group_of_equal_rewards_contributes_exactly_nothing(count, dtype, scale):
+    """0.1 and 0.7 have no exact binary form: their mean may differ from them, and that residue must not grow."""
+    for reward in (0.1, 0.7, 1e6 / 3):
+        rewards = torch.full((1, count), reward, dtype=dtype)
+        assert torch.equal(group_advantages(rewards, scale), torch.zeros(1, count, dtype=dtype))
+
+
+def test_groups_of_equal_rewards_are_named_and_leave_the_others_alone():
+    rewards = torch.tensor([[0.1, 0.1, 0.1], [0.1, 0.1, 0.2]])
+    assert zero_variance(rewards).tolist() == [True, False]
+    assert (group_advantages(rewards)[0] == 0).all()
+    assert (group_advantages(rewards)[1] != 0).all()
+
+
+def test_a_group_of_one_or_an_unknown_scaling_is_refused():
+    with pytest.raises(ValueError, match="2 or more completions, got 1"):
+        group_advantages(torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="'batch'"):
+        group_advantages(torch.zeros(3, 2), scale_rewards="batch")
+
+
+# --- the policy term ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_expected_policy_gradient_is_the_exact_one_times_g_minus_1_over_g(seed, group):
+    """The group mean holds r_i itself, so E[(r_i - mean) grad log p_i] = (1 - 1/G) grad E[r]: a known factor, no bias.
+
+    dr_grpo divides by G completions times L tokens: E[grad loss] = -(G - 1) / (G L) grad E[r], at ratio 1.
+    """
+    policy, length = TinyPolicy(seed), 2
+    exact = policy.gradient((policy.probabilities() * REWARDS).sum())
+    drawn = outcomes(group)
+    probabilities = weights_of(policy, drawn).detach()
+    advantages = group_advantages(REWARDS[drawn], scale_rewards="none")
+    logps = policy.logps()
+    expected = torch.zeros(12, dtype=torch.float64)
+    for one, weights, probability in zip(drawn, advantages, probabilities, strict=True):
+        term = terms(logps[one], advantages=weights, mask=MASK[one], loss_type="dr_grpo", max_completion_length=length)
+        expected += probability * policy.gradient(term.policy)
+    torch.testing.assert_close(expected, -(group - 1) / (group * length) * exact, rtol=1e-10, atol=1e-12)
+    assert exact.norm() > 1e-2
+
+
+def test_off_policy_the_ratio_corrects_for_who_sampled():
+    """Drawn from another policy and not clipped, the term is -E_new[A]: importance sampling, token by token.
+
+    Exact for replies of one token, where the token's ratio is the reply's.
+    """
+    sampler, policy = TinyPolicy(0), TinyPolicy(1)
+    values = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
+    old, new = (p.first.log_softmax(-1)[:, None] for p in (sampler, policy))
+    each = [
+        terms(new[i : i + 1], old=old[i : i + 1], advantages=values[i : i + 1], epsilon=1.0, epsilon_high=1e9).policy
+        for i in range(3)
+    ]
+    value = (old.detach().exp().squeeze(-1) * torch.stack(each)).sum()
+    exact = -(policy.first.softmax(-1) * values).sum()
+    torch.testing.assert_close(value, exact)
+    torch.testing.assert_close(policy.gradient(value), policy.gradient(exact))
+
+
+def test_the_clip_binds_only_where_the_ratio_left_the_range_in_the_direction_of_the_advantage():
+    """epsilon 0.2, epsilon_high 0.3. Ratios 0.5, 1.0, 1.25, 1.5.
+
+    A = +1: min(r, clip r) = 0.5, 1, 1.25, 1.3 -> only 1.5 binds, there the gradient is 0, elsewhere -r / 8.
+    A = -1: min(-r, -clip r) = -0.8, -1, -1.25, -1.5 -> only 0.5 binds, elsewhere the gradient is +r / 8.
+    """
+    ratios = torch.tensor([[0.5, 1.0, 1.25, 1.5]] * 2, dtype=torch.float64)
+    logps = ratios.log().requires_grad_()
+    advantages = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    result = terms(logps, old=torch.zeros_like(ratios), advantages=advantages, epsilon_high=0.3)
+    result.policy.backward()
+    assert result.policy.item() == pytest.approx((-(0.5 + 1 + 1.25 + 1.3) + (0.8 + 1 + 1.25 + 1.5)) / 8)
+    expected = torch.tensor([[-0.5, -1.0, -1.25, 0.0], [0.0, 1.0, 1.25, 1.5]], dtype=torch.float64) / 8
+    torch.testing.assert_close(logps.grad, expected)
+    assert result.clip_fraction.item() == 2 / 8
+
+
+def test_the_clip_fraction_counts_tokens_not_padding():
+    ratios = torch.tensor([[2.0, 2.0, 2.0], [1.0, 2.0, 2.0]])
+    mask = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    result = terms(ratios.log(), old=torch.zeros_like(ratios), mask=mask)
+    assert result.clip_fraction.item() == 3 / 4
+
+
+def test_the_four_loss_types_weigh_tokens_as_named():
+    """Ratio 1, so a token's loss is -A. Reply 1: A = 3, 1 token; reply 2: A = -1, 3 tokens; longest allowed 5.
+
+    grpo     mean of sequence means        (-3 + 1) / 2         = -1
+    bnpo     over the step's tokens        (-3 + 3) / 4         =  0
+    dapo     over the step's tokens        (-3 + 3) / 4         =  0
+    dr_grpo  over sequences times length   (-3 + 3) / (2 * 5)   =  0
+    with A = -2 for reply 2:               grpo -0.5; bnpo, dapo 0.75; dr_grpo 0.3
+    """
+    logps, mask = torch.full((2, 3), -1.0), torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+
+    def loss(kind, second):
+        advantages = torch.tensor([3.0, second])
+        return terms(logps, advantages=advantages, mask=mask, loss_type=kind, max_completion_length=5).policy.item()
+
+    assert [loss(kind, -1.0) for kind in LOSS_TYPES] == pytest.approx([-1, 0, 0, 0])
+    assert [loss(kind, -2.0) for kind in LOSS_TYPES] == pytest.approx([-0.5, 0.75, 0.3, 0.75])
+
+
+@pytest.mark.parametrize("kind", LOSS_TYPES)
+def test_micro_batches_add_up_to_the_whole_step_for_value_gradient_and_clip_fraction(kind):
+    torch.manual_seed(0)
+    logps, old, reference = (-torch.rand(5, 4, dtype=torch.float64) for _ in range(3))
+    logps.requires_grad_()
+    advantages = torch.randn(5, dtype=torch.float64)
+    mask = (torch.arange(4) < torch.tensor([4, 1, 2, 3, 1])[:, None]).double()
+
+    def part(rows):
+        return terms(
+            logps[rows], old[rows], reference[rows], advantages[rows], mask[rows],
+            loss_type=kind, max_completion_length=7, sequences=5, tokens=float(mask.sum()),
+        )  # fmt: skip
+
+    whole, parts = part(slice(0, 5)), [part(slice(0, 1)), part(slice(1, 3)), part(slice(3, 5))]
+    for name in ("policy", "kl"):
+        total = sum(getattr(p, name) for p in parts)
+        torch.testing.assert_close(total, getattr(whole, name))
+        gradients = [torch.autograd.grad(v, logps, retain_graph=True)[0] for v in (total, getattr(whole, name))]
+        torch.testing.assert_close(*gradients)
+        assert gradients[0].abs().sum() > 0
+    torch.testing.assert_close(sum(p.clip_fraction for p in parts), whole.clip_fraction)
+    assert whole.clip_fraction > 0
+
+
+@pytest.mark.parametrize("kind", LOSS_TYPES)
+def test_no_gradient_reaches_padding_or_groups_of_equal_rewards(kind):
+    logps = torch.full((4, 3), -1.0, requires_grad=True)
+    mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    advantages = group_advantages(torch.tensor([[0.1, 0.9], [0.7, 0.7]])).flatten()
+    terms(logps, advantages=advantages, mask=mask, loss_type=kind).policy.backward()
+    assert (logps.grad[:2][mask[:2] == 1] != 0).all()
+    assert (logps.grad[:2][mask[:2] == 0] == 0).all()
+    assert (logps.grad[2:] == 0).all()
+
+
+def test_an_unknown_loss_type_is_refused():
+    with pytest.raises(ValueError, match="'ppo'"):
+        terms(torch.zeros(1, 1), loss_type="ppo")
+
+
+# --- the KL term --------------------------------------------------------------------------------------------------
+
+
+def test_k3_is_never_negative_and_zero_only_where_the_policies_agree():
+    logps, reference = torch.meshgrid(-torch.linspace(0, 8, 33), -torch.linspace(0, 8, 33), indexing="ij")
+    values = k3(logps, reference)
+    assert (values >= 0).all()
+    assert torch.equal(values == 0, logps == reference)
+
+
+def test_k3_by_hand():
+    """Policy 1/2, reference 1/4: d = ln 1/2, k3 = 1/2 + ln 2 - 1."""
+    assert k3(torch.tensor(0.5).log(), torch.tensor(0.25).log()).item() == pytest.approx(math.log(2) - 0.5)
+
+
+def test_k3_summed_over_a_sampled_reply_is_an_unbiased_estimate_of_the_divergence_of_replies():
+    policy, reference = TinyPolicy(0), TinyPolicy(1)
+    p, q = policy.probabilities(), reference.probabilities()
+    estimates = (k3(policy.logps(), reference.logps()) * MASK).sum(-1)
+    torch.testing.assert_close((p * estimates).sum(), (p * (p / q).log()).sum())
+
+
+def test_the_gradient_of_k3_over_samples_is_that_of_the_reverse_divergence():
+    """Samples are constants, as in the paper and TRL: E_p[grad k3] = -E_q[grad log p] = grad KL(reference || policy).
+
+    Zero exactly where policy and reference agree, so it holds the policy at the reference all the same.
+    """
+    policy, reference = TinyPolicy(0), TinyPolicy(1)
+    q = reference.first.softmax(-1).detach()
+    logp = policy.first.log_softmax(-1)
+    sampled = (logp.detach().exp() * k3(logp, q.log())).sum()
+    torch.testing.assert_close(policy.gradient(sampled), policy.gradient((q * (q.log() - logp)).sum()))
+
+
+def test_the_kl_term_is_zero_with_zero_gradient_at_the_reference():
+    logps = TinyPolicy(0).logps().detach().requires_grad_()
+    result = terms(logps, mask=MASK)
+    result.kl.backward()
+    assert result.kl.item() == 0
+    assert (logps.grad == 0).all()
+
+
+def test_lengths_are_those_of_the_replies():
+    """Guards the enumeration itself: seven replies, probabilities that sum to one."""
+    assert LENGTHS.tolist() == [len(s) for s in SEQUENCES]
+    assert TinyPolicy(0).probabilities().sum().item() == pytest.approx(1)

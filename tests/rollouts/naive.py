@@ -1,0 +1,25 @@
+"""The slow and obvious way to score completions: one at a time, the whole forward pass, all logits."""
+
+import torch
+
+
+def naive_scores(policy, prompt, completion, temperature=1.0):
+    """Log-probabilities (T,) with gradient and entropies (T,) of ``completion`` behind ``prompt``."""
+    ids = torch.tensor([[*prompt, *completion]])
+    logits = policy(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    logp = (logits / temperature).log_softmax(-1)
+    entropy = torch.distributions.Categorical(logits=logits / temperature).entropy()
+    return logp.gather(-1, torch.tensor(completion)[:, None]).squeeze(-1), entropy.detach()
+
+
+def random_groups(sizes, seed=0, vocabulary=250):
+    """A group a size: prompts of 1 to 12 and completions of 1 to 9 random tokens."""
+    from polychrome.rollouts.packing import Group
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(longest):
+        length = int(torch.randint(1, longest + 1, (1,), generator=generator))
+        return torch.randint(2, vocabulary, (length,), generator=generator).tolist()
+
+    return [Group(tokens(12), [tokens(9) for _ in range(size)]) for size in sizes]

@@ -1,0 +1,193 @@
+"""The sampling engine against the scorer, against itself in other company, and against transformers' own generate."""
+
+import pytest
+import torch
+
+from polychrome.models.policy import open_adapter, open_base, reference_active, save_adapter
+from polychrome.rollouts import engine
+from polychrome.rollouts.engine import Request, sample
+from polychrome.rollouts.packing import Group, pack
+from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.rollouts.scoring import CompletionScorer
+
+NEVER = 9999  # beyond the vocabulary: a stop token for tests that want no early end
+SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=12)
+PROMPTS = [[5, 6, 7], [9], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42], [200, 100]]
+REQUESTS = [Request(prompt, 3, ("test", i)) for i, prompt in enumerate(PROMPTS)]
+
+
+def run(policy, requests=REQUESTS, settings=SETTINGS, *, stop_id=NEVER, seed=1, **changed):
+    return sample(policy, requests, settings, stop_id=stop_id, pad_id=1, seed=seed, **changed)
+
+
+def tokens_of(answers):
+    return [[completion.tokens for completion in group] for group in answers]
+
+
+def stop_for(answers):
+    """A token that some completions hold early, some late and some never."""
+    rows = [tokens for group in tokens_of(answers) for tokens in group]
+    shares = {token: sum(token in row for row in rows) for row in rows for token in row}
+    return max(shares, key=lambda token: (min(shares[token], len(rows) - shares[token]), token))
+
+
+def test_every_request_gets_as_many_completions_as_it_asked_for_in_the_order_asked(policy):
+    counts = [2, 1, 4, 3, 1]
+    answers = run(policy, [Request(p, n, (i,)) for i, (p, n) in enumerate(zip(PROMPTS, counts, strict=True))], rows=4)
+    assert [len(group) for group in answers] == counts
+    done = []
+    run(policy, rows=4, progress=done.append)
+    assert sum(done) == 15
+
+
+@pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}, {"top_k": 5}])
+def test_returned_log_probabilities_are_those_the_scorer_gives_the_same_tokens(policy, restriction):
+    settings = SamplingSettings(temperature=0.8, max_new_tokens=12, **restriction)
+    answers = run(policy, settings=settings, stop_id=stop_for(run(policy, settings=settings)))
+    assert len({len(tokens) for group in tokens_of(answers) for tokens in group}) > 1
+    packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)], 1)
+    with torch.no_grad():
+        logps, _ = CompletionScorer(policy)(packed, settings.temperature)
+    for row, completion in zip(logps, [c for group in answers for c in group], strict=True):
+        assert len(completion.logps) == len(completion.tokens)
+        assert completion.logps == pytest.approx(row[: len(completion.tokens)].tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 96])
+def test_what_a_request_gets_does_not_depend_on_how_many_are_decoded_side_by_side(policy, rows):
+    stop = stop_for(run(policy))
+    assert tokens_of(run(policy, stop_id=stop, rows=rows)) == tokens_of(run(policy, stop_id=stop))
+
+
+def test_what_a_request_gets_does_not_depend_on_its_neighbours(policy):
+    together = tokens_of(run(policy))
+    for i, request in enumerate(REQUESTS):
+        assert tokens_of(run(policy, [request])) == [together[i]]
+    assert tokens_of(run(policy, REQUESTS[::-1])) == together[::-1]
+
+
+def test_the_same_seed_repeats_itself_bit_for_bit(policy):
+    assert run(policy) == run(policy)
+
+
+def test_another_seed_or_another_key_draws_other_completions(policy):
+    first = tokens_of(run(policy))
+    assert tokens_of(run(policy, seed=2)) != first
+    renamed = [Request(r.prompt, r.count, ("other", *r.key)) for r in REQUESTS]
+    assert all(a != b for a, b in zip(tokens_of(run(policy, renamed)), first, strict=True))
+
+
+def test_completions_of_one_request_differ_from_each_other(policy):
+    assert all(len({tuple(tokens) for tokens in group}) == 3 for group in tokens_of(run(policy)))
+
+
+def test_a_completion_is_cut_at_max_new_tokens_and_says_that_it_has_not_ended(policy):
+    completions = [c for group in run(policy) for c in group]
+    assert all(len(c.tokens) == 12 and not c.ended for c in completions)
+
+
+def test_a_completion_ends_with_its_first_stop_token_and_is_otherwise_as_if_it_had_gone_on(policy):
+    """Rows that end leave the batch; those that stay must not notice."""
+    unstopped = tokens_of(run(policy))
+    stop = stop_for(run(policy))
+    ended = 0
+    for group, longer in zip(run(policy, stop_id=stop), unstopped, strict=True):
+        for completion, tokens in zip(group, longer, strict=True):
+            cut = tokens.index(stop) + 1 if stop in tokens else len(tokens)
+            assert completion.tokens == tokens[:cut]
+            assert completion.ended == (stop in tokens)
+            ended += completion.ended
+    assert 2 <= ended <= 13
+
+
+def test_at_a_temperature_near_zero_it_is_greedy_decoding_as_transformers_does_it(policy):
+    answers = run(policy, settings=SamplingSettings(temperature=1e-4, max_new_tokens=12))
+    for prompt, group in zip(PROMPTS, answers, strict=True):
+        ids = torch.tensor([prompt])
+        expected = policy.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12, eos_token_id=NEVER,
+            pad_token_id=1, use_cache=True,
+        )[0, len(prompt) :]  # fmt: skip
+        assert [c.tokens for c in group] == [expected.tolist()] * 3
+
+
+def test_the_frequency_of_a_first_token_is_its_probability(policy):
+    """2,000 draws: within four standard errors of the scorer's probability for the ten most probable tokens."""
+    count = 2000
+    first = run(policy, [Request([5, 6, 7], count, ("many",))], SamplingSettings(0.8, 1), rows=count)[0]
+    found = torch.tensor([c.tokens[0] for c in first]).bincount(minlength=258) / count
+    with torch.no_grad():
+        p = (policy(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1] / 0.8).softmax(-1)
+    top = p.topk(10).indices
+    assert ((found - p)[top].abs() < 4 * (p[top] * (1 - p[top]) / count).sqrt()).all()
+
+
+def test_positions_count_from_each_prompts_own_start(policy):
+    """Left of a shorter prompt is padding. Not every model forgives shifted positions as this one does."""
+    seen = []
+    hook = policy.get_base_model().base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append((kwargs["position_ids"], kwargs["attention_mask"])), with_kwargs=True
+    )
+    run(policy, settings=SamplingSettings(temperature=0.8, max_new_tokens=3))
+    hook.remove()
+    longest = max(map(len, PROMPTS))
+    for positions, mask in seen[:1]:
+        assert {tuple(row[keep == 1].tolist()) for row, keep in zip(positions, mask, strict=True)} == {
+            tuple(range(len(prompt))) for prompt in PROMPTS
+        }
+        assert positions.shape == (len(PROMPTS), longest)
+    for step, (positions, _) in enumerate(seen[1:]):
+        assert sorted(positions.flatten().tolist()) == sorted(3 * [len(prompt) + step for prompt in PROMPTS])
+    assert len(seen) == 3
+
+
+def test_weights_mode_and_gradients_of_the_policy_are_as_before(policy):
+    policy.train()
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    run(policy)
+    assert policy.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
+    CompletionScorer(policy)(pack([Group([5], [[6, 7]])], 1))[0].sum().backward()
+    assert all(t.grad is not None and t.grad.norm() > 0 for t in policy.parameters() if t.requires_grad)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_when_sampling_fails_mode_and_weights_are_as_before(policy, monkeypatch, training):
+    policy.train(training)
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+
+    def broken(*args):
+        raise RuntimeError("no token")
+
+    monkeypatch.setattr(engine, "draw", broken)
+    with pytest.raises(RuntimeError, match="no token"):
+        run(policy)
+    assert policy.training is training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
+
+
+def test_a_base_model_without_adapter_is_sampled_as_it_is(policy):
+    adapted = tokens_of(run(policy))
+    base = policy.unload()
+    assert tokens_of(run(base)) != adapted
+    assert run(base) == run(base)
+
+
+def test_over_a_bfloat16_base_the_adapter_samples_what_the_scorer_scores(policy, tiny_base, tmp_path):
+    """There the adapter is not merged; what is left between the two is bfloat16's own rounding, 2^-8 of a logit."""
+    save_adapter(policy, tmp_path, {})
+    coarse = open_adapter(open_base(tiny_base, torch.bfloat16), tmp_path, trainable=False)
+    answers = run(coarse)
+    packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)], 1)
+    with torch.no_grad():
+        logps, _ = CompletionScorer(coarse)(packed, SETTINGS.temperature)
+    found = torch.tensor([c.logps for group in answers for c in group])
+    assert (found - logps).abs().mean() < 0.05
+
+
+def test_inside_reference_active_the_reference_answers(two_adapters):
+    policy, reference = two_adapters
+    expected = tokens_of(run(reference))
+    assert tokens_of(run(policy)) != expected
+    with reference_active(policy):
+        assert tokens_of(run(policy)) == expected

@@ -1,0 +1,114 @@
+"""Whether a reply is well-formed at all, from its text alone.
+
+A gate, not a grade: rewards give nothing to a malformed reply, diversity does not count it as different, and
+evaluation does not let it pass. It knows no post, no model and no threshold from data, so that it means the same
+everywhere it is used.
+
+The rules, each with the name that :func:`problems_of` gives it:
+
+==============  ======================================================================================
+``empty``       nothing but white space and invisible characters
+``no_words``    something, but not one letter of any script
+``too_short``   fewer than 2 word tokens
+``repeated``    a loop: one word 4 times running, 2 or 3 words 3 times running, a sentence of 3 words or
+                more said twice, fewer than half of the bigrams distinct in 8 words or more, or one to
+                four characters repeated over 24 characters or more
+``markup``      a chat-template token, a code fence, or nothing but links
+==============  ======================================================================================
+
+``empty`` stands alone; the others may come together, in the order of the table. Word tokens are runs of letters,
+marks and digits with inner apostrophes; in scripts written without spaces every character is a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import regex
+
+PROBLEMS = ("empty", "no_words", "too_short", "repeated", "markup")
+
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+_WORD = regex.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+(?:'(?:[\p{{L}}\p{{N}}]\p{{M}}*)+)*")
+_LETTER = regex.compile(r"\p{L}")
+_VISIBLE = regex.compile(r"[^\s\p{C}\p{Z}\p{M}]")
+_SENTENCE_END = regex.compile(r"[.!?\n\u3002\uFF01\uFF1F]+")
+_CHARACTER_LOOP = regex.compile(r"(\S{1,4}?)\1{5,}")
+_LINK = regex.compile(r"(?:https?://|www\.)\S+")
+_MARKUP = regex.compile(
+    r"<\|[^|<>]{1,40}\|>"  # <|im_start|>, <|endoftext|>, <|eot_id|>
+    r"|</?(?:s|pad|unk|bos|eos|think|start_of_turn|end_of_turn)>"
+    r"|\[/?INST\]|<</?SYS>>|```"
+)
+
+_MIN_WORDS = 2
+_WORD_RUN = 4  # times one word may not stand in a row
+_PHRASE_RUN = 3  # times two or three words may not stand in a row
+_SENTENCE_WORDS = 3  # shorter sentences may be said twice ("Thank you. Thank you.")
+_BIGRAM_WORDS = 8  # word tokens from which the share of distinct bigrams is looked at
+_BIGRAM_SHARE = 0.5
+_CHARACTER_RUN = 24  # characters
+
+
+def words_of(text: str) -> list[str]:
+    """The word tokens of ``text`` in order, case-folded, with straight apostrophes."""
+    return _WORD.findall(text.casefold().replace("\u2019", "'"))
+
+
+def problems_of(reply: str) -> list[str]:
+    """What is malformed about ``reply``: names from :data:`PROBLEMS`; ``[]`` means well-formed."""
+    if not _VISIBLE.search(reply):
+        return ["empty"]
+    words = words_of(reply)
+    found = {
+        "no_words": not _LETTER.search(reply),
+        "too_short": len(words) < _MIN_WORDS,
+        "repeated": _repeats(reply, words),
+        "markup": _is_markup(reply),
+    }
+    return [name for name in PROBLEMS if found.get(name)]
+
+
+def well_formed(replies: Sequence[str]) -> list[bool]:
+    """For each reply, whether it has no problem at all."""
+    return [not problems_of(reply) for reply in replies]
+
+
+def _repeats(reply: str, words: list[str]) -> bool:
+    return (
+        _loops(words, 1, _WORD_RUN)
+        or _loops(words, 2, _PHRASE_RUN)
+        or _loops(words, 3, _PHRASE_RUN)
+        or _few_bigrams(words)
+        or _says_a_sentence_twice(reply)
+        or any(len(loop.group()) >= _CHARACTER_RUN for loop in _CHARACTER_LOOP.finditer(reply))
+    )
+
+
+def _loops(words: list[str], size: int, times: int) -> bool:
+    """Whether some ``size`` words stand ``times`` times in a row: each equals the one ``size`` places before it."""
+    run = 0
+    for before, word in zip(words, words[size:], strict=False):
+        run = run + 1 if before == word else 0
+        if run == size * (times - 1):
+            return True
+    return False
+
+
+def _few_bigrams(words: list[str]) -> bool:
+    bigrams = list(pairwise(words))
+    return len(words) >= _BIGRAM_WORDS and len(set(bigrams)) < _BIGRAM_SHARE * len(bigrams)
+
+
+def _says_a_sentence_twice(reply: str) -> bool:
+    sentences = [tuple(words_of(part)) for part in _SENTENCE_END.split(reply)]
+    long_enough = [sentence for sentence in sentences if len(sentence) >= _SENTENCE_WORDS]
+    return len(set(long_enough)) < len(long_enough)
+
+
+def _is_markup(reply: str) -> bool:
+    if _MARKUP.search(reply):
+        return True
+    without_links, links = _LINK.subn("", reply)
+    return links > 0 and not words_of(without_links)

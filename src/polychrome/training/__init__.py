@@ -1,0 +1,1 @@
+"""The one training loop, and the methods that plug into it."""

@@ -1,0 +1,110 @@
+"""The diversity of sets of sampled texts, gated so that degenerate replies never count as diverse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+import torch
+
+from polychrome.errors import bad
+from polychrome.evaluation.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.models.encoder import Encoder
+from polychrome.objectives.diversity import gated, set_diversity
+from polychrome.pairs.schema import Pair
+from polychrome.rewards.validity import problems_of
+
+Texts = Sequence[Sequence[str]]  # P sets of n replies
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Which sampled replies may count: well-formed, and at least as near their post as the gate asks.
+
+    ``threshold`` is the cosine that nine human replies in ten reach with the post they answer; None lets all pass.
+    """
+
+    encoder: Encoder
+    threshold: float | None
+
+    @classmethod
+    def calibrated(cls, encoder: Encoder, pairs: Sequence[Pair], gate: bool) -> Validity:
+        """The gate set by the human replies of the arm's own training pairs: their 10th percentile."""
+        if not gate:
+            return cls(encoder, None)
+        posts, replies = encoder.embed([p.post for p in pairs]), encoder.embed([p.reply for p in pairs])
+        return cls(encoder, float(np.quantile((posts * replies).sum(-1), 0.1)))
+
+    def __call__(self, posts: Sequence[str], replies: Texts) -> np.ndarray:
+        """Whether each reply is valid: bool (P, n)."""
+        if self.threshold is None:
+            return np.ones((len(replies), len(replies[0])), dtype=bool)
+        formed = np.array([[not problems_of(reply) for reply in one] for one in replies])
+        vectors = _embedded(self.encoder, replies)
+        cosine = np.einsum("pd,pnd->pn", self.encoder.embed(list(posts)), vectors)
+        return formed & (cosine >= self.threshold)
+
+
+SetDiversity = Callable[[Texts, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""(P sets of n replies, valid (P, n)) -> D (P,) and D(y_-i) (P, n), float64."""
+
+
+def make_diversity(kind: str, encoder: Encoder) -> SetDiversity:
+    """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2).
+
+    A set function D that is not pairwise is gated as the pairwise one is: D of the valid replies, times the share of
+    pairs in which both are valid. Raises InputError for an unknown name.
+    """
+    if kind == "semantic":
+
+        def semantic(replies: Texts, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            vectors = torch.from_numpy(_embedded(encoder, replies)).double()
+            distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
+            distances = distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1))
+            return set_diversity(gated(distances, valid))
+
+        return semantic
+    functions = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}
+    if kind not in functions:
+        raise bad("params.yaml:arms:diversity", repr(kind), "semantic, self_bleu or distinct_n", "Correct the name.")
+    return lambda replies, valid: _leave_one_out(functions[kind], replies, valid)
+
+
+def semantic_distance(encoder: Encoder) -> Callable[[Sequence[str]], float]:
+    """Mean pairwise cosine distance of one set, ungated, for watching."""
+    return lambda replies: float(mean_pairwise_cosine_distance(encoder.embed(list(replies))))
+
+
+def _embedded(encoder: Encoder, replies: Texts) -> np.ndarray:
+    flat = encoder.embed([reply for one in replies for reply in one])
+    return flat.reshape(len(replies), len(replies[0]), -1)
+
+
+def _one_minus_self_bleu(replies: Sequence[str]) -> float:
+    value = self_bleu(replies)
+    return (
+        0.0 if value is None else 1 - value
+    )  # fewer than two replies with tokens: nothing differs, D = 0 by definition
+
+
+def _distinct_2(replies: Sequence[str]) -> float:
+    value = distinct_n(replies, 2)
+    return 0.0 if value is None else value  # no bigram at all: nothing differs, D = 0 by definition
+
+
+def _leave_one_out(
+    function: Callable[[Sequence[str]], float], replies: Texts, valid: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    def gated_value(texts: Sequence[str], keep: Sequence[bool]) -> float:
+        kept = [text for text, good in zip(texts, keep, strict=True) if good]
+        return function(kept) * comb(len(kept), 2) / comb(len(texts), 2) if len(kept) > 1 else 0.0
+
+    whole, without = [], []
+    for texts, keep in zip(replies, valid.tolist(), strict=True):
+        whole.append(gated_value(texts, keep))
+        without.append(
+            [gated_value([*texts[:i], *texts[i + 1 :]], [*keep[:i], *keep[i + 1 :]]) for i in range(len(texts))]
+        )
+    return torch.tensor(whole, dtype=torch.float64), torch.tensor(without, dtype=torch.float64)

@@ -1,0 +1,312 @@
+"""The one training loop: AdamW, cosine schedule with warm-up, clipping, checkpoints, a log row a step.
+
+Every objective plugs in as a :class:`~polychrome.training.methods.Method`. A step's global batch is split over
+processes; losses are divided by counts of the whole step, so any number of processes and micro-batches add up to the
+same gradient. Order of the data and every sample depend on (seed, step) alone;
+dropout's noise, where there is any, also on the process and the micro-batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
+from operator import or_
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from polychrome.models.chat import Chat
+from polychrome.models.policy import adapter_tensors
+from polychrome.pairs.schema import Pair
+from polychrome.randomness import numpy_generator, seed_for
+from polychrome.rollouts.packing import Group, pack
+from polychrome.rollouts.scoring import CompletionScorer
+from polychrome.training.alarms import Alarms
+from polychrome.training.checkpoint import Checkpoints
+from polychrome.training.methods import Context, Method, Piece, Step
+
+Row = dict[str, Any]  # one step's log: metric -> number, and "prompt_rewards" -> {pair id: reward}
+
+
+def rate_factor(done: int, *, warmup: int, total: int) -> float:
+    """The share of the peak learning rate after ``done`` of ``total`` steps: linear warm-up, then half a cosine to 0.
+
+    Unlike the libraries' schedule it does not start at 0: in a run of a dozen steps one that teaches nothing counts.
+    """
+    step = done + 1
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total + 1 - warmup))))
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the loop does, whatever the objective (params.yaml: train and the arm)."""
+
+    epochs: int
+    batch_size: int  # posts an optimiser step, over all processes
+    learning_rate: float
+    weight_decay: float
+    warmup_ratio: float
+    max_grad_norm: float
+    gradient_accumulation: int  # micro-batches a step
+    checkpoint_every: int  # steps
+    evaluate_every: int  # batches of posts, 0: once an epoch
+    patience: int  # validations without improvement before stopping, 0: never
+    keep_best: bool  # end with the weights of the best validation instead of the last
+
+
+@dataclass
+class State:
+    """Where a run stands; all of it goes into a checkpoint."""
+
+    step: int = 0
+    history: list[Row] = field(default_factory=list)
+    validations: list[Row] = field(default_factory=list)
+    best: float = math.inf
+    best_step: int = 0
+    worse: int = 0  # validations since the best
+
+
+@dataclass
+class Run:
+    """One training run; :meth:`train` leaves the policy trained and returns its log."""
+
+    policy: Any
+    method: Method
+    chat: Chat
+    pairs: Sequence[Pair]
+    validation: Sequence[Pair]
+    settings: LoopSettings
+    seed: int
+    alarms: Alarms
+    checkpoints: Checkpoints | None
+    accelerator: Accelerator
+    name: str
+
+    def __post_init__(self) -> None:
+        self.parameters = adapter_tensors(self.policy)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        self.total_steps = self.settings.epochs * self.steps_per_epoch * self.method.repeats
+        warmup = round(self.settings.warmup_ratio * self.total_steps)
+        self.schedule = LambdaLR(self.optimizer, partial(rate_factor, warmup=warmup, total=self.total_steps))
+        self.scorer = self.accelerator.prepare(CompletionScorer(self.policy))
+        self.context = Context(
+            self.policy,
+            self.accelerator.unwrap_model(self.scorer),
+            self.chat,
+            self.seed,
+            self.settings.gradient_accumulation,
+            self._total,
+            self.accelerator.num_processes,
+            self.accelerator.process_index,
+        )
+        self.state = State()
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch; the last may be smaller."""
+        return math.ceil(len(self.pairs) / self.settings.batch_size)
+
+    def train(self) -> State:
+        """Train to the end, from the newest checkpoint if there is one. Raises TrainingStopped from an alarm."""
+        self._resume()
+        self.policy.train()
+        bar = tqdm(
+            total=self.total_steps,
+            initial=self.state.step,
+            desc=self.name,
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+            mininterval=2,
+        )
+        with bar:
+            for number, batch in self._batches():
+                step = self._seeded_step(batch, number)
+                for _ in range(self.method.repeats):
+                    row = self._optimise(step)
+                    self.state.step += 1
+                    self.state.history.append(row)
+                    bar.update()
+                    bar.set_postfix(
+                        {name: f"{row[name]:.3g}" for name in ("loss", "reward", "kl") if name in row}, refresh=False
+                    )
+                    for warning in self.alarms.check(self.state.history):
+                        bar.write(f"warning: {self.name}, step {self.state.step}: {warning}")
+                if self._validate_and_stop():
+                    break
+                if self.state.step % self.settings.checkpoint_every < self.method.repeats:
+                    self._checkpoint()
+        if self.settings.keep_best and self.best_weights:
+            self._load_weights(self.best_weights)
+        self.policy.eval()
+        return self.state
+
+    # --- one step ------------------------------------------------------------------------------------------------
+
+    def _batches(self) -> Iterator[tuple[int, list[Pair]]]:
+        """(rollout number, this process's part of the batch, which may be empty), from where the run stands."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        for number in range(self.state.step // self.method.repeats, self.settings.epochs * self.steps_per_epoch):
+            epoch, place = divmod(number, self.steps_per_epoch)
+            order = numpy_generator(self.seed, "order", epoch).permutation(len(self.pairs))
+            start = place * self.settings.batch_size
+            batch = [self.pairs[i] for i in order[start : start + self.settings.batch_size]]
+            yield number, batch[rank::world]
+
+    def _seeded_step(self, batch: Sequence[Pair], number: int) -> Step:
+        torch.manual_seed(seed_for(self.seed, "dropout", number, self.accelerator.process_index))
+        return self.method.step(self.context, batch, number)
+
+    def _optimise(self, step: Step) -> Row:
+        row: Row = dict(step.metrics)
+        norms = self._backward(step, row)
+        norm = clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
+        row["learning_rate"] = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        row["grad_norm"] = float(norm)
+        if len(norms) > 1:
+            row["diversity_gradient_share"] = norms["diversity"] / sum(norms.values())
+        if step.prompt_rewards is not None:
+            row["prompt_rewards"] = self._everyones(step.prompt_rewards)
+            step.prompt_rewards = None  # logged once, however many steps these rollouts serve
+        return row
+
+    def _backward(self, step: Step, row: Row) -> dict[str, float]:
+        """Accumulate the gradient of every piece; returns the gradient norm of each term by itself."""
+        pieces = self._even(step.pieces)
+        terms = list(dict.fromkeys(piece.term for piece in pieces))
+        norms: dict[str, float] = {}
+        loss_value = 0.0
+        sums: dict[str, float] = {}
+        before: list[torch.Tensor] | None = None
+        device = next(iter(self.parameters.values())).device
+        for term in terms:
+            for piece in (piece for piece in pieces if piece.term == term):
+                # What was sampled, without dropout, is scored without: else the estimators are no longer unbiased.
+                self.policy.train(piece.term == "cross_entropy")
+                logps, entropies = self.scorer(piece.packed.to(device), piece.temperature)
+                loss, metrics = piece.loss(logps, entropies)
+                # DDP averages gradients over processes; the loss is already this process's share of the whole.
+                self.accelerator.backward(loss * self.accelerator.num_processes)
+                loss_value += float(loss.detach())
+                for name, value in metrics.items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+            if len(terms) > 1:
+                now = [tensor.grad.clone() for tensor in self.parameters.values() if tensor.grad is not None]
+                own = now if before is None else [a - b for a, b in zip(now, before, strict=True)]
+                norms[term] = float(torch.stack([g.norm() for g in own]).norm())
+                before = now
+        row |= self._totals({"loss": loss_value} | sums)
+        return norms
+
+    def _even(self, pieces: list[Piece]) -> list[Piece]:
+        """``pieces``, with idle ones added so that every process makes the same passes of the same terms in order.
+
+        The processes average gradients in every backward pass; one that had fewer would leave the others waiting.
+        """
+        if self.accelerator.num_processes == 1:
+            return pieces
+        own = Counter(piece.term for piece in pieces)
+        most: Counter[str] = reduce(or_, gather_object([own]))  # the maximum of each term; the same on every process
+        idle = [replace(self._idle(), term=term) for term in most for _ in range(most[term] - own[term])]
+        order = list(most)
+        return sorted([*pieces, *idle], key=lambda piece: order.index(piece.term))
+
+    def _idle(self) -> Piece:
+        pair = self.pairs[0]
+        packed = pack([Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)])], self.chat.pad_id)
+        return Piece("", packed, 1.0, lambda logps, entropies: (0.0 * logps.sum(), {}))
+
+    def _total(self, value: float) -> float:
+        return self._totals({"": value})[""]
+
+    def _totals(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each value summed over processes; one that has no such value adds nothing."""
+        if self.accelerator.num_processes == 1:
+            return {name: float(value) for name, value in values.items()}
+        sums: dict[str, float] = {}
+        for name, value in gather_object([(name, float(value)) for name, value in values.items()]):
+            sums[name] = sums.get(name, 0.0) + value
+        return sums
+
+    def _everyones(self, rewards: dict[str, float]) -> dict[str, float]:
+        if self.accelerator.num_processes > 1:
+            rewards = dict(gather_object(list(rewards.items())))
+        return dict(sorted(rewards.items()))
+
+    # --- validation, checkpoints ---------------------------------------------------------------------------------
+
+    def _validate_and_stop(self) -> bool:
+        every = (self.settings.evaluate_every or self.steps_per_epoch) * self.method.repeats
+        if not self.validation or (self.state.step % every and self.state.step != self.total_steps):
+            return False
+        self.policy.eval()
+        name, value = self.method.validate(self.context, self.validation)
+        self.policy.train()
+        state = self.state
+        state.validations.append({"step": state.step, name: value})
+        if value < state.best:
+            state.best, state.best_step, state.worse = value, state.step, 0
+            if self.settings.keep_best:
+                self.best_weights = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
+        else:
+            state.worse += 1
+        return bool(self.settings.patience) and state.worse >= self.settings.patience
+
+    def _checkpoint(self) -> None:
+        if self.checkpoints is None or not self.accelerator.is_main_process:
+            return
+        tensors: dict[str, torch.Tensor] = {f"weight.{name}": tensor for name, tensor in self.parameters.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
+        for name, tensor in self.parameters.items():
+            for key, value in self.optimizer.state[tensor].items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        state = vars(self.state) | {"best": self.state.best if math.isfinite(self.state.best) else None}
+        self.checkpoints.save(tensors, state | {"schedule": self._schedule_state()})
+
+    def _schedule_state(self) -> dict[str, Any]:
+        kept = ("last_epoch", "_step_count", "base_lrs", "_last_lr", "lr_lambdas")  # lr_lambdas: [None]
+        return {name: value for name, value in self.schedule.state_dict().items() if name in kept}
+
+    def _resume(self) -> None:
+        found = self.checkpoints.load() if self.checkpoints else None
+        if found is None:
+            return
+        tensors, state = found
+        self.schedule.load_state_dict(state.pop("schedule"))
+        state["best"] = math.inf if state["best"] is None else state["best"]
+        self.state = State(**state)
+        self._load_weights({n: tensors[f"weight.{n}"] for n in self.parameters})
+        self.best_weights = {n: tensors[f"best.{n}"] for n in self.parameters if f"best.{n}" in tensors}
+        for name, tensor in self.parameters.items():
+            prefix = "optimizer."
+            self.optimizer.state[tensor] = {
+                key[len(prefix) : -len(name) - 1]: value
+                if key.startswith("optimizer.step.")
+                else value.to(tensor.device)
+                for key, value in tensors.items()
+                if key.startswith(prefix) and key.endswith(f".{name}")
+            }
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.get_last_lr()[0]
+        if self.accelerator.is_main_process:
+            tqdm.write(f"{self.name}: going on from step {self.state.step}")
+
+    @torch.no_grad()
+    def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, tensor in self.parameters.items():
+            tensor.copy_(weights[name])

@@ -1,0 +1,303 @@
+"""What an arm trains on at each step: cross-entropy, polychromic, GRPO. Each plugs into the one loop.
+
+A method turns a batch of pairs into pieces. A piece is one forward and backward: packed tokens and a pure loss of their
+log-probabilities. Whatever needs the model without gradient (sampling, the reference) happens while pieces are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from polychrome.models.chat import Chat
+from polychrome.models.policy import reference_active
+from polychrome.objectives.cross_entropy import cross_entropy
+from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
+from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
+from polychrome.pairs.schema import Pair
+from polychrome.rewards.interface import Reward
+from polychrome.rollouts.engine import Completion, Request, sample
+from polychrome.rollouts.packing import Group, Packed, pack
+from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.rollouts.scoring import CompletionScorer
+from polychrome.training.diversity import SetDiversity, Validity
+
+Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One forward and backward."""
+
+    term: str  # which term of the objective its gradient belongs to
+    packed: Packed
+    temperature: float
+    loss: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Metrics]]  # of (logps, entropies), both (N, T)
+
+
+@dataclass
+class Step:
+    """The pieces of one optimiser step and what was seen while making them."""
+
+    pieces: list[Piece]
+    metrics: dict[str, float] = field(default_factory=dict)  # already those of the whole step
+    prompt_rewards: dict[str, float] | None = None  # pair id -> mean reward of its group; None: no rewards
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every method needs to know of the run."""
+
+    policy: Any
+    scorer: CompletionScorer
+    chat: Chat
+    seed: int
+    micro_batches: int
+    total: Callable[[float], float]  # sums a number over processes
+    processes: int = 1
+    rank: int = 0  # this process holds posts rank, rank + processes, ... of every batch
+
+
+class Method(Protocol):
+    """An objective that the loop can train."""
+
+    repeats: int  # optimiser steps a batch serves
+
+    def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
+        """The pieces of optimiser step ``number`` for this process's part of the batch, which may be empty.
+
+        Every process calls ``context.total`` equally often, whatever its part.
+        """
+        ...
+
+    def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
+        """Name and value of the quantity that best-checkpoint selection minimises, on held-out pairs."""
+        ...
+
+
+def _parts(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
+    size = max(1, -(-len(items) // count))
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+@dataclass
+class CrossEntropy:
+    """Cross-entropy on the human replies."""
+
+    repeats: int = 1
+
+    def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
+        """One piece a micro-batch."""
+        groups = [Group(context.chat.prompt(pair.post), [context.chat.reply(pair.reply)]) for pair in batch]
+        tokens = context.total(sum(len(group.completions[0]) for group in groups))
+
+        def piece(part: Sequence[Group]) -> Piece:
+            packed = pack(part, context.chat.pad_id)
+
+            def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+                value = cross_entropy(logps, packed.completion_mask.to(logps), tokens)
+                return value, {"cross_entropy": value.detach(), "entropy": entropies.sum() / tokens}
+
+            return Piece("cross_entropy", packed, 1.0, loss)
+
+        return Step([piece(part) for part in _parts(groups, context.micro_batches)])
+
+    @torch.no_grad()
+    def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
+        """Cross-entropy in nats a token."""
+        groups = [Group(context.chat.prompt(pair.post), [context.chat.reply(pair.reply)]) for pair in pairs]
+        packed = pack(groups, context.chat.pad_id).to(_device(context.policy))
+        logps, _ = context.scorer(packed)
+        return "validation_cross_entropy", float(-logps.sum() / packed.completion_mask.sum())
+
+
+@dataclass
+class Polychromic:
+    """Cross-entropy minus lambda times the diversity of sets drawn from the policy."""
+
+    lambda_: float
+    diversity: SetDiversity
+    validity: Validity
+    sampling: SamplingSettings
+    samples: int  # replies a set, n >= 3
+    posts: int  # posts of the batch that a set is drawn for
+    base: CrossEntropy = field(default_factory=CrossEntropy)
+    repeats: int = 1
+
+    def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
+        """The pieces of cross-entropy, then those of diversity. With lambda = 0 it is cross-entropy, bit for bit."""
+        step = self.base.step(context, batch, number)
+        if self.lambda_ == 0:
+            return step
+        chosen = list(batch[: len(range(context.rank, self.posts, context.processes))])  # the first of the whole batch
+        prompts = [context.chat.prompt(pair.post) for pair in chosen]
+        drawn = _sample(context, prompts, chosen, self.samples, self.sampling, ("polychromic", number))
+        (ungated, gated), advantages, valid = self._advantages(context, chosen, drawn)
+        tokens = context.total(sum(len(c.tokens) for completions in drawn for c in completions))
+        groups = [
+            (Group(prompt, [c.tokens for c in completions]), weights)
+            for prompt, completions, weights in zip(prompts, drawn, advantages, strict=True)
+        ]
+        step.pieces += [self._piece(context, part, tokens) for part in _parts(groups, context.micro_batches)]
+        sets = context.total(len(chosen))
+        step.metrics |= {
+            "diversity": context.total(float(ungated.sum())) / sets,
+            "gated_diversity": context.total(float(gated.sum())) / sets,
+            "valid_share": context.total(float(valid.sum())) / (sets * self.samples),
+        }
+        return step
+
+    def _advantages(
+        self, context: Context, pairs: Sequence[Pair], drawn: Sequence[Sequence[Completion]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
+        if texts:
+            valid = torch.from_numpy(self.validity([pair.post for pair in pairs], texts))
+            diversity, without = self.diversity(texts, valid)
+            ungated, _ = self.diversity(texts, torch.ones_like(valid))
+        else:
+            diversity, without, ungated = torch.zeros(0), torch.zeros(0, self.samples), torch.zeros(0)
+            valid = torch.zeros(0, self.samples, dtype=torch.bool)
+        raw = leave_one_out_advantages(diversity, without)
+        mean_square = torch.tensor(context.total(float(raw.square().sum())) / context.total(raw.numel()))
+        seen = torch.stack([ungated, diversity]) if texts else torch.zeros(2, 0)
+        return seen, standardised(raw, mean_square), valid
+
+    def _piece(self, context: Context, part: Sequence[tuple[Group, torch.Tensor]], tokens: float) -> Piece:
+        packed = pack([group for group, _ in part], context.chat.pad_id)
+        advantages = torch.cat([weights for _, weights in part])
+
+        def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+            mask = packed.completion_mask.to(logps)
+            value = self.lambda_ * score_function_loss(logps, mask, advantages.to(logps), tokens)
+            return value, {"diversity_loss": value.detach()}
+
+        return Piece("diversity", packed, self.sampling.temperature, loss)
+
+    def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
+        """Cross-entropy in nats a token, as for the baseline."""
+        return self.base.validate(context, pairs)
+
+
+@dataclass
+class Grpo:
+    """Group relative policy optimisation from a warm start, against a frozen reference."""
+
+    reward: Reward
+    distance: Callable[[Sequence[str]], float]  # mean pairwise semantic distance of a set, to watch
+    sampling: SamplingSettings
+    num_generations: int
+    beta: float
+    epsilon: float
+    epsilon_high: float
+    loss_type: str
+    scale_rewards: str
+    repeats: int = 1  # num_iterations
+
+    def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
+        """Draw groups, reward them, score them under the reference, and make the pieces."""
+        prompts = [context.chat.prompt(pair.post) for pair in batch]
+        drawn = _sample(context, prompts, batch, self.num_generations, self.sampling, ("grpo", number))
+        texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
+        rewards = self._rewards(batch, texts)
+        advantages = group_advantages(rewards, self.scale_rewards).float()
+        completions = [c for group in drawn for c in group]
+        tokens = context.total(sum(len(c.tokens) for c in completions))
+        sequences = context.total(len(completions))
+        groups = [
+            (Group(prompt, [c.tokens for c in group]), weights, [c.logps for c in group])
+            for prompt, group, weights in zip(prompts, drawn, advantages, strict=True)
+        ]
+        pieces = [self._piece(context, part, sequences, tokens) for part in _parts(groups, context.micro_batches)]
+        posts = context.total(len(batch))
+        metrics = {
+            "reward": context.total(float(rewards.sum())) / sequences,
+            "reward_std": context.total(float(rewards.std(-1).sum())) / posts,
+            "zero_variance_share": context.total(float(zero_variance(rewards).sum())) / posts,
+            "completion_length": tokens / sequences,
+            "ended_share": context.total(sum(c.ended for c in completions)) / sequences,
+            "diversity": context.total(float(np.sum([self.distance(group) for group in texts]))) / posts,
+        }
+        means = {pair.id: float(mean) for pair, mean in zip(batch, rewards.mean(-1), strict=True)}
+        return Step(pieces, metrics, means)
+
+    def _rewards(self, batch: Sequence[Pair], texts: Sequence[Sequence[str]]) -> torch.Tensor:
+        posts = [pair.post for pair, group in zip(batch, texts, strict=True) for _ in group]
+        scores = self.reward(posts, [text for group in texts for text in group])
+        return torch.from_numpy(scores).view(len(batch), self.num_generations)
+
+    def _piece(self, context: Context, part: Sequence[Any], sequences: float, tokens: float) -> Piece:
+        packed = pack([group for group, _, _ in part], context.chat.pad_id).to(_device(context.policy))
+        advantages = torch.cat([weights for _, weights, _ in part]).to(_device(context.policy))
+        sampler = packed.spread(torch.tensor([x for _, _, logps in part for one in logps for x in one]).to(advantages))
+        with torch.no_grad(), _without_dropout(context.policy):
+            with reference_active(context.policy):
+                reference, _ = context.scorer(packed, self.sampling.temperature)
+            old = context.scorer(packed, self.sampling.temperature)[0] if self.repeats > 1 else None
+
+        def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+            mask = packed.completion_mask.to(logps)
+            before = logps.detach() if old is None else old
+            terms = grpo_terms(
+                logps,
+                before,
+                reference,
+                advantages,
+                mask,
+                loss_type=self.loss_type,
+                epsilon=self.epsilon,
+                epsilon_high=self.epsilon_high,
+                max_completion_length=self.sampling.max_new_tokens,
+                sequences=sequences,
+                tokens=tokens,
+            )
+            estimate = k3(logps, reference).detach() * mask
+            return terms.policy + self.beta * terms.kl, {
+                "policy_loss": terms.policy.detach(),
+                "kl": estimate.sum() / sequences,
+                "clip_fraction": terms.clip_fraction,
+                "entropy": entropies.sum() / tokens,
+                "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
+            }
+
+        return Piece("grpo", packed, self.sampling.temperature, loss)
+
+    def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
+        """Minus the mean reward of one group a post, drawn from fixed streams."""
+        prompts = [context.chat.prompt(pair.post) for pair in pairs]
+        drawn = _sample(context, prompts, pairs, self.num_generations, self.sampling, ("validation",))
+        texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
+        return "validation_negative_reward", -float(self._rewards(pairs, texts).mean())
+
+
+def _device(policy: Any) -> torch.device:
+    return next(policy.parameters()).device
+
+
+@contextmanager
+def _without_dropout(policy: Any) -> Iterator[None]:
+    """As in sampling: the reference, and the policy that replies were drawn from, are the models without noise."""
+    was_training = policy.training
+    policy.eval()
+    try:
+        yield
+    finally:
+        policy.train(was_training)
+
+
+def _sample(
+    context: Context,
+    prompts: Sequence[Sequence[int]],
+    pairs: Sequence[Pair],
+    count: int,
+    settings: SamplingSettings,
+    purpose: tuple[object, ...],
+) -> list[list[Completion]]:
+    requests = [Request(prompt, count, (*purpose, pair.id)) for prompt, pair in zip(prompts, pairs, strict=True)]
+    chat = context.chat
+    return sample(context.policy, requests, settings, stop_id=chat.stop_id, pad_id=chat.pad_id, seed=context.seed)

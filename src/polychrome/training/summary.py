@@ -1,0 +1,94 @@
+"""What a training run leaves beside the adapter: DVCLive curves and a summary with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from polychrome.files import whole_directory, write_json
+from polychrome.randomness import numpy_generator
+from polychrome.training.loop import Row, State
+
+CURVES = {  # name in a row -> curve in DVCLive
+    "loss": "train/loss",
+    "cross_entropy": "train/cross_entropy",
+    "policy_loss": "train/policy_loss",
+    "reward": "train/reward",
+    "reward_std": "train/reward_std",
+    "kl": "train/kl",
+    "clip_fraction": "train/clip_fraction",
+    "entropy": "train/entropy",
+    "completion_length": "train/completion_length",
+    "ended_share": "train/ended_share",
+    "diversity": "train/diversity",
+    "gated_diversity": "train/gated_diversity",
+    "valid_share": "train/valid_share",
+    "zero_variance_share": "train/zero_variance_share",
+    "diversity_gradient_share": "train/diversity_gradient_share",
+    "sampler_gap": "train/sampler_gap",
+    "grad_norm": "train/grad_norm",
+    "learning_rate": "train/learning_rate",
+}
+
+
+def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Write curves (DVCLive) and summary.json to ``directory``, whole or not at all; returns the summary."""
+    from dvclive import Live
+
+    summary = summarise(state, facts, seed)
+    with whole_directory(directory) as folder:
+        with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+            for row in state.history:
+                for name, curve in CURVES.items():
+                    if name in row:
+                        live.log_metric(curve, row[name])
+                live.next_step()
+        write_json(folder / "summary.json", summary)
+        write_json(folder / "validations.json", state.validations)
+    return summary
+
+
+def summarise(state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Facts of the run; for GRPO the reward gained from the first to the last epoch, paired by prompt."""
+    summary: dict[str, Any] = dict(facts) | {"steps": state.step, "validations": state.validations}
+    last = {name: value for name, value in state.history[-1].items() if name != "prompt_rewards"}
+    summary["last_step"] = last
+    shares = [row["diversity_gradient_share"] for row in state.history if "diversity_gradient_share" in row]
+    if shares:
+        summary["diversity_gradient_share"] = float(np.mean(shares))
+    if any("prompt_rewards" in row for row in state.history):
+        summary |= reward_gain(state.history, seed)
+    return summary
+
+
+def reward_gain(history: Sequence[Row], seed: int) -> dict[str, Any]:
+    """Mean reward of each prompt in the last epoch minus in the first, with a 95% BCa bootstrap interval over prompts.
+
+    Every prompt comes once an epoch, so the difference is paired: what the prompt is worth cancels out.
+    """
+    seen: dict[str, list[float]] = {}
+    for row in history:
+        for prompt, reward in row.get("prompt_rewards", {}).items():
+            seen.setdefault(prompt, []).append(reward)
+    first = np.array([rewards[0] for rewards in seen.values()])
+    last = np.array([rewards[-1] for rewards in seen.values()])
+    gain = last - first
+    summary: dict[str, Any] = {
+        "reward_first_epoch": float(first.mean()),
+        "reward_last_epoch": float(last.mean()),
+        "prompts": len(gain),
+    }
+    if min(map(len, seen.values())) < 2 or len(gain) < 2:
+        return summary | {"reward_gain": None, "reward_gain_note": "needs two epochs and two prompts"}
+    if np.ptp(gain) == 0:  # every prompt gained the same: the interval is a point
+        return summary | {"reward_gain": {"mean": float(gain[0]), "low": float(gain[0]), "high": float(gain[0])}}
+    interval = bootstrap(
+        (gain,), np.mean, n_resamples=4000, rng=numpy_generator(seed, "reward gain"), method="BCa"
+    ).confidence_interval
+    return summary | {
+        "reward_gain": {"mean": float(gain.mean()), "low": float(interval.low), "high": float(interval.high)}
+    }

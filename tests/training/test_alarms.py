@@ -1,0 +1,74 @@
+"""What makes training warn, and what makes it stop."""
+
+import math
+
+import pytest
+
+from polychrome.training.alarms import Alarms, TrainingStopped
+
+from .tiny import grpo
+
+ALARMS = Alarms(kl_warn=10.0, kl_stop=15.0, reward_flat_steps=3, length_collapse_ratio=0.3)
+
+
+def rows(**columns: list[float]) -> list[dict[str, float]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@pytest.mark.parametrize(("kl", "warns"), [(9.9, False), (10.0, False), (10.1, True), (15.0, True)])
+def test_kl_above_the_first_threshold_warns(kl, warns):
+    warnings = list(ALARMS.check(rows(kl=[0.0, kl])))
+    assert [("alarms.kl_warn = 10" in warning) for warning in warnings] == [True] * warns
+
+
+@pytest.mark.parametrize("kl", [15.1, math.inf])
+def test_kl_above_the_second_threshold_stops_and_says_what_to_change(kl):
+    with pytest.raises(TrainingStopped, match=r"step 2: KL .* alarms.kl_stop = 15.*learning_rate.*beta"):
+        list(ALARMS.check(rows(kl=[0.0, kl])))
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_or_gradient_that_is_no_number_stops(name, value):
+    with pytest.raises(TrainingStopped, match=f"step 1: {name} is (nan|inf): training diverged"):
+        list(ALARMS.check([{"loss": 1.0, "grad_norm": 1.0} | {name: value}]))
+
+
+def test_a_reward_that_does_not_rise_warns_once_every_so_many_steps():
+    flat = rows(reward=[0.5] * 12, completion_length=[9.0] * 12)
+    told = [len(list(ALARMS.check(flat[:n]))) for n in range(1, 13)]
+    assert told == [0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1]
+    assert "0.500 over the last 3 steps, 0.500 over the 3 before" in next(ALARMS.check(flat))
+
+
+def test_a_reward_that_rises_does_not_warn():
+    rising = rows(reward=[0.5, 0.4, 0.5, 0.5, 0.5, 0.5], completion_length=[9.0] * 6)
+    assert list(ALARMS.check(rising)) == []
+
+
+@pytest.mark.parametrize(("length", "warns"), [(3.0, False), (2.9, True)])
+def test_replies_that_shrink_below_their_share_of_the_first_length_warn(length, warns):
+    warnings = list(ALARMS.check(rows(completion_length=[10.0, 9.0, length])))
+    assert [warning.startswith("replies shrink") for warning in warnings] == [True] * warns
+
+
+def test_thresholds_of_zero_are_off():
+    off = Alarms(kl_warn=10.0, kl_stop=15.0, reward_flat_steps=0, length_collapse_ratio=0.0)
+    assert list(off.check(rows(reward=[0.5] * 6, completion_length=[9.0] * 5 + [0.0]))) == []
+
+
+def test_training_stops_at_a_stopping_alarm_and_warns_on_the_way(make_run, capsys):
+    alarms = Alarms(kl_warn=1e-3, kl_stop=0.5, reward_flat_steps=0, length_collapse_ratio=0.0)
+    run = make_run(grpo(), batch_size=12, epochs=20, learning_rate=0.03, alarms=alarms)
+    with pytest.raises(TrainingStopped, match="KL"):
+        run.train()
+    assert 1 < run.state.step < 20
+    assert f"warning: test, step {run.state.step - 1}: KL is" in capsys.readouterr().out
+
+
+def test_a_run_that_diverges_stops(make_run):
+    run = make_run(epochs=3)
+    next(iter(run.parameters.values())).data.fill_(math.nan)
+    with pytest.raises(TrainingStopped, match="diverged"):
+        run.train()
+    assert run.state.step == 1

@@ -1,0 +1,145 @@
+"""D of sampled texts by each of its names, against brute force, and the gate that keeps degenerate replies out."""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+import torch
+
+from polychrome.errors import InputError
+from polychrome.evaluation.sets import distinct_n, self_bleu
+from polychrome.objectives.diversity import leave_one_out_advantages
+from polychrome.pairs.schema import Pair
+from polychrome.training.diversity import Validity, make_diversity, semantic_distance
+
+KINDS = ("semantic", "self_bleu", "distinct_n")
+SETS = [
+    ["i like cats a lot", "dogs are much better", "tea in the rain", "i like cats a lot"],
+    ["yes it is raining", "no it is not raining", "maybe it will rain", "who can say what comes"],
+]
+ALL = torch.ones(2, 4, dtype=torch.bool)
+SOME = torch.tensor([[True, False, True, True], [False, True, False, True]])
+
+
+class Bag:
+    """Embeds a text as its normalised counts of letters."""
+
+    def embed(self, texts):
+        counts = np.array([[1.0, *(text.count(c) for c in "abcdefghijklmnopqrstuvwxyz")] for text in texts])
+        return (counts / np.linalg.norm(counts, axis=-1, keepdims=True)).astype(np.float32)
+
+
+class Angles:
+    """Embeds a text that ends in a number as the unit vector at that many degrees."""
+
+    def embed(self, texts):
+        degrees = np.radians([float(text.split()[-1]) for text in texts])
+        return np.stack([np.cos(degrees), np.sin(degrees)], axis=-1).astype(np.float32)
+
+
+def brute(kind, texts):
+    """D of a set of two or more texts by its definition."""
+    if kind == "self_bleu":
+        return 1 - self_bleu(texts)
+    if kind == "distinct_n":
+        return distinct_n(texts, 2)
+    vectors = Bag().embed(texts).astype(float)
+    return float(np.mean([1 - vectors[i] @ vectors[j] for i, j in combinations(range(len(texts)), 2)]))
+
+
+def brute_gated(kind, texts, keep):
+    """D of the valid texts times the share of pairs in which both are valid."""
+    kept = [text for text, good in zip(texts, keep, strict=True) if good]
+    return brute(kind, kept) * comb(len(kept), 2) / comb(len(texts), 2) if len(kept) > 1 else 0.0
+
+
+@pytest.mark.parametrize("valid", [ALL, SOME], ids=["all valid", "some valid"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_d_and_its_leave_one_out_baseline_equal_brute_force(kind, valid):
+    diversity, without = make_diversity(kind, Bag())(SETS, valid)
+    for p, (texts, keep) in enumerate(zip(SETS, valid.tolist(), strict=True)):
+        assert diversity[p].item() == pytest.approx(brute_gated(kind, texts, keep), abs=1e-6)
+        for i in range(4):
+            others = [j for j in range(4) if j != i]
+            expected = brute_gated(kind, [texts[j] for j in others], [keep[j] for j in others])
+            assert without[p, i].item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_invalid_reply_never_gains_and_its_text_does_not_matter(kind):
+    diversity = make_diversity(kind, Bag())
+    advantages = leave_one_out_advantages(*diversity(SETS, SOME))
+    assert (advantages[~SOME] <= 0).all()
+    other = [
+        [text if good else "zzz qqq xxx" for text, good in zip(*one, strict=True)]
+        for one in zip(SETS, SOME, strict=True)
+    ]
+    for value, changed in zip(diversity(SETS, SOME), diversity(other, SOME), strict=True):
+        torch.testing.assert_close(value, changed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_with_no_two_valid_replies_is_not_diverse(kind):
+    nearly_none = torch.zeros(2, 4, dtype=torch.bool)
+    nearly_none[0, 1] = True
+    diversity, without = make_diversity(kind, Bag())(SETS, nearly_none)
+    assert (diversity == 0).all()
+    assert (without == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_of_different_replies_is_more_diverse_than_one_of_equal_replies(kind):
+    texts = [["i like cats a lot"] * 4, SETS[1]]
+    diversity, _ = make_diversity(kind, Bag())(texts, ALL)
+    assert diversity[0] < 0.5 * diversity[1]
+
+
+def test_equal_replies_are_at_distance_zero_and_no_distance_is_negative():
+    diversity, without = make_diversity("semantic", Bag())([["i like cats a lot"] * 4], ALL[:1])
+    assert diversity.item() == pytest.approx(0, abs=1e-6)
+    assert (diversity >= 0).all()
+    assert (without >= 0).all()
+
+
+def test_replies_without_a_single_bigram_or_word_are_not_diverse():
+    texts, valid = [["a", "b", "c"]], torch.ones(1, 3, dtype=torch.bool)
+    assert make_diversity("distinct_n", Bag())(texts, valid)[0].item() == 0
+    assert make_diversity("self_bleu", Bag())([["", " ", ""]], valid)[0].item() == 0
+
+
+def test_an_unknown_diversity_is_told():
+    with pytest.raises(
+        InputError, match=r"arms:diversity: found 'entropy'; expected semantic, self_bleu or distinct_n"
+    ):
+        make_diversity("entropy", Bag())
+
+
+def test_semantic_distance_is_the_ungated_d_of_one_set():
+    assert semantic_distance(Bag())(SETS[0]) == pytest.approx(brute("semantic", SETS[0]), abs=1e-6)
+
+
+def pairs_at(angles):
+    """Pairs whose reply stands so many degrees from its post."""
+    return [Pair(str(i), str(i), "post at 0", f"reply at {angle}", 0.0, "a") for i, angle in enumerate(angles)]
+
+
+def test_the_gate_is_the_tenth_percentile_of_how_near_human_replies_are_to_their_posts():
+    angles = [10, 20, 30, 40, 50, 60, 70, 80, 85, 89, 90]  # the 10th percentile of 11 is the second least near
+    validity = Validity.calibrated(Angles(), pairs_at(angles), gate=True)
+    assert validity.threshold == pytest.approx(np.cos(np.radians(89)), abs=1e-6)
+    found = validity(
+        ["post at 0", "post at 90"], [["off topic at 91", "on topic at 88"], ["it is near 80", "far off 0"]]
+    )
+    assert found.tolist() == [[False, True], [True, False]]
+
+
+def test_a_malformed_reply_is_invalid_however_near_its_post():
+    validity = Validity.calibrated(Angles(), pairs_at([45] * 4), gate=True)
+    replies = [["fine words at 10", "no no no no no no 10", "<|im_end|> now 10", "10"]]
+    assert validity(["post at 10"], replies).tolist() == [[True, False, False, False]]
+
+
+def test_without_a_gate_all_replies_count():
+    validity = Validity.calibrated(Angles(), [], gate=False)
+    assert validity(["post at 0"], [["", "no no no no no 180"]]).tolist() == [[True, True]]

@@ -1,0 +1,173 @@
+"""Each objective does what it is for, and how a batch is cut into parts changes nothing."""
+
+from dataclasses import replace
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+
+from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.training.methods import CrossEntropy
+from polychrome.training.summary import reward_gain
+
+from .tiny import grpo, polychromic
+
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
+
+
+def mean(history, name: str) -> float:
+    return float(np.mean([row[name] for row in history]))
+
+
+def reference_tensors(policy) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in policy.named_parameters() if ".reference." in name}
+
+
+# --- what an objective is for -----------------------------------------------------------------------------------
+
+
+def test_cross_entropy_falls(make_run):
+    history = make_run(epochs=12).train().history
+    assert mean(history[-3:], "cross_entropy") < 0.9 * mean(history[:3], "cross_entropy")
+
+
+def test_grpo_climbs_its_reward_while_its_reference_stays_as_it_was_to_the_bit(make_run):
+    run = make_run(grpo(num_generations=8), batch_size=12, epochs=16, learning_rate=0.1)
+    before = reference_tensors(run.policy)
+    assert before
+    history = run.train().history
+    gain = reward_gain(history, seed=0)["reward_gain"]
+    assert gain["low"] > 0.05
+    assert mean(history[-4:], "reward") > mean(history[:4], "reward") + 0.05
+    assert history[0]["kl"] < 1e-4 < 0.5 < history[-1]["kl"]  # the policy has left the reference behind
+    after = reference_tensors(run.policy)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_huge_beta_keeps_grpo_at_its_reference(make_run):
+    free, held = (
+        make_run(grpo(beta=beta), batch_size=12, epochs=10, learning_rate=3e-3).train().history for beta in (0.0, 1e4)
+    )
+    assert held[-1]["kl"] < 0.02 * free[-1]["kl"]
+
+
+def test_polychromic_training_raises_the_diversity_of_sets(make_run):
+    run = make_run(polychromic(lambda_=1000.0, posts=12, samples=8), batch_size=12, epochs=14, learning_rate=0.1)
+
+    def diversity() -> float:  # always from the same random numbers
+        return polychromic(samples=24, posts=12).step(run.context, run.pairs, 0).metrics["diversity"]
+
+    before = diversity()
+    run.train()
+    assert diversity() > before + 0.06
+
+
+def test_every_polychromic_step_says_the_share_of_the_gradient_that_diversity_contributes(make_run):
+    small, large = (make_run(polychromic(lambda_=lambda_)).train().history for lambda_ in (0.01, 20.0))
+    shares = [[row["diversity_gradient_share"] for row in history] for history in (small, large)]
+    assert 0 < max(shares[0]) < 0.1 < 0.8 < min(shares[1]) < 1
+    parts = small[0]["diversity_gradient_share"], large[0]["diversity_gradient_share"]
+    odds = [share / (1 - share) for share in parts]
+    assert odds[1] == pytest.approx(2000 * odds[0], rel=1e-3)  # in proportion to lambda
+
+
+def test_lambda_zero_is_cross_entropy_bit_for_bit(make_run):
+    plain, zero = make_run(CrossEntropy()), make_run(polychromic(lambda_=0.0))
+    assert plain.train().history == zero.train().history
+    assert all(torch.equal(plain.parameters[name], zero.parameters[name]) for name in plain.parameters)
+
+
+def test_the_reference_is_scored_without_dropout(make_run, pairs):
+    run = make_run(grpo(beta=1.0))
+    for module in run.policy.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    for layer in (m for m in run.policy.modules() if hasattr(m, "lora_dropout")):
+        layer.lora_dropout = torch.nn.ModuleDict({name: torch.nn.Dropout(0.5) for name in layer.lora_A})
+    run.policy.train()
+    piece = run.method.step(run.context, pairs, 0).pieces[0]
+    run.policy.eval()
+    _, metrics = piece.loss(*run.scorer(piece.packed, piece.temperature))
+    assert float(metrics["kl"]) < 1e-4  # policy and reference are the same weights
+
+
+# --- parts add up to the whole ----------------------------------------------------------------------------------
+
+
+def assert_accumulation_changes_nothing(make_run, pairs, method):
+    whole, *parts = (
+        make_run(method, pairs=pairs[:10], gradient_accumulation=count, batch_size=5, learning_rate=1e-3)
+        for count in (1, 2, 4)
+    )
+    expected = whole.train().history
+    for part in parts:
+        for row, wanted in zip(part.train().history, expected, strict=True):
+            for name, value in wanted.items():
+                assert row[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
+        for name, tensor in whole.parameters.items():
+            torch.testing.assert_close(part.parameters[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_micro_batches_of_cross_entropy_add_up(make_run, pairs):
+    assert_accumulation_changes_nothing(make_run, pairs, CrossEntropy())
+
+
+def test_micro_batches_of_polychromic_add_up(make_run, pairs):
+    assert_accumulation_changes_nothing(make_run, pairs, polychromic())
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_micro_batches_of_grpo_add_up(make_run, pairs, loss_type):
+    assert_accumulation_changes_nothing(make_run, pairs, grpo(loss_type=loss_type, beta=0.1))
+
+
+def test_loss_types_differ(make_run):
+    losses = {
+        kind: make_run(grpo(loss_type=kind, beta=0.5), batch_size=12, epochs=2).train().history[-1]["loss"]
+        for kind in LOSSES
+    }
+    assert len({round(losses[kind], 6) for kind in ("grpo", "dr_grpo", "dapo")}) == 3
+    assert losses["bnpo"] == losses["dapo"]  # over the tokens of one step they are the same
+
+
+def test_several_steps_on_one_batch_of_rollouts_move_the_ratio(make_run):
+    state = make_run(grpo(repeats=3), batch_size=12, epochs=2, learning_rate=3e-2).train()
+    assert state.step == 6
+    clipped = [row["clip_fraction"] for row in state.history]
+    assert clipped[0] == clipped[3] == 0  # the first step on fresh rollouts is on-policy
+    assert min(clipped[2], clipped[5]) > 0
+    assert state.history[0]["reward"] == state.history[2]["reward"] != state.history[3]["reward"]
+    assert ["prompt_rewards" in row for row in state.history] == [True, False, False] * 2  # counted once a rollout
+
+
+# --- an empty part of a batch -----------------------------------------------------------------------------------
+
+
+def test_a_process_without_posts_makes_no_pieces_and_still_adds_its_zeros_up(make_run, pairs):
+    for method in (CrossEntropy(), polychromic(gate=0.0), grpo()):
+        run = make_run(method)
+        with_posts, without = (Mock(side_effect=lambda value: value or 1.0) for _ in range(2))  # others have some
+        assert method.step(replace(run.context, total=with_posts), pairs, 0).pieces
+        assert not method.step(replace(run.context, total=without), [], 0).pieces
+        assert with_posts.call_count == without.call_count > 0
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_the_posts_that_sets_are_drawn_for_do_not_depend_on_how_many_processes_share_a_batch(
+    make_run, pairs, processes
+):
+    method = polychromic(posts=4, sampling=SamplingSettings(1.0, 2))
+    context = make_run(method).context
+    seen: list[str] = []
+
+    def watch(texts, valid):
+        return torch.zeros(len(texts)), torch.zeros(len(texts), 4)
+
+    for rank in range(processes):
+        part = pairs[rank::processes]
+        here = replace(context, processes=processes, rank=rank, total=lambda value: value or 1.0)
+        step = replace(method, diversity=watch).step(here, part, 0)
+        drawn = sum(len(piece.packed.completion_mask) for piece in step.pieces if piece.term == "diversity") // 4
+        seen += [pair.id for pair in part[:drawn]]
+    assert sorted(seen) == sorted(pair.id for pair in pairs[:4])

@@ -1,0 +1,163 @@
+"""The training stages: what they leave, that they repeat, and what they say about bad input."""
+
+import re
+import resource
+import shutil
+import socket
+
+import pytest
+from peft import PeftModel
+
+from polychrome.errors import InputError
+from polychrome.files import read_json
+from polychrome.models.policy import open_base
+from polychrome.params import load_params
+from polychrome.training import runs
+from polychrome.training.alarms import TrainingStopped
+from polychrome.training.runs import describe, train_grpo, train_sft
+
+from .tiny import outputs
+
+ADAPTER = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def trained(params_of):
+    """Parameters, after a polychromic warm-start and GRPO from it."""
+    params = params_of({"arms.grpo_from_polychromic.epochs": 2})
+    train_sft(params, "polychromic_warmstart", 1)
+    train_grpo(params, "grpo_from_polychromic", 1)
+    return params
+
+
+def test_two_runs_in_two_places_leave_the_same_bytes_and_name_no_place_or_time(trained, workspace, monkeypatch):
+    first = outputs(workspace)
+    elsewhere = workspace.parent / f"{workspace.name}-elsewhere"
+    shutil.copytree(workspace, elsewhere, symlinks=True, ignore=shutil.ignore_patterns("models", "results"))
+    monkeypatch.chdir(elsewhere)
+    train_sft(load_params(), "polychromic_warmstart", 1)
+    train_grpo(load_params(), "grpo_from_polychromic", 1)
+    assert outputs(elsewhere) == first
+    told = b"\n".join(first.values())
+    for word in (str(workspace.parent), "/tmp", socket.gethostname()):
+        assert word.encode() not in told
+    assert not re.search(rb"20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d", told)
+
+
+def test_training_leaves_an_adapter_that_peft_opens_curves_and_a_summary(trained, workspace, tiny_base, tiny_encoder):
+    folder = workspace / "models/grpo_from_polychromic/seed-1"
+    assert {file.name for file in folder.iterdir()} == {ADAPTER, "adapter_config.json", "recipe.json"}
+    PeftModel.from_pretrained(open_base(tiny_base, dtype=None), folder)
+    assert read_json(folder / "recipe.json")["warmstart"] == "polychromic_warmstart"
+    training = workspace / "results/training/grpo_from_polychromic/seed-1"
+    summary = read_json(training / "summary.json")
+    assert summary["steps"] == 6
+    assert {"mean", "low", "high"} == summary["reward_gain"].keys()
+    logged = "loss policy_loss reward reward_std kl clip_fraction entropy completion_length diversity"
+    for name in [*logged.split(), "zero_variance_share", "learning_rate", "grad_norm"]:
+        assert len((training / f"plots/metrics/train/{name}.tsv").read_text().splitlines()) == 1 + summary["steps"]
+    assert not list(workspace.glob(".checkpoints/*"))
+
+
+def test_the_closing_lines_say_what_was_made_and_what_to_look_at(params_of):
+    told = describe(train_sft(params_of(), "baseline", 1))
+    assert "baseline, seed 1: 6 steps on 24 pairs; loss" in told
+    assert "models/baseline/seed-1" in told
+    assert "results/training/baseline/seed-1" in told
+
+
+def test_polychromic_with_lambda_zero_ends_with_the_bytes_of_the_baseline(params_of, workspace):
+    params = params_of({"arms.polychromic.lambda": 0.0, "lora.dropout": 0.1})
+    for arm in ("baseline", "polychromic"):
+        train_sft(params, arm, 1)
+    made = [workspace / f"models/{arm}/seed-1" for arm in ("baseline", "polychromic")]
+    assert (made[0] / ADAPTER).read_bytes() == (made[1] / ADAPTER).read_bytes()
+    assert (made[0] / "adapter_config.json").read_bytes() == (made[1] / "adapter_config.json").read_bytes()
+
+
+def test_a_changed_learning_rate_does_not_go_on_from_the_old_checkpoint(params_of, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "_save", lambda *arguments: {})  # as if killed before the outputs were written
+    params = params_of({"train.checkpoint_every": 1})
+    train_sft(params, "baseline", 1)
+    assert "going on" not in capsys.readouterr().out
+    train_sft(params, "baseline", 1)
+    assert "going on from step 6" in capsys.readouterr().out
+    for changes in ({"arms.baseline.learning_rate": 2e-2}, {"train.weight_decay": 0.5}, {"lora.alpha": 3}):
+        train_sft(params_of({"train.checkpoint_every": 1} | changes), "baseline", 1)
+        assert "going on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["data/phases/full.jsonl", "data/phases/validation.jsonl", "assets/base/config.json"])
+def test_changed_input_files_do_not_go_on_from_the_old_checkpoint(params_of, workspace, monkeypatch, capsys, path):
+    base = workspace / "assets/base"
+    real = base.resolve()
+    base.unlink()
+    shutil.copytree(real, base)
+    monkeypatch.setattr(runs, "_save", lambda *arguments: {})
+    params = params_of({"train.checkpoint_every": 1})
+    train_sft(params, "baseline", 1)
+    content = (workspace / path).read_text()
+    (workspace / path).write_text(content.removesuffix("\n"))
+    assert content.endswith("\n")
+    train_sft(params, "baseline", 1)
+    assert "going on" not in capsys.readouterr().out
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "name"), [(train_sft, "basline"), (train_sft, "zero_shot"), (train_grpo, "baseline")]
+)
+def test_an_arm_that_the_stage_does_not_train_is_told_with_those_it_does(params_of, train, name):
+    with pytest.raises(InputError, match=rf"params.yaml:arms: found '{name}'; expected one of .*_"):
+        train(params_of(), name, 1)
+
+
+def test_a_missing_warm_start_is_told_with_the_command_that_makes_it(params_of, workspace):
+    with pytest.raises(InputError, match=r"no warm-start.*dvc repro sft@baseline_warmstart-1"):
+        train_grpo(params_of(), "grpo_from_baseline", 1)
+    assert outputs(workspace) == {}
+
+
+def test_a_missing_phase_is_told(params_of, workspace):
+    (workspace / "data/phases/full.jsonl").unlink()
+    with pytest.raises(InputError, match=r"full\.jsonl"):
+        train_sft(params_of(), "baseline", 1)
+
+
+def test_a_post_that_is_too_long_is_told_and_leaves_no_output(params_of, workspace):
+    with pytest.raises(InputError, match=r"prompt\.max_prompt_tokens"):
+        train_sft(params_of({"prompt.max_prompt_tokens": 20}), "baseline", 1)
+    assert outputs(workspace) == {}
+
+
+def test_training_that_an_alarm_stops_leaves_earlier_outputs_as_they_were(trained, params_of, workspace):
+    before = outputs(workspace)
+    hot = {"alarms.kl_warn": 1e-6, "alarms.kl_stop": 1e-6, "arms.grpo_from_polychromic.learning_rate": 0.1}
+    with pytest.raises(TrainingStopped, match=r"kl_stop"):
+        train_grpo(params_of(hot), "grpo_from_polychromic", 1)
+    assert outputs(workspace) == before
+
+
+@pytest.fixture
+def small_disk():
+    """Make files larger than so many bytes impossible, as a full disk does to whoever writes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(("every", "named"), [(1000, "models/baseline/seed-1"), (1, ".checkpoints/baseline-1")])
+def test_a_disk_that_fills_while_saving_is_told_and_leaves_earlier_outputs_as_they_were(
+    params_of, workspace, small_disk, every, named
+):
+    train_sft(params_of(), "baseline", 1)
+    before = outputs(workspace)
+    params = params_of({"arms.baseline.learning_rate": 1e-3, "train.checkpoint_every": every})
+    small_disk(1024)
+    with pytest.raises(InputError, match=rf"{named}.*{re.escape('File too large')} while saving.*Free space") as told:
+        train_sft(params, "baseline", 1)
+    assert len(told.value.problems) == 1
+    assert outputs(workspace) == before
+    assert not list(workspace.rglob("*.writing"))

@@ -1,0 +1,169 @@
+"""What the tests of training share: tiny runs of every method, a toy encoder and reward, files as bytes."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from ruamel.yaml import YAML
+
+from polychrome.models.chat import Chat
+from polychrome.models.policy import open_adapter, open_base, open_tokenizer
+from polychrome.pairs.schema import Pair
+from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.training.alarms import Alarms
+from polychrome.training.diversity import Validity, make_diversity
+from polychrome.training.loop import LoopSettings, Run
+from polychrome.training.methods import Context, CrossEntropy, Grpo, Method, Polychromic, Step
+
+NO_ALARMS = Alarms(kl_warn=math.inf, kl_stop=math.inf, reward_flat_steps=0, length_collapse_ratio=0.0)
+SAMPLING = SamplingSettings(temperature=1.0, max_new_tokens=6)
+
+
+class LetterEncoder:
+    """Embeds a text as its normalised character counts: texts of other letters are far apart."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        vectors = np.full((len(texts), 32), 1e-3, dtype=np.float32)
+        for row, text in enumerate(texts):
+            for character in text:
+                vectors[row, zlib.crc32(character.encode()) % 32] += 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def likes_ascii(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+    """A toy reward: the share of a reply's characters that are ASCII."""
+    return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies], dtype=np.float64)
+
+
+def polychromic(lambda_: float = 1.0, gate: float | None = None, **changes: Any) -> Polychromic:
+    """The polychromic method over character counts; ``gate`` is the cosine that a reply must reach."""
+    letters: Any = LetterEncoder()
+    given: dict[str, Any] = {
+        "diversity": make_diversity("semantic", letters),
+        "validity": Validity(letters, gate),
+        "sampling": SAMPLING,
+        "samples": 4,
+        "posts": 4,
+    }
+    return Polychromic(lambda_=lambda_, **(given | changes))
+
+
+def grpo(**changes: Any) -> Grpo:
+    """GRPO on a toy reward, without KL."""
+    given: dict[str, Any] = {
+        "reward": likes_ascii,
+        "distance": lambda replies: 0.0,
+        "sampling": SAMPLING,
+        "num_generations": 4,
+        "beta": 0.0,
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
+        "loss_type": "dapo",
+        "scale_rewards": "group",
+    }
+    return Grpo(**(given | changes))
+
+
+def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method, **changes: Any) -> Run:
+    """A run of ``method`` from the adapter in ``warmstart``; keywords change loop settings or the run itself."""
+    settings: dict[str, Any] = {
+        "epochs": 1,
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+        "weight_decay": 0.01,
+        "warmup_ratio": 0.0,
+        "max_grad_norm": 1.0,
+        "gradient_accumulation": 1,
+        "checkpoint_every": 1000,
+        "evaluate_every": 0,
+        "patience": 0,
+        "keep_best": False,
+    }
+    run: dict[str, Any] = {"pairs": pairs, "validation": [], "seed": 11, "alarms": NO_ALARMS, "checkpoints": None}
+    for name, value in changes.items():
+        (settings if name in settings else run)[name] = value
+    return Run(
+        policy=open_adapter(open_base(base, torch.float32), warmstart, trainable=True, with_reference=True),
+        method=method,
+        chat=Chat(open_tokenizer(base), "Reply.", 128, 64),
+        settings=LoopSettings(**settings),
+        accelerator=Accelerator(cpu=True),
+        name="test",
+        **run,
+    )
+
+
+@dataclass
+class Watched(CrossEntropy):
+    """Cross-entropy that remembers its batches."""
+
+    batches: list[list[str]] = field(default_factory=list)
+
+    def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
+        """As cross-entropy."""
+        self.batches.append([pair.id for pair in batch])
+        return super().step(context, batch, number)
+
+
+@dataclass
+class Scripted(Watched):
+    """Cross-entropy whose validations are given, and which remembers the weights at each of them."""
+
+    values: list[float] = field(default_factory=list)
+    weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
+
+    def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
+        """The next of the given values."""
+        assert not context.policy.training
+        self.weights.append({n: p.detach().clone() for n, p in context.policy.named_parameters() if p.requires_grad})
+        return "validation_cross_entropy", self.values.pop(0)
+
+
+def write_params(folder: Path, changes: dict[str, Any] | None = None) -> None:
+    """Make params.yaml in ``folder`` fit the tiny model; ``changes`` maps dotted keys to values."""
+    yaml = YAML()
+    file = folder / "params.yaml"
+    values = yaml.load(file)
+    small = {
+        "seeds": [1],
+        "compute.dtype": "float32",
+        "compute.threads": 1,
+        "prompt.max_prompt_tokens": 300,
+        "prompt.max_reply_tokens": 64,
+        "lora.rank": 2,
+        "lora.targets": ["q_proj", "v_proj"],
+        "train.checkpoint_every": 2,
+        "alarms.kl_warn": 1e6,
+        "alarms.kl_stop": 1e6,
+        "alarms.reward_flat_steps": 0,
+    }
+    for arm, kind in ((name, arm["objective"]) for name, arm in values["arms"].items()):
+        if kind != "untouched":
+            small |= {f"arms.{arm}.batch_size": 4, f"arms.{arm}.epochs": 1, f"arms.{arm}.learning_rate": 1e-2}
+        if kind in ("polychromic", "grpo"):
+            small[f"arms.{arm}.max_new_tokens"] = 5
+        if kind == "polychromic":
+            small |= {f"arms.{arm}.samples": 3, f"arms.{arm}.posts_per_step": 2, f"arms.{arm}.gate": False}
+    for dotted, value in (small | (changes or {})).items():
+        *path, last = dotted.split(".")
+        section = values
+        for name in path:
+            section = section[name]
+        assert last in section, dotted
+        section[last] = value
+    with file.open("w") as handle:
+        yaml.dump(values, handle)
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every file that training left in a scratch repository, by its path in it."""
+    kept = [file for part in ("models", "results") for file in sorted((folder / part).rglob("*")) if file.is_file()]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in kept}

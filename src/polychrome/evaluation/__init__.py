@@ -1,0 +1,1 @@
+"""Metrics of sets of replies, the engagement judge, and the statistics that compare models."""

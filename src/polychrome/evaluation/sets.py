@@ -1,0 +1,99 @@
+"""Metrics of one post's set of n replies. None means undefined for this post; it is never written as 0.
+
+Self-BLEU and distinct-n use one tokenisation, sacrebleu's 13a with case kept. A reply without a single token has
+nothing to be alike or distinct and takes no part in them; whether a reply is any good is asked elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}  # our name -> rouge-score's
+_ROUGE_TOKENS_NEEDED = {"rouge_1": 1, "rouge_2": 2, "rouge_l": 1}  # tokens a reference needs to be matched at all
+
+
+def tokens(text: str) -> list[str]:
+    """Tokens of ``text`` by sacrebleu's 13a rules (mteval-v13a), case kept."""
+    return _tokenizer()(text).split()
+
+
+def self_bleu(replies: Sequence[str]) -> float | None:
+    """Mean over replies of the BLEU of each against all the others, in [0, 1]; high is alike.
+
+    Zhu et al. 2018, "Texygen" (arXiv 1802.01886), section 3.1. Sentence BLEU by sacrebleu up to order 4, with
+    effective order (replies shorter than four tokens use the orders they have) and exponential smoothing.
+    None with fewer than two replies that have tokens.
+    """
+    texts = [reply for reply in replies if tokens(reply)]
+    if len(texts) < 2:
+        return None
+    scores = [_bleu().sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)]
+    return min(float(np.mean(scores)) / 100, 1.0)  # sacrebleu's score of equal texts is 100.00000000000004
+
+
+def distinct_n(replies: Sequence[str], n: int) -> float | None:
+    """Different n-grams over all n-grams of the set, in (0, 1]; high is varied.
+
+    Li et al. 2016, "A Diversity-Promoting Objective Function" (arXiv 1510.03055), section 5.2, within one post's set.
+    None when no reply has n tokens.
+    """
+    grams = [tuple(words[i : i + n]) for words in map(tokens, replies) for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else None
+
+
+def mean_pairwise_cosine_distance(vectors: np.ndarray) -> np.ndarray:
+    """Mean of 1 - cos over the n (n - 1) / 2 pairs of rows: (..., n, d) -> (...), float64 in [0, n / (n - 1)].
+
+    For unit rows u_i the cosines of all ordered pairs sum to |sum u_i|^2 - n, hence
+    1 - (|sum u_i|^2 - n) / (n (n - 1)): n rows cost O(n d), no pair is formed.
+    Raises ValueError for fewer than two rows, or a row that has no direction.
+    """
+    n = vectors.shape[-2]
+    if n < 2:
+        raise ValueError(f"a pairwise distance needs two vectors or more, got {n}")
+    vectors = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        raise ValueError("a vector of length zero or not finite has no direction")
+    total = (vectors / lengths).sum(axis=-2)
+    return np.maximum(1 - ((total**2).sum(axis=-1) - n) / (n * (n - 1)), 0.0)
+
+
+def rouge(replies: Sequence[str], human: str) -> Mapping[str, float | None]:
+    """ROUGE-1, ROUGE-2 and ROUGE-L F-measures against the human reply, each the mean over the replies, in [0, 1].
+
+    Lin 2004, "ROUGE" (W04-1013), by rouge-score without stemming: its tokens are runs of a-z and 0-9 in lower case.
+    The mean, not the best of n, so that a wide set is not favoured for its luck. None where the human reply has too
+    few tokens for any reply to match.
+    """
+    length = len(_rouge_tokenizer().tokenize(human))
+    scores = [_rouge().score(human, reply) for reply in replies]
+    means = {name: float(np.mean([score[theirs].fmeasure for score in scores])) for name, theirs in ROUGE.items()}
+    return {name: mean if length >= _ROUGE_TOKENS_NEEDED[name] else None for name, mean in means.items()}
+
+
+@cache
+def _tokenizer() -> Tokenizer13a:
+    return Tokenizer13a()
+
+
+@cache
+def _bleu() -> BLEU:
+    return BLEU(effective_order=True, tokenize="13a", smooth_method="exp")
+
+
+@cache
+def _rouge() -> RougeScorer:
+    return RougeScorer(list(ROUGE.values()), use_stemmer=False)
+
+
+@cache
+def _rouge_tokenizer() -> DefaultTokenizer:
+    return DefaultTokenizer(use_stemmer=False)

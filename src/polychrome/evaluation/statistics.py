@@ -1,0 +1,153 @@
+"""The statistics that compare models: paired by post, crossed with seeds.
+
+Values are arrays of shape (seeds, posts); two models are compared through the differences of the same seed and post.
+NaN marks a post whose metric is undefined; such a post leaves a comparison whole, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+
+from polychrome.errors import bad
+from polychrome.randomness import numpy_generator
+
+DECIMALS = 12  # differences are rounded here, so that 0.3 - 0.1 * 3 is the zero, and the tie, that it is
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Model a against model b on one metric. A field that has no value is None, and its note says why."""
+
+    mean_a: float
+    mean_b: float
+    difference: Interval  # a minus b
+    p: float  # Wilcoxon signed-rank, two-sided
+    cohens_d: float | None
+    cliffs_delta: float
+    posts: int
+    dropped_posts: int  # undefined for a or b in some seed
+    seeds: int
+    notes: tuple[str, ...]
+
+
+def bootstrap_interval(values: np.ndarray, *, resamples: int, confidence: float, seed: int) -> Interval:
+    """The mean of ``values`` (seeds, posts) with its bootstrap interval; NaN is not allowed.
+
+    Posts are resampled with replacement and, when there are several, seeds independently of them: seeds and posts
+    are crossed, not nested (Owen 2007, "The pigeonhole bootstrap", doi 10.1214/07-AOAS122), which errs on the wide
+    side. The ends are percentiles pushed out to cover in small samples as Student's t does (expanded percentile
+    interval, Hesterberg 2015, "What Teachers Should Know about the Bootstrap"); plain percentiles of n posts are
+    narrow by about sqrt((n - 1) / n). With two or three seeds the spread between seeds is itself hardly known, and
+    no resampling can mend that: simulated with 3 seeds and 48 posts, the 95% interval covered 98% when seeds did not
+    matter, 93% when they varied a third as much as posts, and 79% when they varied as much as posts.
+    Raises InputError for fewer than two posts.
+    """
+    seeds, posts = values.shape
+    if posts < 2:
+        raise bad("posts", f"{posts} with a value", "at least 2, to see how they vary", "Evaluate more posts.")
+    if not np.isfinite(values).all():
+        raise ValueError("bootstrap of values that are not all finite")
+    seed_weights, post_weights = _weights(seeds, posts, resamples, seed)
+    centre = values.mean()  # resample the deviations: a constant comes out exact, not up to rounding
+    means = centre + ((seed_weights @ (values - centre)) * post_weights).sum(axis=1)
+    tail = stats.norm.cdf(np.sqrt(posts / (posts - 1)) * stats.t.ppf((1 - confidence) / 2, posts - 1))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(centre), float(low), float(high))
+
+
+@lru_cache(maxsize=8)
+def _weights(seeds: int, posts: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed (resamples, seeds) and post (resamples, posts) is drawn, as shares. All models share them."""
+    generator = numpy_generator(seed, "bootstrap", seeds, posts)
+    drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    drawn_posts = generator.multinomial(posts, np.full(posts, 1 / posts), size=resamples)
+    return drawn_seeds / seeds, drawn_posts / posts
+
+
+def wilcoxon(differences: np.ndarray) -> tuple[float, str]:
+    """Two-sided p of Wilcoxon's signed-rank test on ``differences`` (posts,), and a note ("" when there is none).
+
+    Zeros are ranked, then left out of the sums (Pratt 1959; scipy's zero_method="pratt"), ties get mid-ranks. scipy
+    takes the exact distribution up to 50 posts without ties or zeros, all sign flips up to 13 posts with them, and
+    the normal approximation, corrected for ties and continuity, otherwise.
+    """
+    rounded = np.round(differences, DECIMALS)
+    if not rounded.any():
+        return 1.0, "every difference is zero, so there is nothing to rank and p is 1"
+    return float(stats.wilcoxon(rounded, zero_method="pratt", correction=True, method="auto").pvalue), ""
+
+
+def cohens_d(differences: np.ndarray) -> tuple[float | None, str]:
+    """Cohen's d of paired differences (posts,): mean over standard deviation (n - 1), often written d_z.
+
+    None, with a note, when every difference is the same: there is no spread to measure the mean in.
+    """
+    rounded = np.round(differences, DECIMALS)
+    if np.ptp(rounded) == 0:
+        return None, "every difference is the same, so Cohen's d has no standard deviation to divide by"
+    return float(rounded.mean() / rounded.std(ddof=1)), ""
+
+
+def cliffs_delta(a: np.ndarray, b: np.ndarray) -> float:
+    """P(a > b) - P(a < b) over all pairs of one value of ``a`` (n,) and one of ``b`` (m,), in [-1, 1] (Cliff 1993)."""
+    a, ordered = np.round(a, DECIMALS), np.sort(np.round(b, DECIMALS))
+    below = np.searchsorted(ordered, a, side="left").sum()
+    above = (len(ordered) - np.searchsorted(ordered, a, side="right")).sum()
+    return float(below - above) / (len(a) * len(ordered))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for the whole family by Holm's step-down method (Holm 1979), in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    raised = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return adjusted.tolist()
+
+
+def compare_paired(a: np.ndarray, b: np.ndarray, *, resamples: int, confidence: float, seed: int) -> Effect | None:
+    """Compare two models on one metric, ``a`` and ``b`` (seeds, posts) with the same seeds and posts in the same order.
+
+    The interval resamples posts and seeds. Wilcoxon, d and delta look at each post's mean over the seeds, so they
+    speak of new posts answered by these very seeds. None when fewer than two posts are defined for both models.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"paired values of different shapes: {a.shape} and {b.shape}")
+    defined = ~np.isnan(a - b).any(axis=0)
+    if defined.sum() < 2:
+        return None
+    a, b = a[:, defined], b[:, defined]
+    differences = np.round(a - b, DECIMALS)
+    by_post = differences.mean(axis=0)
+    p, p_note = wilcoxon(by_post)
+    d, d_note = cohens_d(by_post)
+    return Effect(
+        mean_a=float(a.mean()),
+        mean_b=float(b.mean()),
+        difference=bootstrap_interval(differences, resamples=resamples, confidence=confidence, seed=seed),
+        p=p,
+        cohens_d=d,
+        cliffs_delta=cliffs_delta(a.mean(axis=0), b.mean(axis=0)),
+        posts=int(defined.sum()),
+        dropped_posts=int((~defined).sum()),
+        seeds=len(a),
+        notes=tuple(note for note in (p_note, d_note) if note),
+    )

@@ -1,0 +1,58 @@
+import matplotlib.image
+import numpy as np
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.files import read_json, write_json
+from polychrome.pairs.schema import Pair, write_pairs
+from polychrome.pairs.split import SplitSettings, split_file
+from polychrome.reporting.split_plot import split_figure
+
+SETTINGS = SplitSettings(
+    seed=7,
+    phase1_pairs=30,
+    phase2_pairs=30,
+    test_pairs=16,
+    validation_pairs=8,
+    judge_pairs=50,
+    near_duplicate=0.8,
+    min_p=0.0,
+)
+
+
+@pytest.fixture(params=[0.0, 0.75])
+def phases(request, tmp_path):
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghijkl"), 6)) for _ in range(3000)]
+    pool = [
+        Pair(
+            id=str(number),
+            conversation=str(number),
+            post=" ".join(rng.choice(words, 5)),
+            reply=" ".join(rng.choice(words, int(rng.integers(3, 12)))),
+            engagement=0.0 if rng.random() < request.param else float(rng.lognormal()),
+            author="",
+        )
+        for number in range(160)
+    ]
+    write_pairs(tmp_path / "pairs.jsonl", pool)
+    split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
+    return tmp_path / "phases"
+
+
+def test_the_figure_is_drawn_and_the_same_files_give_the_same_bytes(phases):
+    for name in ("one.png", "two.png"):
+        split_figure(phases, phases / name)
+    assert (phases / "one.png").read_bytes() == (phases / "two.png").read_bytes()
+    assert matplotlib.image.imread(phases / "one.png").shape[1] == 1800
+    assert b"Matplotlib" not in (phases / "one.png").read_bytes()
+
+
+def test_statistics_without_what_it_needs_are_told(phases):
+    path = phases / "phase_split_statistics.json"
+    statistics = read_json(path)
+    del statistics["chi_square"]["table"]
+    write_json(path, statistics)
+    with pytest.raises(InputError, match=r"phase_split_statistics\.json:chi_square\.table"):
+        split_figure(phases, phases / "plot.png")
+    assert not (phases / "plot.png").exists()

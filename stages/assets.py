@@ -1,0 +1,18 @@
+"""Stage `assets`: fetch, verify and lay out the base model, the sentence encoder and the conversations."""
+
+from polychrome import stage
+from polychrome.models.assets import make_assets
+from polychrome.params import load_params
+
+
+def main() -> None:
+    assets = load_params().assets
+    made = make_assets(assets.base_model, assets.encoder, assets.conversations)
+    print(f"base model {assets.base_model} in {made.base}, encoder {assets.encoder} in {made.encoder}")
+    print(
+        f"conversations: {', '.join(map(str, made.datasets)) or 'none fetched'}; licences lie beside what was fetched"
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,170 @@
+"""The pipeline as its users run it: dvc for real, on a tiny model and tweets of its own, without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from tests.pipeline.conftest import Repository, make_repository
+
+pytestmark = pytest.mark.timeout(900)
+
+MODELS = (
+    "zero_shot", "prompted", "baseline_warmstart", "polychromic_warmstart",
+    "baseline", "polychromic", "grpo_from_baseline", "grpo_from_polychromic",
+)  # fmt: skip
+
+
+def answered(*models: str) -> set[str]:
+    return {f"{stage}@{model}-42" for model in models for stage in ("generate", "evaluate")} | {"compare"}
+
+
+def test_every_promised_output_is_there_and_speaks_of_every_model(finished):
+    results = finished.path / "results"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert set(MODELS) <= set(metrics)
+    assert all(isinstance(value, float) for model in MODELS for value in metrics[model].values())
+    assert {"Q1", "Q2", "Q3", "Q4"} == {
+        q["id"] for q in json.loads((results / "comparison.json").read_text())["questions"]
+    }
+    criteria = json.loads((results / "success_criteria.json").read_text())["criteria"]
+    assert {criterion["level"] for criterion in criteria} == {"must", "should", "nice"}
+    for figure in ("pass_at_k", "plane", "training"):
+        assert (results / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert (finished.path / "data/phases/phase_split_distributions.png").exists()
+
+
+def test_adapters_open_with_peft_alone_and_are_safetensors_only(finished):
+    for arm in MODELS[2:]:
+        folder = finished.path / f"models/{arm}/seed-42"
+        base = AutoModelForCausalLM.from_pretrained(finished.path / "assets/base")
+        assert PeftModel.from_pretrained(base, folder).peft_config["default"].r == 2
+        assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_second_repro_runs_nothing(finished):
+    assert "Running stage" not in finished.dvc("repro").stdout
+    assert finished.changed() == set()
+
+
+def test_from_scratch_every_output_has_the_same_md5(finished, tmp_path):
+    again = make_repository(tmp_path / "again")
+    again.dvc("repro")
+    assert again.outputs() == finished.outputs()
+    assert len(again.outputs()) > 50
+
+
+def test_no_output_names_this_machine(finished):
+    outputs = [finished.path / path for path in finished.outputs() if not path.startswith("assets/")]
+    files = [file for path in outputs for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    assert [file for file in files if str(finished.path).encode() in file.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("arms__grpo_from_polychromic__beta", 0.5, {"grpo@grpo_from-polychromic-42"} | answered(MODELS[7])),
+        ("arms__baseline__learning_rate", 0.01, {"sft@baseline-42"} | answered("baseline")),
+        ("arms__polychromic_warmstart__lambda", 0.7, {"sft@polychromic_warmstart-42"} | answered(MODELS[3])),
+        ("arms__prompted__prompt", "plain", {"untouched@prompted-42"} | answered("prompted")),
+        ("reward__weights__length", 0.9, {"grpo@grpo_from-baseline-42", "grpo@grpo_from-polychromic-42"}),
+        ("sampling__temperature", 0.9, {f"generate@{model}-42" for model in MODELS}),
+        ("evaluation__alpha", 0.1, {"compare"}),
+        ("data__min_words", 4, {"prepare"}),
+        ("split__seed", 8, {"split"}),
+        ("lora__alpha", 9.0, {f"sft@{arm}-42" for arm in MODELS[2:6]}),
+    ],
+)  # fmt: skip
+def test_a_changed_parameter_concerns_the_stages_that_read_it_and_no_other(finished, key, value, stages):
+    before = (finished.path / "params.yaml").read_text()
+    try:
+        finished.set(**{key: value})
+        assert finished.changed() == stages
+    finally:
+        (finished.path / "params.yaml").write_text(before)
+
+
+def test_a_second_seed_concerns_only_its_own_stages_and_compare(finished):
+    before = (finished.path / "params.yaml").read_text()
+    try:
+        finished.set(seeds=[42, 7])
+        assert finished.changed() == {
+            *(f"untouched@{model}-7" for model in MODELS[:2]),
+            *(f"sft@{arm}-7" for arm in MODELS[2:6]),
+            *("grpo@grpo_from-baseline-7", "grpo@grpo_from-polychromic-7"),
+            *(f"{stage}@{model}-7" for model in MODELS for stage in ("generate", "evaluate")),
+            "compare",
+        }
+    finally:
+        (finished.path / "params.yaml").write_text(before)
+
+
+def test_an_experiment_runs_what_it_changes_and_shows_in_the_table(repository):
+    done = repository.dvc("exp", "run", "-n", "strict", "-S", "arms.grpo_from_polychromic.beta=0.5")
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    assert ran == {"grpo@grpo_from-polychromic-42"} | answered("grpo_from_polychromic")
+    table = repository.dvc("exp", "show", "--csv").stdout
+    assert "strict" in table
+    assert "grpo_from_polychromic.pass_at_1" in table.splitlines()[0]
+
+
+def test_pushed_artifacts_are_pulled_into_a_fresh_clone_where_nothing_is_left_to_run(repository, tmp_path):
+    repository.dvc("remote", "add", "-d", "store", str(tmp_path / "store"))
+    repository.commit("remote")
+    repository.dvc("push")
+    clone = Repository(tmp_path / "clone")
+    repository.run("git", "clone", "-q", str(repository.path), str(clone.path))
+    clone.dvc("pull")
+    assert clone.changed() == set()
+    assert "Running stage" not in clone.dvc("repro").stdout
+    assert clone.outputs() == repository.outputs()
+
+
+def test_a_bad_line_stops_the_run_with_its_place_and_leaves_earlier_outputs_untouched(repository):
+    before = (repository.path / "data/prepared/pairs.jsonl").read_bytes()
+    tweets = repository.path / "tiny/tweets.jsonl"
+    lines = tweets.read_text().splitlines()
+    lines[6] = lines[6].replace('"tweet_likes": ', '"tweet_likes": -')
+    lines[9] = lines[9][:-5]
+    tweets.write_text("\n".join(lines) + "\n")
+    done = repository.dvc("repro", ok=False)
+    assert done.returncode != 0
+    assert "tiny/tweets.jsonl:7:tweet_likes" in done.stdout + done.stderr
+    assert "tiny/tweets.jsonl:10" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (repository.path / "data/prepared/pairs.jsonl").read_bytes() == before
+
+
+def test_plots_open_on_the_six_promised_pictures(repository):
+    repository.dvc("plots", "show", "-o", "plots")
+    page = (repository.path / "plots/index.html").read_text()
+    titles = ("training loss", "reward while GRPO", "KL to the", "diversity of sampled", "Pass@k", "quality against")
+    for title in titles:
+        assert title in page
+
+
+def test_a_run_killed_by_kill_9_goes_on_from_its_checkpoint_to_the_same_bytes(repository):
+    expected = repository.outputs()
+    stage, out = "grpo@grpo_from-baseline-42", repository.path / "models/grpo_from_baseline/seed-42"
+    process = subprocess.Popen(
+        ["dvc", "repro", "--single-item", "--force", "--no-run-cache", stage],
+        cwd=repository.path, env=repository.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    checkpoints = repository.path / ".checkpoints"
+    while not list(checkpoints.glob("*/*/state.json")):
+        assert process.poll() is None, "the stage ended before it could be killed"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = repository.dvc("repro", "--force", "--single-item", "--no-run-cache", stage)
+    assert "going on from step" in done.stdout + done.stderr
+    assert out.exists()
+    assert repository.outputs() == expected

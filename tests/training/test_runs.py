@@ -4,6 +4,8 @@ import re
 import resource
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from peft import PeftModel
@@ -140,23 +142,29 @@ def test_training_that_an_alarm_stops_leaves_earlier_outputs_as_they_were(traine
     assert outputs(workspace) == before
 
 
-@pytest.fixture
-def small_disk():
-    """Make files larger than so many bytes impossible, as a full disk does to whoever writes."""
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """Inside, files longer than ``size`` bytes are impossible, as a full disk does to whoever writes.
+
+    It ends before the test does: the limit is the process's, and the test runner's own output may go to a file.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize(("every", "named"), [(1000, "models/baseline/seed-1"), (1, ".checkpoints/baseline-1")])
 def test_a_disk_that_fills_while_saving_is_told_and_leaves_earlier_outputs_as_they_were(
-    params_of, workspace, small_disk, every, named
+    params_of, workspace, every, named
 ):
     train_sft(params_of(), "baseline", 1)
     before = outputs(workspace)
     params = params_of({"arms.baseline.learning_rate": 1e-3, "train.checkpoint_every": every})
-    small_disk(1024)
-    with pytest.raises(InputError, match=rf"{named}.*{re.escape('File too large')} while saving.*Free space") as told:
+    full = re.escape("File too large")
+    with small_disk(1024), pytest.raises(InputError, match=rf"{named}.*{full} while saving.*Free space") as told:
         train_sft(params, "baseline", 1)
     assert len(told.value.problems) == 1
     assert outputs(workspace) == before

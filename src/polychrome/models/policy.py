@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from polychrome.errors import bad
 from polychrome.files import read_json, write_json
+from polychrome.models.prepacked import prepacked
 from polychrome.paths import RECIPE
 from polychrome.randomness import seed_for
 
@@ -160,12 +161,15 @@ def _switch(policy: Any, name: str) -> None:
 def merged(policy: Any) -> Iterator[PreTrainedModel]:
     """Inside, the base weights are W + (alpha/rank) B A and the bare model is yielded: no adapter arithmetic a token.
 
+    On a CPU its weights are also laid out for small batches (:mod:`polychrome.models.prepacked`).
+
     The original weight tensors are kept aside and put back, so they return bit for bit. Over weights coarser than
     float32 (bfloat16, 4-bit) the sum would round the update away, so there the adapted model is yielded unmerged. A
     model without adapters is yielded as it is.
     """
     if not hasattr(policy, "get_base_model"):
-        yield policy
+        with prepacked(policy):
+            yield policy
         return
     layers = list(lora_layers(policy))
     if any(not isinstance(layer.get_base_layer(), torch.nn.Linear) or _coarse(layer) for layer in layers):
@@ -180,7 +184,8 @@ def merged(policy: Any) -> Iterator[PreTrainedModel]:
                 originals.append(weight.data)
                 weight.data = weight.data + delta
                 layer._disable_adapters = True
-        yield policy.get_base_model()
+        with prepacked(policy.get_base_model(), changing={layer.get_base_layer() for layer in layers}):
+            yield policy.get_base_model()
     finally:
         for layer, original in zip(layers, originals, strict=False):  # as many as were merged
             layer.get_base_layer().weight.data = original

@@ -1,0 +1,123 @@
+"""The key-value cache of the rows being decoded: one block of memory a layer, written in place.
+
+transformers' DynamicCache copies all it holds at every token and whenever a row leaves. Here a token writes one
+column, a row that ends is filled by the last one, and new rows join those that are under way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class Slab(Cache):
+    """Keys and values of at most ``rows`` rows and ``columns`` columns.
+
+    All rows end at the same column; row r begins at column ``starts[r]``, and what stands before is another's leavings,
+    which :meth:`mask` hides. ``columns`` must exceed the longest row that will be held.
+    """
+
+    def __init__(self, layers: int, rows: int, columns: int, device: torch.device):
+        self.rows, self.columns = rows, columns
+        self.starts = torch.zeros(0, dtype=torch.long, device=device)
+        self.used = 0
+        super().__init__(layers=[_Block(self) for _ in range(layers)])
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Tokens each row holds, (n,)."""
+        return self.used - self.starts
+
+    def mask(self) -> torch.Tensor:
+        """(n, 1, 1, used) bool, True where a row's newest token may look."""
+        columns = torch.arange(self.used, device=self.starts.device)
+        return (columns >= self.starts[:, None])[:, None, None, :]
+
+    def admit(self, prompts: Cache, lengths: torch.Tensor, spread: torch.Tensor) -> None:
+        """Add rows: new row i copies row ``spread[i]`` of a prefill that was padded on the left.
+
+        ``lengths`` (P,) are the prompts' own. No prompt may be longer than the longest row held, unless none is.
+        """
+        width, n = int(lengths.max()), len(self)
+        if n == 0:
+            self.used = width
+        if width > self.used or n + len(spread) > self.rows:
+            raise ValueError(f"{len(spread)} rows of {width} columns do not fit beside {n} of {self.used}")
+        self.starts = torch.cat([self.starts, self.used - lengths[spread]])
+        for block, layer in zip(self.layers, prompts.layers, strict=True):
+            block.place(slice(n, n + len(spread)), layer.keys[spread, :, -width:], layer.values[spread, :, -width:])
+
+    def advance(self) -> None:
+        """Open the column that the next forward pass writes, moving all rows to the left when there is none."""
+        if self.used == self.columns:
+            shift = int(self.starts.min())
+            for block in self.layers:
+                block.shift(shift)
+            self.used -= shift
+            self.starts = self.starts - shift
+        self.used += 1
+
+    def drop(self, gone: torch.Tensor) -> torch.Tensor:
+        """Let the rows go that ``gone`` (n,) marks. Returns (kept,): the old index of each row that is left."""
+        kept = int((~gone).sum())
+        order = torch.arange(kept, device=gone.device)
+        holes = gone[:kept].nonzero().squeeze(-1)
+        order[holes] = kept + (~gone[kept:]).nonzero().squeeze(-1)  # the last rows move into the holes
+        for block in self.layers:
+            block.move(order[holes], holes)
+        self.starts = self.starts[order]
+        return order
+
+
+class _Block(CacheLayerMixin):
+    """One layer of a slab: keys and values (rows, heads, columns, head size)."""
+
+    is_sliding = False
+
+    def __init__(self, slab: Slab):
+        super().__init__()
+        self.slab = slab
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        # Zeros: what is masked takes no part in attention, but a NaN that happens to lie there would.
+        self.keys, self.values = (
+            states.new_zeros(self.slab.rows, states.shape[1], self.slab.columns, states.shape[3])
+            for states in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any):
+        n, used = len(self.slab), self.slab.used
+        self.keys[:n, :, used - 1 : used] = key_states
+        self.values[:n, :, used - 1 : used] = value_states
+        return self.keys[:n, :, :used], self.values[:n, :, :used]
+
+    def place(self, rows: slice, keys: torch.Tensor, values: torch.Tensor) -> None:
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        columns = slice(self.slab.used - keys.shape[2], self.slab.used)
+        self.keys[rows, :, columns] = keys
+        self.values[rows, :, columns] = values
+
+    def move(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        for tensor in (self.keys, self.values):
+            tensor[target, :, : self.slab.used] = tensor[source, :, : self.slab.used]
+
+    def shift(self, columns: int) -> None:
+        n, used = len(self.slab), self.slab.used
+        for tensor in (self.keys, self.values):
+            tensor[:n, :, : used - columns] = tensor[:n, :, columns:used].clone()
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.slab.used, 0
+
+    def get_seq_length(self) -> int:
+        return self.slab.used
+
+    def get_max_length(self) -> int:
+        return self.slab.columns

@@ -24,7 +24,7 @@ repro: $(VENV)/.installed params  ## make the environment, then run the pipeline
 
 test: $(VENV)/.installed-dev  ## make the environment, then check the style and run the tests
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are
 	scripts/smoke.sh

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tests.tiny import WORDS, make_tiny_base, make_tiny_encoder
@@ -140,11 +141,21 @@ def tweet(i: int) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Repository:
-    """A repository whose whole pipeline has run; tests that change it take a copy."""
-    repository = make_repository(tmp_path_factory.mktemp("pipeline") / "finished")
-    repository.dvc("repro")
-    repository.commit("run")
+def finished(tmp_path_factory, request) -> Repository:
+    """A repository whose whole pipeline has run; tests that change it take a copy.
+
+    It is made once: test processes that run side by side (pytest-xdist) share the folder above their own.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if hasattr(request.config, "workerinput") else own
+    repository, done = Repository(shared / "finished"), shared / "finished.done"
+    with FileLock(shared / "finished.lock"):
+        if not done.exists():
+            shutil.rmtree(repository.path, ignore_errors=True)
+            make_repository(repository.path)
+            repository.dvc("repro")
+            repository.commit("run")
+            done.touch()
     return repository
 
 

@@ -12,9 +12,10 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.pipeline.conftest import Repository, make_repository
+from tests.pipeline.conftest import Repository
 
-pytestmark = pytest.mark.timeout(900)
+# One process runs the tests that share the finished repository: some change its params.yaml for a moment.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("finished")]
 
 MODELS = (
     "zero_shot", "prompted", "baseline_warmstart", "polychromic_warmstart",
@@ -52,13 +53,6 @@ def test_adapters_open_with_peft_alone_and_are_safetensors_only(finished):
 def test_a_second_repro_runs_nothing(finished):
     assert "Running stage" not in finished.dvc("repro").stdout
     assert finished.changed() == set()
-
-
-def test_from_scratch_every_output_has_the_same_md5(finished, tmp_path):
-    again = make_repository(tmp_path / "again")
-    again.dvc("repro")
-    assert again.outputs() == finished.outputs()
-    assert len(again.outputs()) > 50
 
 
 def test_no_output_names_this_machine(finished):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from polychrome.models.trunk import replayed
 from polychrome.rollouts.packing import Packed
 
 LOGIT_ROWS = 2048  # completion tokens whose vocabulary logits exist at one time
@@ -20,16 +21,23 @@ class CompletionScorer(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, packed: Packed, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, packed: Packed, temperature: float = 1.0, trunk: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score every completion token.
 
         ``temperature`` divides the logits as in sampling, so the log-probabilities are those of what was sampled.
+        ``trunk`` (R, L, hidden) is what :func:`polychrome.models.trunk.recorded` kept of the same pack.
         Returns log-probabilities (N, T), differentiable, and entropies (N, T) in nats, detached; zero beyond an end.
         """
         inner = self.policy.get_base_model() if hasattr(self.policy, "get_base_model") else self.policy
-        hidden = inner.base_model(
-            input_ids=packed.input_ids, attention_mask=packed.mask, position_ids=packed.position_ids, use_cache=False
-        ).last_hidden_state  # (R, L, hidden)
+        with replayed(inner, trunk):
+            hidden = inner.base_model(
+                input_ids=packed.input_ids,
+                attention_mask=packed.mask,
+                position_ids=packed.position_ids,
+                use_cache=False,
+            ).last_hidden_state  # (R, L, hidden)
         picked = hidden[packed.rows, packed.columns]  # (M, hidden)
         head = inner.get_output_embeddings()
         parts = []

@@ -16,6 +16,7 @@ import torch
 
 from polychrome.models.chat import Chat
 from polychrome.models.policy import reference_active
+from polychrome.models.trunk import recorded
 from polychrome.objectives.cross_entropy import cross_entropy
 from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
 from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
@@ -38,6 +39,7 @@ class Piece:
     packed: Packed
     temperature: float
     loss: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Metrics]]  # of (logps, entropies), both (N, T)
+    trunk: torch.Tensor | None = None  # (R, L, hidden), where another model's pass over the pack has computed it
 
 
 @dataclass
@@ -236,9 +238,10 @@ class Grpo:
         advantages = torch.cat([weights for _, weights, _ in part]).to(_device(context.policy))
         sampler = packed.spread(torch.tensor([x for _, _, logps in part for one in logps for x in one]).to(advantages))
         with torch.no_grad(), _without_dropout(context.policy):
-            with reference_active(context.policy):
+            with reference_active(context.policy), recorded(context.policy) as trunks:
                 reference, _ = context.scorer(packed, self.sampling.temperature)
-            old = context.scorer(packed, self.sampling.temperature)[0] if self.repeats > 1 else None
+            trunk = trunks[0] if trunks else None
+            old = context.scorer(packed, self.sampling.temperature, trunk)[0] if self.repeats > 1 else None
 
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
@@ -265,7 +268,7 @@ class Grpo:
                 "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
             }
 
-        return Piece("grpo", packed, self.sampling.temperature, loss)
+        return Piece("grpo", packed, self.sampling.temperature, loss, trunk)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Minus the mean reward of one group a post, drawn from fixed streams."""

@@ -6,6 +6,7 @@ from tokenizers import AddedToken
 from polychrome.errors import InputError
 from polychrome.models.chat import Chat, defused
 from polychrome.models.policy import open_tokenizer
+from polychrome.pairs.schema import Pair
 
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -90,3 +91,15 @@ def test_a_reply_that_is_too_long_is_an_error_and_never_cut(chat):
     problem = told.value.problems[0]
     assert (problem.found, problem.where[:6]) == ("65 tokens", "reply ")
     assert "prompt.max_reply_tokens = 64" in problem.expected
+
+
+def test_every_pair_of_a_file_that_is_too_long_is_named_by_its_line_and_field(chat):
+    long = Pair(id="a", conversation="c", post="p" * 200, reply="r" * 100, engagement=0.0, author="x")
+    short = Pair(id="b", conversation="c", post="p", reply="r", engagement=0.0, author="x")
+    chat.check([short, short], "full.jsonl")
+    with pytest.raises(InputError) as told:
+        chat.check([short, long, short, long], "full.jsonl")
+    assert [problem.where for problem in told.value.problems] == [
+        "full.jsonl:2:post", "full.jsonl:2:reply", "full.jsonl:4:post", "full.jsonl:4:reply",
+    ]  # fmt: skip
+    assert all("Raise prompt.max_" in problem.remedy for problem in told.value.problems)

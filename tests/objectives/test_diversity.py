@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from polychrome.objectives.diversity import (
-    gated,
     leave_one_out_advantages,
     score_function_loss,
     set_diversity,
@@ -31,7 +30,7 @@ def distances_between_replies(seed=0):
 def of_sets(gate: bool):
     """D (343,) and D(y_-i) (343, 3) of every set."""
     distances = distances_between_replies()[DRAWN[:, :, None], DRAWN[:, None, :]]
-    return set_diversity(gated(distances, VALID[DRAWN]) if gate else distances)
+    return set_diversity(distances, VALID[DRAWN] if gate else None)
 
 
 def gradients_of_every_outcome(policy, advantages):
@@ -51,24 +50,24 @@ def mean_and_variance(values, probabilities):
     return mean, (probabilities[:, None] * (values - mean).square()).sum()
 
 
-@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize(("gate", "elsewhere"), [(False, 0.0), (True, 0.0), (True, 0.7)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_expected_gradient_of_the_loss_is_minus_the_exact_gradient_of_expected_diversity(seed, gate):
+def test_the_expected_gradient_of_the_loss_is_minus_the_exact_gradient_of_expected_diversity(seed, gate, elsewhere):
     policy = TinyPolicy(seed)
     diversity, without = of_sets(gate)
     probabilities = weights_of(policy, DRAWN)
     exact = policy.gradient((probabilities * diversity).sum())
-    estimates = gradients_of_every_outcome(policy, leave_one_out_advantages(diversity, without))
+    baseline = torch.full_like(diversity, elsewhere)
+    estimates = gradients_of_every_outcome(policy, leave_one_out_advantages(diversity, without, baseline))
     mean, _ = mean_and_variance(estimates, probabilities.detach())
     torch.testing.assert_close(mean, -exact, rtol=1e-10, atol=1e-12)
     assert exact.norm() > 1e-2  # there is something to estimate
 
 
-@pytest.mark.parametrize("gate", [False, True])
-def test_the_leave_one_out_baseline_has_the_same_expectation_as_diversity_itself(gate):
+def test_the_leave_one_out_baseline_has_the_same_expectation_as_diversity_itself():
     """E[D(y_-i)] = E[D] for each i: two of n draws are as far apart, on average, whichever two they are."""
     probabilities = weights_of(TinyPolicy(0), DRAWN).detach()
-    diversity, without = of_sets(gate)
+    diversity, without = of_sets(gate=False)
     expected = (probabilities * diversity).sum()
     torch.testing.assert_close((probabilities[:, None] * without).sum(0), expected.expand(N))
 
@@ -117,32 +116,66 @@ def test_sets_of_two_have_no_leave_one_out_baseline():
         set_diversity(torch.zeros(1, 2, 2))
 
 
-def test_an_invalid_reply_adds_nothing_to_diversity_and_never_gains():
+def test_a_baseline_from_elsewhere_lowers_the_variance_where_no_two_others_are_valid():
+    policy = TinyPolicy(0)
     diversity, without = of_sets(gate=True)
+    probabilities = weights_of(policy, DRAWN).detach()
+    paired = VALID[DRAWN].sum(-1) > 1
+    typical = (probabilities * diversity)[paired].sum() / probabilities[paired].sum()
+    variance = [
+        mean_and_variance(
+            gradients_of_every_outcome(
+                policy, leave_one_out_advantages(diversity, without, typical.expand(len(DRAWN)) * on)
+            ),
+            probabilities,
+        )[1]
+        for on in (0, 1)
+    ]
+    assert variance[1] < variance[0]
+
+
+def test_an_invalid_reply_adds_nothing_to_diversity_and_gains_exactly_nothing():
+    distances = distances_between_replies()[DRAWN[:, :, None], DRAWN[:, None, :]]
+    valid = VALID[DRAWN]
+    diversity, without = set_diversity(distances, valid)
     advantages = leave_one_out_advantages(diversity, without)
-    invalid = ~VALID[DRAWN]
-    assert invalid.any()
-    assert (advantages[invalid] <= 0).all()
-    assert (advantages[invalid] < 0).any()
-    assert (diversity[(~invalid).sum(-1) < 2] == 0).all()  # no two valid replies, no diversity
+    paired = valid.sum(-1) > 1
+    assert (~valid[paired]).any()
+    assert (advantages[paired][~valid[paired]] == 0).all()
+    assert (diversity[~paired] == 0).all()  # no two valid replies, no diversity
+    elsewhere = distances.clone()
+    elsewhere[~valid] = 1.9  # wherever an invalid reply stands
+    elsewhere.transpose(-1, -2)[~valid] = 1.9
+    assert torch.equal(set_diversity(elsewhere, valid)[0], diversity)
 
 
-def test_the_gated_diversity_is_that_of_the_valid_replies_times_the_share_of_valid_pairs():
-    """n = 4 with one invalid: 3 of 6 pairs are left, so D is half the mean distance of the other three."""
-    vectors = torch.randn(1, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    distances = torch.cdist(vectors, vectors)
-    diversity, _ = set_diversity(gated(distances, torch.tensor([[True, True, False, True]])))
-    others, _ = set_diversity(distances[:, [0, 1, 3]][:, :, [0, 1, 3]])
-    torch.testing.assert_close(diversity, others / 2)
+def test_a_valid_reply_gains_by_its_distance_from_the_other_valid_ones():
+    """Replies 0 and 1 are near each other, 2 is far from both, 3 is invalid and would be farthest."""
+    distances = torch.tensor([[0.0, 0.2, 0.8, 2.0], [0.2, 0.0, 0.8, 2.0], [0.8, 0.8, 0.0, 2.0], [2.0, 2.0, 2.0, 0.0]])
+    diversity, without = set_diversity(distances[None].double(), torch.tensor([[True, True, True, False]]))
+    assert diversity.item() == pytest.approx(0.6)
+    assert without[0].tolist() == pytest.approx([0.8, 0.8, 0.2, 0.6])
+    assert leave_one_out_advantages(diversity, without)[0].tolist() == pytest.approx([-0.2, -0.2, 0.4, 0.0])
+
+
+def test_a_set_that_no_two_valid_replies_are_in_falls_short_of_the_others():
+    """D = 0 for it, whose samples are all held against what other sets have: a lone valid reply is no set."""
+    distances = torch.full((1, 3, 3), 0.9, dtype=torch.float64) * (1 - torch.eye(3))
+    diversity, without = set_diversity(distances, torch.tensor([[True, False, False]]))
+    assert without.isnan().all()
+    assert leave_one_out_advantages(diversity, without, torch.tensor([0.75])).tolist() == [[-0.75] * 3]
 
 
 def test_a_gate_that_all_pass_changes_nothing():
     distances = distances_between_replies()[None]
-    assert torch.equal(gated(distances, torch.ones(1, 7, dtype=torch.bool)), distances)
+    for plain, passed in zip(
+        set_diversity(distances), set_diversity(distances, torch.ones(1, 7, dtype=torch.bool)), strict=True
+    ):
+        assert torch.equal(plain, passed)
 
 
 def test_advantages_of_a_set_average_to_zero():
-    advantages = leave_one_out_advantages(*of_sets(gate=True))
+    advantages = leave_one_out_advantages(*of_sets(gate=False))
     torch.testing.assert_close(advantages.mean(-1), torch.zeros(len(DRAWN), dtype=torch.float64))
 
 

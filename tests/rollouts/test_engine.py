@@ -40,6 +40,28 @@ def test_every_request_gets_as_many_completions_as_it_asked_for_in_the_order_ask
     assert sum(done) == 15
 
 
+def test_no_request_is_no_answer(policy):
+    assert run(policy, []) == []
+
+
+@pytest.mark.parametrize("rows", [2, 4, 6])
+def test_requests_that_wait_take_the_places_of_completions_that_have_ended(policy, rows):
+    """Never more rows than allowed, and full again while requests wait, though they end at different steps."""
+    stop = stop_for(run(policy))
+    heights = []
+    hook = policy.get_base_model().base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: heights.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    many = [Request(PROMPTS[i % 5], 2, ("many", i)) for i in range(12)]
+    answers = run(policy, many, stop_id=stop, rows=rows)
+    hook.remove()
+    steps = [height for height, width in heights if width == 1]
+    assert max(steps) == rows
+    assert sum(steps) >= sum(len(c.tokens) - 1 for group in answers for c in group)
+    for i, request in enumerate(many):
+        assert tokens_of(run(policy, [request], stop_id=stop)) == [tokens_of(answers)[i]]
+
+
 @pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}, {"top_k": 5}])
 def test_returned_log_probabilities_are_those_the_scorer_gives_the_same_tokens(policy, restriction):
     settings = SamplingSettings(temperature=0.8, max_new_tokens=12, **restriction)

@@ -122,6 +122,15 @@ def test_a_missing_warm_start_is_told_with_the_command_that_makes_it(params_of, 
     assert outputs(workspace) == {}
 
 
+def test_a_warm_start_made_by_another_recipe_is_told_and_leaves_earlier_outputs_as_they_were(
+    trained, params_of, workspace
+):
+    before = outputs(workspace)
+    with pytest.raises(InputError, match=r"polychromic_warmstart/seed-1.*differs in params.*dvc repro"):
+        train_grpo(params_of({"arms.polychromic_warmstart.lambda": 7.0}), "grpo_from_polychromic", 1)
+    assert outputs(workspace) == before
+
+
 def test_a_missing_phase_is_told(params_of, workspace):
     (workspace / "data/phases/full.jsonl").unlink()
     with pytest.raises(InputError, match=r"full\.jsonl"):

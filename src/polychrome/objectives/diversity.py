@@ -5,8 +5,9 @@ with, for each sample, the diversity of the set without it as baseline (Kool et 
 
     grad E[D] = E[ sum_i (D(y_1..y_n) - D(y_-i)) grad log p(y_i) ]                                              (1)
 
-D(y_-i) does not depend on y_i, so (1) is unbiased. The pairwise form of D follows "polychromic objectives" for sets
-(arXiv 2509.25424), here as mean pairwise distance.
+D(y_-i) does not depend on y_i, so (1) is unbiased. Where a gate says which replies are valid, D is that of the valid
+ones: a reply that is not has D(y_-i) = D(y_1..y_n), so it adds nothing to D and gains exactly nothing from (1). The
+pairwise form of D follows "polychromic objectives" for sets (arXiv 2509.25424), here as mean pairwise distance.
 """
 
 from __future__ import annotations
@@ -14,32 +15,41 @@ from __future__ import annotations
 import torch
 
 
-def set_diversity(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean pairwise distance of each set, and of the set without each member.
+def set_diversity(distances: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean pairwise distance of the valid replies of each set, and of the set without each member.
 
     Args: ``distances`` (P, n, n), symmetric with zero diagonal, n >= 3 (ValueError below: without one of two members
-    no pair is left). Returns D (P,) and D(y_-i) (P, n).
+    no pair is left); ``valid`` (P, n) bool, None for all. Returns D (P,), 0 where fewer than two replies are valid, and
+    D(y_-i) (P, n), NaN where fewer than two of the others are: there (1) needs another baseline.
     """
     n = distances.shape[-1]
     if n < 3:
         raise ValueError(f"a leave-one-out baseline needs sets of 3 or more, got {n}")
-    total = distances.sum((-2, -1)) / 2  # every pair once, (P,)
-    touching = distances.sum(-1)  # pairs that i is in, (P, n)
-    return total / (n * (n - 1) / 2), (total[:, None] - touching) / ((n - 1) * (n - 2) / 2)
+    keep = torch.ones_like(distances[..., 0]) if valid is None else valid.to(distances.dtype)
+    kept = distances * keep[:, :, None] * keep[:, None, :]
+    total, touching = kept.sum((-2, -1)) / 2, kept.sum(-1)  # every pair once (P,), pairs that i is in (P, n)
+    members = keep.sum(-1)  # (P,)
+    diversity = (total / _pairs(members)).nan_to_num(0.0)
+    return diversity, (total[:, None] - touching) / _pairs(members[:, None] - keep)
 
 
-def gated(distances: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Distances (P, n, n) in which a reply that is not ``valid`` (P, n) is at distance 0 from every other.
+def _pairs(members: torch.Tensor) -> torch.Tensor:
+    """Pairs among so many members; NaN where there is none, so that a mean over them is none either."""
+    pairs = members * (members - 1) / 2
+    return pairs.masked_fill(pairs == 0, torch.nan)
 
-    Such a reply adds nothing to D; and since D(y_-i), the set without it, is then at least D, eq. (1) never pays it.
+
+def leave_one_out_advantages(
+    diversity: torch.Tensor, without: torch.Tensor, elsewhere: torch.Tensor | None = None
+) -> torch.Tensor:
+    """D(y_1..y_n) - D(y_-i): the weight of sample i in eq. (1). ``diversity`` (P,), ``without`` (P, n) -> (P, n).
+
+    ``elsewhere`` (P,) is the baseline where ``without`` is NaN, 0 by default. Any number that these n samples have no
+    part in leaves (1) unbiased; what other sets have as D makes its variance small.
     """
-    keep = valid.to(distances.dtype)
-    return distances * keep[:, :, None] * keep[:, None, :]
-
-
-def leave_one_out_advantages(diversity: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
-    """D(y_1..y_n) - D(y_-i): the weight of sample i in eq. (1). ``diversity`` (P,), ``without`` (P, n) -> (P, n)."""
-    return diversity[:, None] - without
+    if elsewhere is None:
+        elsewhere = torch.zeros_like(diversity)
+    return diversity[:, None] - torch.where(without.isnan(), elsewhere[:, None], without)
 
 
 def standardised(
@@ -47,7 +57,7 @@ def standardised(
 ) -> torch.Tensor:
     """Advantages over their root mean square in the batch, so that lambda means the same for every D, model and data.
 
-    They already average zero within a set of pairwise distances, so nothing is subtracted. ``mean_square`` is that of
+    Within a set of valid replies they average zero already, so nothing is subtracted. ``mean_square`` is that of
     the whole batch when ``advantages`` are one process's part of it. A batch without any spread (root mean square below
     ``floor``) has nothing to teach: all zero.
     """

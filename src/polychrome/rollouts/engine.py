@@ -54,6 +54,8 @@ def sample(
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[Completion]]:
     """Sample completions for every request, in the order asked. ``progress`` is called with completions finished."""
+    if not requests:  # as for a process that has no part in a batch
+        return []
     was_training = policy.training
     policy.eval()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import nan
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from polychrome.errors import bad
 from polychrome.evaluation.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
 from polychrome.models.encoder import Encoder
-from polychrome.objectives.diversity import gated, set_diversity
+from polychrome.objectives.diversity import set_diversity
 from polychrome.pairs.schema import Pair
 from polychrome.rewards.validity import problems_of
 
@@ -48,14 +48,14 @@ class Validity:
 
 
 SetDiversity = Callable[[Texts, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(P sets of n replies, valid (P, n)) -> D (P,) and D(y_-i) (P, n), float64."""
+"""(P sets of n replies, valid (P, n)) -> D (P,) and D(y_-i) (P, n), float64, of the valid replies among them; as
+:func:`polychrome.objectives.diversity.set_diversity` 0 and NaN where fewer than two are left."""
 
 
 def make_diversity(kind: str, encoder: Encoder) -> SetDiversity:
     """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2).
 
-    A set function D that is not pairwise is gated as the pairwise one is: D of the valid replies, times the share of
-    pairs in which both are valid. Raises InputError for an unknown name.
+    Each is D of the valid replies alone. Raises InputError for an unknown name.
     """
     if kind == "semantic":
 
@@ -63,7 +63,7 @@ def make_diversity(kind: str, encoder: Encoder) -> SetDiversity:
             vectors = torch.from_numpy(_embedded(encoder, replies)).double()
             distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
             distances = distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1))
-            return set_diversity(gated(distances, valid))
+            return set_diversity(distances, valid)
 
         return semantic
     functions = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}
@@ -97,14 +97,14 @@ def _distinct_2(replies: Sequence[str]) -> float:
 def _leave_one_out(
     function: Callable[[Sequence[str]], float], replies: Texts, valid: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    def gated_value(texts: Sequence[str], keep: Sequence[bool]) -> float:
+    def of_valid(texts: Sequence[str], keep: Sequence[bool], undefined: float) -> float:
         kept = [text for text, good in zip(texts, keep, strict=True) if good]
-        return function(kept) * comb(len(kept), 2) / comb(len(texts), 2) if len(kept) > 1 else 0.0
+        return function(kept) if len(kept) > 1 else undefined
 
     whole, without = [], []
     for texts, keep in zip(replies, valid.tolist(), strict=True):
-        whole.append(gated_value(texts, keep))
+        whole.append(of_valid(texts, keep, 0.0))
         without.append(
-            [gated_value([*texts[:i], *texts[i + 1 :]], [*keep[:i], *keep[i + 1 :]]) for i in range(len(texts))]
+            [of_valid([*texts[:i], *texts[i + 1 :]], [*keep[:i], *keep[i + 1 :]], nan) for i in range(len(texts))]
         )
     return torch.tensor(whole, dtype=torch.float64), torch.tensor(without, dtype=torch.float64)

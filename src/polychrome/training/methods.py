@@ -165,7 +165,7 @@ class Polychromic:
         else:
             diversity, without, ungated = torch.zeros(0), torch.zeros(0, self.samples), torch.zeros(0)
             valid = torch.zeros(0, self.samples, dtype=torch.bool)
-        raw = leave_one_out_advantages(diversity, without)
+        raw = leave_one_out_advantages(diversity, without, _elsewhere(context, diversity, valid))
         mean_square = torch.tensor(context.total(float(raw.square().sum())) / context.total(raw.numel()))
         seen = torch.stack([ungated, diversity]) if texts else torch.zeros(2, 0)
         return seen, standardised(raw, mean_square), valid
@@ -276,6 +276,14 @@ class Grpo:
         drawn = _sample(context, prompts, pairs, self.num_generations, self.sampling, ("validation",))
         texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
         return "validation_negative_reward", -float(self._rewards(pairs, texts).mean())
+
+
+def _elsewhere(context: Context, diversity: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(P,): the mean D of the step's other sets, on all processes, that have two valid replies; 0 without any."""
+    paired = (valid.sum(-1) > 1).to(diversity)
+    own = diversity * paired
+    total, count = context.total(float(own.sum())), context.total(float(paired.sum()))
+    return (total - own) / (count - paired).clamp(min=1)
 
 
 def _device(policy: Any) -> torch.device:

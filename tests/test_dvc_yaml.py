@@ -1,0 +1,64 @@
+"""dvc.yaml against the code: every stage declares the modules that it imports, and no file that is not there."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# How values reach a stage and leave it, not what they are. A change there need not retrain a model.
+PLUMBING = {"__init__", "errors", "files", "params", "paths", "stage"}
+
+
+def module_file(name: str) -> Path | None:
+    path = ROOT / "src" / Path(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def imported(file: Path) -> frozenset[Path]:
+    """Files of ours that ``file`` imports by itself, at its top or inside functions."""
+    found: set[Path | None] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {module_file(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {module_file(f"{node.module}.{alias.name}") or module_file(node.module) for alias in node.names}
+    return frozenset(path for path in found if path)
+
+
+def reached(stage: str) -> set[Path]:
+    """Every file of ours that the stage imports, directly or not; what plumbing imports is plumbing."""
+    seen: set[Path] = set()
+    waiting = [ROOT / f"stages/{stage}.py"]
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += [path for path in imported(file) if path.stem not in PLUMBING]
+    return seen
+
+
+def declared(stage: str) -> list[Path]:
+    return [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "stages/"))]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_every_module_that_it_imports(stage):
+    undeclared = {file for file in reached(stage) if not any(file.is_relative_to(dep) for dep in declared(stage))}
+    assert {str(file.relative_to(ROOT)) for file in undeclared} == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_no_module_that_it_does_not_import(stage):
+    unused = [dep for dep in declared(stage) if not any(file.is_relative_to(dep) for file in reached(stage))]
+    assert [str(dep.relative_to(ROOT)) for dep in unused] == []
+
+
+def test_every_stage_has_its_script_and_every_script_its_stage():
+    assert {file.stem for file in (ROOT / "stages").glob("*.py")} == set(STAGES)

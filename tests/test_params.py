@@ -23,7 +23,7 @@ assets: {base_model: some-model, encoder: some-encoder, conversations: chitchat,
 compute: {dtype: auto, threads: 2}
 data:
   source: chitchat
-  path: ""
+  path: replies.jsonl
   min_words: 3
   max_post_words: 25
   max_reply_words: 18
@@ -148,7 +148,7 @@ def test_nothing_read_can_be_changed_afterwards():
         ("  warmup_ratio: 0.1", '  warmup_ratio: "1e-5"', "train.warmup_ratio", "Take the quotes away"),
         ("  source: chitchat", "  source: chitchta", "data.source", "Did you mean chitchat?"),
         ("  source: chitchat", "  source: 3", "data.source", 'Quote it: "3"'),
-        ("  source: chitchat", "  source: tweets", "data.path", "the JSONL file of the tweets"),
+        ("  path: replies.jsonl", '  path: ""', "data.path", "the file or folder of the source"),
         ("compute: {dtype: auto, threads: 2}", "compute: 2", "compute", "a section of keys"),
         ("seeds: [42]", "seeds: []", "seeds", "at least one item"),
         ("seeds: [42]", "seeds: [1, 2, 1]", "seeds", "1 more than once"),
@@ -172,6 +172,7 @@ def test_nothing_read_can_be_changed_afterwards():
         ("relevance: 1, length: 0.5", "relevance: 0, length: 0", "reward.weights", "at least one above 0"),
         ("kl_warn: 10", "kl_warn: 16", "alarms.kl_warn", "alarms.kl_stop (15.0)"),
         ("ks: [1, 5, 10]", "ks: [1, 5, 11]", "evaluation.ks[2]", "at most n = sampling.samples (10)"),
+        ("ks: [1, 5, 10]", "ks: [5, 10]", "evaluation.ks", "1 among them"),
         ("models: [zero_shot,", "models: [zero_short,", "models[0]", "Did you mean zero_shot?"),
         ("sft_arms: [baseline,", "sft_arms: [baselin,", "sft_arms[0]", "Did you mean baseline?"),
         ("untouched: [zero_shot,", "untouched: [baseline, zero_shot,", "untouched[0]", "objective untouched"),
@@ -182,7 +183,7 @@ def test_a_bad_value_is_told_with_its_line_and_key(old, new, key, words):
     told = [line for line in problems((old, new)) if f":{key}: " in line]
     assert len(told) == 1
     assert words in told[0]
-    line = line_of("  path:") if key == "data.path" else line_of(old)
+    line = line_of(old)
     assert told[0].startswith(f"params.yaml:{line}:")
 
 

@@ -367,8 +367,10 @@ def _numbers_agree(params: Params, reader: _Reader) -> Iterator[Problem]:
             yield from _at_most(reader, f"evaluation.ks[{index}]", k, "n = sampling.samples", sampling.samples)
     if alarms is not _BAD and _all_good(alarms.kl_warn, alarms.kl_stop):
         yield from _at_most(reader, "alarms.kl_warn", alarms.kl_warn, "alarms.kl_stop", alarms.kl_stop)
-    if data is not _BAD and _all_good(data.source, data.path) and data.source == "tweets" and not data.path:
-        yield reader.problem("data.path", '""', "the JSONL file of the tweets", "Name the file.")
+    if evaluation is not _BAD and _all_good(evaluation.ks) and 1 not in evaluation.ks:
+        yield reader.problem("evaluation.ks", str(list(evaluation.ks)), "1 among them: the plane shows Pass@1", "Add 1.")
+    if data is not _BAD and _all_good(data.path) and not data.path:
+        yield reader.problem("data.path", '""', "the file or folder of the source", "Name it.")
     weights = params.reward if params.reward is _BAD else params.reward.weights
     if weights is not _BAD and not any(value is _BAD or value > 0 for value in weights.values()):
         yield reader.problem("reward.weights", "no weight above 0", "at least one above 0", "Raise one.")

@@ -368,7 +368,8 @@ def _numbers_agree(params: Params, reader: _Reader) -> Iterator[Problem]:
     if alarms is not _BAD and _all_good(alarms.kl_warn, alarms.kl_stop):
         yield from _at_most(reader, "alarms.kl_warn", alarms.kl_warn, "alarms.kl_stop", alarms.kl_stop)
     if evaluation is not _BAD and _all_good(evaluation.ks) and 1 not in evaluation.ks:
-        yield reader.problem("evaluation.ks", str(list(evaluation.ks)), "1 among them: the plane shows Pass@1", "Add 1.")
+        found = str(list(evaluation.ks))
+        yield reader.problem("evaluation.ks", found, "1 among them, which the plane shows", "Add 1.")
     if data is not _BAD and _all_good(data.path) and not data.path:
         yield reader.problem("data.path", '""', "the file or folder of the source", "Name it.")
     weights = params.reward if params.reward is _BAD else params.reward.weights

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.reporting.readme_table import BEGIN, END, main, refresh
+from polychrome.reporting.readme_table import BEGIN, COLUMNS, END, main, narrowed, refresh
 
 QUESTIONS = [
     {"id": "Q1", "question": "Is it better?", "verdict": "Yes, by 0.04 [0.01, 0.07]."},
@@ -52,6 +52,20 @@ def test_the_old_results_make_way_for_table_answers_and_criteria(readme, results
 
 {END}"""
     assert readme.read_bytes().decode() == f"# Title\r\nbefore\n{expected}\nafter \u00e9\n"
+
+
+def test_a_wide_table_is_cut_to_its_first_columns_and_says_where_the_others_are():
+    names = ["model", *(f"m{i}" for i in range(1, COLUMNS + 2))]
+    rows = ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), ["a [1, 2]"] * len(names))]
+    told = narrowed("\n".join([*rows, "", "Mean | interval."])).split("\n")
+    assert told[0] == "| " + " | ".join(names[:COLUMNS]) + " |"
+    assert told[2].count("a [1, 2]") == COLUMNS
+    assert told[3:] == ["", "Mean | interval.", "", "More columns: [results/table.md](results/table.md)."]
+
+
+def test_a_table_that_fits_stays_as_it_is():
+    table = "| model | Pass@1 |\n|---|---|\n| a | 0.2 |\n\nNote."
+    assert narrowed(table) == table
 
 
 def test_refreshing_twice_changes_nothing(readme, results):

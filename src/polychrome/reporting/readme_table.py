@@ -17,6 +17,8 @@ from polychrome.files import read_json, write_text
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
+COLUMNS = 9  # the model, and what tables of compare put first: Pass@k, diversity, ROUGE-L, engagement, cross-entropy
+
 _REMEDY = "Run the stage that makes it: `dvc repro compare`."
 
 
@@ -30,11 +32,24 @@ def refresh(readme_path: str | Path, results_dir: str | Path) -> None:
     readme, results = Path(readme_path), Path(results_dir)
     before, after = _around_marks(readme)
     parts = [
-        _text(results / "table.md").strip(),
+        narrowed(_text(results / "table.md").strip()),
         questions_of(results / "comparison.json"),
         criteria_of(results / "success_criteria.json"),
     ]
     write_text(readme, before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
+
+
+def narrowed(table: str) -> str:
+    """The first :data:`COLUMNS` columns of a markdown table, so that it can be read on a page; other lines as they are.
+
+    Where columns are left out, a line says where they are.
+    """
+    lines = table.split("\n")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else None for line in lines]
+    if all(row is None or len(row) <= COLUMNS for row in rows):
+        return table
+    kept = [line if row is None else _row(row[:COLUMNS]) for line, row in zip(lines, rows, strict=True)]
+    return "\n".join([*kept, "", "More columns: [results/table.md](results/table.md)."])
 
 
 def questions_of(path: str | Path) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.pipeline.conftest import make_repository
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("from scratch")]
+pytestmark = pytest.mark.timeout(1200)
 
 
 def test_from_scratch_every_output_has_the_same_md5(tmp_path, request):

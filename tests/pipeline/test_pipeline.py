@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from tests.pipeline.conftest import Repository
 
-# One process runs the tests that share the finished repository: some change its params.yaml for a moment.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("finished")]
+# Tests of one file run in one process: here some change params.yaml of the finished repository for a moment.
+pytestmark = pytest.mark.timeout(900)
 
 MODELS = (
     "zero_shot", "prompted", "baseline_warmstart", "polychromic_warmstart",

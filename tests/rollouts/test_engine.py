@@ -62,6 +62,15 @@ def test_requests_that_wait_take_the_places_of_completions_that_have_ended(polic
         assert tokens_of(run(policy, [request], stop_id=stop)) == [tokens_of(answers)[i]]
 
 
+def test_requests_join_while_others_are_under_way(policy, monkeypatch):
+    under_way = []
+    refill = engine._Decoding._refill
+    monkeypatch.setattr(engine._Decoding, "_refill", lambda self: (under_way.append(len(self.which)), refill(self))[1])
+    run(policy, [Request(PROMPTS[i % 5], 1, ("many", i)) for i in range(24)], stop_id=stop_for(run(policy)), rows=6)
+    assert under_way[0] == 0
+    assert max(under_way) > 0
+
+
 @pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}, {"top_k": 5}])
 def test_returned_log_probabilities_are_those_the_scorer_gives_the_same_tokens(policy, restriction):
     settings = SamplingSettings(temperature=0.8, max_new_tokens=12, **restriction)

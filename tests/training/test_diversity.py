@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from math import nan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from polychrome.evaluation.sets import distinct_n, self_bleu
 from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
 from polychrome.training.diversity import Validity, make_diversity, semantic_distance
+from polychrome.training.methods import _elsewhere
 
 KINDS = ("semantic", "self_bleu", "distinct_n")
 SETS = [
@@ -144,3 +146,12 @@ def test_a_malformed_reply_is_invalid_however_near_its_post():
 def test_without_a_gate_all_replies_count():
     validity = Validity.calibrated(Angles(), [], gate=False)
     assert validity(["post at 0"], [["", "no no no no no 180"]]).tolist() == [[True, True]]
+
+
+def test_the_baseline_from_elsewhere_is_the_mean_of_the_other_sets_and_never_of_the_own():
+    """Sets 0 and 2 have two valid replies, set 1 has one and counts for nobody."""
+    valid = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
+    alone = SimpleNamespace(total=float)  # one process: sums are its own
+    found = _elsewhere(alone, torch.tensor([0.4, 0.0, 0.8], dtype=torch.float64), valid)
+    assert found.tolist() == pytest.approx([0.8, 0.6, 0.4])
+    assert _elsewhere(alone, torch.tensor([0.4], dtype=torch.float64), valid[:1]).tolist() == [0.0]

@@ -20,7 +20,7 @@ grpo_starts: [baseline]
 untouched: [zero_shot, prompted]
 models: [zero_shot, baseline, grpo_from_baseline]
 assets: {base_model: some-model, encoder: some-encoder, conversations: chitchat, load_in_4bit: false}
-compute: {dtype: auto, threads: 2}
+compute: {dtype: auto, threads: 2, memory_mib: 1024}
 data:
   source: chitchat
   path: replies.jsonl
@@ -79,7 +79,7 @@ arms:
     top_k: 0
     max_new_tokens: 24
     reward: heuristic
-sampling: {samples: 10, temperature: 0.8, top_p: 1.0, top_k: 0, max_new_tokens: 24, batch_rows: 96}
+sampling: {samples: 10, temperature: 0.8, top_p: 1.0, top_k: 0, max_new_tokens: 24}
 reward: {weights: {relevance: 1, length: 0.5}}
 alarms: {kl_warn: 10, kl_stop: 15, reward_flat_steps: 20, length_collapse_ratio: 0.3}
 evaluation: {ks: [1, 5, 10], bootstrap: 1000, confidence: 0.95, alpha: 0.05}
@@ -149,7 +149,7 @@ def test_nothing_read_can_be_changed_afterwards():
         ("  source: chitchat", "  source: chitchta", "data.source", "Did you mean chitchat?"),
         ("  source: chitchat", "  source: 3", "data.source", 'Quote it: "3"'),
         ("  path: replies.jsonl", '  path: ""', "data.path", "the file or folder of the source"),
-        ("compute: {dtype: auto, threads: 2}", "compute: 2", "compute", "a section of keys"),
+        ("compute: {dtype: auto, threads: 2, memory_mib: 1024}", "compute: 2", "compute", "a section of keys"),
         ("seeds: [42]", "seeds: []", "seeds", "at least one item"),
         ("seeds: [42]", "seeds: [1, 2, 1]", "seeds", "1 more than once"),
         ("seeds: [42]", "seeds: [1, -2]", "seeds[1]", "an integer >= 0"),

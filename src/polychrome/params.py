@@ -69,6 +69,7 @@ class ComputeParams:
 
     dtype: str = key(choices=("auto", "float32", "bfloat16"))
     threads: int = key(minimum=1)
+    memory_mib: int = key(minimum=64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +205,6 @@ class SamplingParams:
     top_p: float = key(above=0, maximum=1)
     top_k: int = key(minimum=0)
     max_new_tokens: int = key(minimum=1)
-    batch_rows: int = key(minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ def naive_scores(policy, prompt, completion, temperature=1.0):
     return logp.gather(-1, torch.tensor(completion)[:, None]).squeeze(-1), entropy.detach()
 
 
-def random_groups(sizes, seed=0, vocabulary=250):
-    """A group a size: prompts of 1 to 12 and completions of 1 to 9 random tokens."""
+def random_groups(sizes, seed=0, vocabulary=250, longest_prompt=12, longest_completion=9):
+    """A group a size: prompts of 1 to 12 and completions of 1 to 9 random tokens, or as said."""
     from polychrome.rollouts.packing import Group
 
     generator = torch.Generator().manual_seed(seed)
@@ -22,4 +22,4 @@ def random_groups(sizes, seed=0, vocabulary=250):
         length = int(torch.randint(1, longest + 1, (1,), generator=generator))
         return torch.randint(2, vocabulary, (length,), generator=generator).tolist()
 
-    return [Group(tokens(12), [tokens(9) for _ in range(size)]) for size in sizes]
+    return [Group(tokens(longest_prompt), [tokens(longest_completion) for _ in range(size)]) for size in sizes]

@@ -14,7 +14,7 @@ SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=6)
 
 
 def test_a_record_holds_the_pair_its_replies_and_the_likelihood_of_the_human_reply(policy, chat, pairs):
-    records = answer(policy, chat, pairs[:3], 4, SETTINGS, seed=1, rows=8)
+    records = answer(policy, chat, pairs[:3], 4, SETTINGS, seed=1, memory_mib=64)
     assert [(r["id"], r["post"], r["human"]) for r in records] == [(p.id, p.post, p.reply) for p in pairs[:3]]
     assert all(len(r["replies"]) == 4 for r in records)
     likelihoods = human_likelihoods(policy, chat, pairs[:3])
@@ -34,7 +34,7 @@ def test_human_likelihoods_are_those_of_the_plain_forward_pass_however_many_are_
 
 def test_a_posts_replies_depend_on_seed_and_pair_not_on_the_other_posts(policy, chat, pairs):
     def replies(some, seed=1):
-        return {r["id"]: r["replies"] for r in answer(policy, chat, some, 3, SETTINGS, seed=seed, rows=4)}
+        return {r["id"]: r["replies"] for r in answer(policy, chat, some, 3, SETTINGS, seed=seed, memory_mib=64)}
 
     together = replies(pairs[:4])
     assert replies(pairs[2:4]) == {p.id: together[p.id] for p in pairs[2:4]}
@@ -43,11 +43,11 @@ def test_a_posts_replies_depend_on_seed_and_pair_not_on_the_other_posts(policy, 
 
 def test_equal_posts_of_different_pairs_draw_apart(policy, chat, pairs):
     twins = [pairs[0], replace(pairs[0], id="twin")]
-    first, second = answer(policy, chat, twins, 3, SETTINGS, seed=1, rows=8)
+    first, second = answer(policy, chat, twins, 3, SETTINGS, seed=1, memory_mib=64)
     assert first["replies"] != second["replies"]
 
 
 def test_answers_are_written_one_json_object_a_line(policy, chat, pairs, tmp_path):
-    records = answer(policy, chat, pairs[:2], 3, SETTINGS, seed=1, rows=8)
+    records = answer(policy, chat, pairs[:2], 3, SETTINGS, seed=1, memory_mib=64)
     write_answers(tmp_path / "seed-1.jsonl", records)
     assert [json.loads(line) for line in (tmp_path / "seed-1.jsonl").read_text().splitlines()] == records

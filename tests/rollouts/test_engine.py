@@ -1,5 +1,7 @@
 """The sampling engine against the scorer, against itself in other company, and against transformers' own generate."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 
@@ -13,11 +15,29 @@ from polychrome.rollouts.scoring import CompletionScorer
 NEVER = 9999  # beyond the vocabulary: a stop token for tests that want no early end
 SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=12)
 PROMPTS = [[5, 6, 7], [9], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42], [200, 100]]
-REQUESTS = [Request(prompt, 3, ("test", i)) for i, prompt in enumerate(PROMPTS)]
 
 
-def run(policy, requests=REQUESTS, settings=SETTINGS, *, stop_id=NEVER, seed=1, **changed):
-    return sample(policy, requests, settings, stop_id=stop_id, pad_id=1, seed=seed, **changed)
+@pytest.fixture(autouse=True, params=["stack", "transformers"])
+def path(request, monkeypatch):
+    """Every test twice: on the stack, and on transformers' own forward pass for architectures it does not know."""
+    if request.param == "transformers":
+        monkeypatch.setattr(engine, "has_stack", lambda model: False)
+    return request.param
+
+
+def ask(prompt, count, key, settings=SETTINGS, *, stop_id=NEVER, seed=1):
+    return Request(prompt, count, key, settings, (stop_id,), seed)
+
+
+def run(policy, asked=None, settings=SETTINGS, *, stop_id=NEVER, seed=1, rows=engine.MOST_ROWS, **changed):
+    """Sample ``asked``, (prompt, count, key) each; every prompt three times by default."""
+    asked = REQUESTS if asked is None else asked
+    with patch.object(engine, "MOST_ROWS", rows):
+        requests = [ask(*one, settings, stop_id=stop_id, seed=seed) for one in asked]
+        return sample(policy, requests, pad_id=1, **changed)
+
+
+REQUESTS = [(prompt, 3, ("test", i)) for i, prompt in enumerate(PROMPTS)]
 
 
 def tokens_of(answers):
@@ -33,7 +53,7 @@ def stop_for(answers):
 
 def test_every_request_gets_as_many_completions_as_it_asked_for_in_the_order_asked(policy):
     counts = [2, 1, 4, 3, 1]
-    answers = run(policy, [Request(p, n, (i,)) for i, (p, n) in enumerate(zip(PROMPTS, counts, strict=True))], rows=4)
+    answers = run(policy, [(p, n, (i,)) for i, (p, n) in enumerate(zip(PROMPTS, counts, strict=True))], rows=4)
     assert [len(group) for group in answers] == counts
     done = []
     run(policy, rows=4, progress=done.append)
@@ -44,20 +64,31 @@ def test_no_request_is_no_answer(policy):
     assert run(policy, []) == []
 
 
+def watched(monkeypatch, of=lambda tokens, positions: len(tokens)):
+    """A list that gets ``of(tokens, positions)`` of every decoding step from now on, by default its rows."""
+    seen = []
+
+    def spy(step):
+        def spied(self, tokens, positions, slab):
+            seen.append(of(tokens, positions))
+            return step(self, tokens, positions, slab)
+
+        return spied
+
+    for kind in (engine._StackForward, engine._TransformersForward):
+        monkeypatch.setattr(kind, "step", spy(kind.step))
+    return seen
+
+
 @pytest.mark.parametrize("rows", [2, 4, 6])
-def test_requests_that_wait_take_the_places_of_completions_that_have_ended(policy, rows):
+def test_requests_that_wait_take_the_places_of_completions_that_have_ended(policy, rows, monkeypatch):
     """Never more rows than allowed, and full again while requests wait, though they end at different steps."""
     stop = stop_for(run(policy))
-    heights = []
-    hook = policy.get_base_model().base_model.register_forward_pre_hook(
-        lambda module, args, kwargs: heights.append(kwargs["input_ids"].shape), with_kwargs=True
-    )
-    many = [Request(PROMPTS[i % 5], 2, ("many", i)) for i in range(12)]
+    heights = watched(monkeypatch)
+    many = [(PROMPTS[i % 5], 2, ("many", i)) for i in range(12)]
     answers = run(policy, many, stop_id=stop, rows=rows)
-    hook.remove()
-    steps = [height for height, width in heights if width == 1]
-    assert max(steps) == rows
-    assert sum(steps) >= sum(len(c.tokens) - 1 for group in answers for c in group)
+    assert max(heights) == rows
+    assert sum(heights) == sum(len(c.tokens) - 1 for group in answers for c in group)
     for i, request in enumerate(many):
         assert tokens_of(run(policy, [request], stop_id=stop)) == [tokens_of(answers)[i]]
 
@@ -66,7 +97,7 @@ def test_requests_join_while_others_are_under_way(policy, monkeypatch):
     under_way = []
     refill = engine._Decoding._refill
     monkeypatch.setattr(engine._Decoding, "_refill", lambda self: (under_way.append(len(self.which)), refill(self))[1])
-    run(policy, [Request(PROMPTS[i % 5], 1, ("many", i)) for i in range(24)], stop_id=stop_for(run(policy)), rows=6)
+    run(policy, [(PROMPTS[i % 5], 1, ("many", i)) for i in range(24)], stop_id=stop_for(run(policy)), rows=6)
     assert under_way[0] == 0
     assert max(under_way) > 0
 
@@ -76,9 +107,9 @@ def test_returned_log_probabilities_are_those_the_scorer_gives_the_same_tokens(p
     settings = SamplingSettings(temperature=0.8, max_new_tokens=12, **restriction)
     answers = run(policy, settings=settings, stop_id=stop_for(run(policy, settings=settings)))
     assert len({len(tokens) for group in tokens_of(answers) for tokens in group}) > 1
-    packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)], 1)
+    packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)])
     with torch.no_grad():
-        logps, _ = CompletionScorer(policy)(packed, settings.temperature)
+        logps, _, _ = CompletionScorer(policy)(packed, settings.temperature)
     for row, completion in zip(logps, [c for group in answers for c in group], strict=True):
         assert len(completion.logps) == len(completion.tokens)
         assert completion.logps == pytest.approx(row[: len(completion.tokens)].tolist(), abs=1e-4)
@@ -104,7 +135,7 @@ def test_the_same_seed_repeats_itself_bit_for_bit(policy):
 def test_another_seed_or_another_key_draws_other_completions(policy):
     first = tokens_of(run(policy))
     assert tokens_of(run(policy, seed=2)) != first
-    renamed = [Request(r.prompt, r.count, ("other", *r.key)) for r in REQUESTS]
+    renamed = [(prompt, count, ("other", *key)) for prompt, count, key in REQUESTS]
     assert all(a != b for a, b in zip(tokens_of(run(policy, renamed)), first, strict=True))
 
 
@@ -145,7 +176,7 @@ def test_at_a_temperature_near_zero_it_is_greedy_decoding_as_transformers_does_i
 def test_the_frequency_of_a_first_token_is_its_probability(policy):
     """2,000 draws: within four standard errors of the scorer's probability for the ten most probable tokens."""
     count = 2000
-    first = run(policy, [Request([5, 6, 7], count, ("many",))], SamplingSettings(0.8, 1), rows=count)[0]
+    first = run(policy, [([5, 6, 7], count, ("many",))], SamplingSettings(0.8, 1), rows=count)[0]
     found = torch.tensor([c.tokens[0] for c in first]).bincount(minlength=258) / count
     with torch.no_grad():
         p = (policy(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1] / 0.8).softmax(-1)
@@ -153,23 +184,48 @@ def test_the_frequency_of_a_first_token_is_its_probability(policy):
     assert ((found - p)[top].abs() < 4 * (p[top] * (1 - p[top]) / count).sqrt()).all()
 
 
-def test_positions_count_from_each_prompts_own_start(policy):
-    """Left of a shorter prompt is padding. Not every model forgives shifted positions as this one does."""
-    seen = []
-    hook = policy.get_base_model().base_model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append((kwargs["position_ids"], kwargs["attention_mask"])), with_kwargs=True
-    )
+def test_every_request_has_its_own_settings_stop_tokens_and_seed(policy):
+    """Together each gets what it gets alone, with lengths, restrictions, temperatures and streams of its own."""
+    stop = stop_for(run(policy))
+    requests = [
+        ask(PROMPTS[0], 3, ("a",), SamplingSettings(0.8, 12)),
+        ask(PROMPTS[1], 2, ("b",), SamplingSettings(1.3, 5, top_p=0.7), seed=9),
+        ask(PROMPTS[2], 3, ("c",), SamplingSettings(0.5, 9, top_k=4), stop_id=stop),
+        Request(PROMPTS[3], 2, ("d",), SamplingSettings(1.0, 12), stop_ids=(stop, 7, 8)),
+        Request(PROMPTS[4], 1, ("e",), SamplingSettings(1.0, 3)),
+    ]
+    together = sample(policy, requests, pad_id=1)
+    for request, group in zip(requests, together, strict=True):
+        assert tokens_of(sample(policy, [request], pad_id=1)) == tokens_of([group])
+        for completion in group:
+            assert len(completion.tokens) <= request.settings.max_new_tokens
+            assert completion.ended == (completion.tokens[-1] in request.stop_ids)
+            assert not set(completion.tokens[:-1]) & set(request.stop_ids)
+
+
+@pytest.mark.parametrize("memory_mib", [0, 1, 64])
+def test_memory_bounds_the_rows_never_the_answers(policy, memory_mib, monkeypatch):
+    expected = tokens_of(run(policy))
+    heights = watched(monkeypatch)
+    assert tokens_of(run(policy, memory_mib=memory_mib)) == expected
+    assert max(heights) == {0: 1, 1: 15, 64: 15}[memory_mib]
+
+
+def test_rows_that_fit_become_fewer_as_prompts_grow_and_never_none(policy):
+    model = policy.get_base_model()
+    rows = [engine.rows_within(8, model, [ask([5] * n, 100, ())]) for n in (1, 500, 5000, 10**6)]
+    assert rows == sorted(rows, reverse=True)
+    assert (rows[0], rows[-1]) == (engine.MOST_ROWS, 1)
+    assert rows[2] < engine.MOST_ROWS
+
+
+def test_positions_count_from_each_prompts_own_start(policy, monkeypatch):
+    """Not every model forgives shifted positions as this one does."""
+    seen = watched(monkeypatch, lambda tokens, positions: positions.tolist())
     run(policy, settings=SamplingSettings(temperature=0.8, max_new_tokens=3))
-    hook.remove()
-    longest = max(map(len, PROMPTS))
-    for positions, mask in seen[:1]:
-        assert {tuple(row[keep == 1].tolist()) for row, keep in zip(positions, mask, strict=True)} == {
-            tuple(range(len(prompt))) for prompt in PROMPTS
-        }
-        assert positions.shape == (len(PROMPTS), longest)
-    for step, (positions, _) in enumerate(seen[1:]):
-        assert sorted(positions.flatten().tolist()) == sorted(3 * [len(prompt) + step for prompt in PROMPTS])
-    assert len(seen) == 3
+    for step, positions in enumerate(seen):
+        assert sorted(positions) == sorted(3 * [len(prompt) + step for prompt in PROMPTS])
+    assert len(seen) == 2
 
 
 def test_weights_mode_and_gradients_of_the_policy_are_as_before(policy):
@@ -178,7 +234,7 @@ def test_weights_mode_and_gradients_of_the_policy_are_as_before(policy):
     run(policy)
     assert policy.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
-    CompletionScorer(policy)(pack([Group([5], [[6, 7]])], 1))[0].sum().backward()
+    CompletionScorer(policy)(pack([Group([5], [[6, 7]])]))[0].sum().backward()
     assert all(t.grad is not None and t.grad.norm() > 0 for t in policy.parameters() if t.requires_grad)
 
 
@@ -209,9 +265,9 @@ def test_over_a_bfloat16_base_the_adapter_samples_what_the_scorer_scores(policy,
     save_adapter(policy, tmp_path, {})
     coarse = open_adapter(open_base(tiny_base, torch.bfloat16), tmp_path, trainable=False)
     answers = run(coarse)
-    packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)], 1)
+    packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)])
     with torch.no_grad():
-        logps, _ = CompletionScorer(coarse)(packed, SETTINGS.temperature)
+        logps, _, _ = CompletionScorer(coarse)(packed, SETTINGS.temperature)
     found = torch.tensor([c.logps for group in answers for c in group])
     assert (found - logps).abs().mean() < 0.05
 

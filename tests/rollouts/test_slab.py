@@ -2,24 +2,18 @@
 
 import pytest
 import torch
-from transformers import DynamicCache
 
 from polychrome.rollouts.slab import Slab
 
 CPU = torch.device("cpu")
 
 
-def prefilled(*prompts: list[float]) -> tuple[DynamicCache, torch.Tensor]:
-    """A one-layer cache of prompts padded on the left with nines; keys are the numbers, values their negatives."""
-    width = max(map(len, prompts))
-    keys = torch.tensor([[9.0] * (width - len(p)) + p for p in prompts])[:, None, :, None]
-    cache = DynamicCache()
-    cache.update(keys, -keys, 0)
-    return cache, torch.tensor([len(p) for p in prompts])
-
-
 def admit(slab: Slab, *prompts: list[float], spread: list[int]) -> None:
-    slab.admit(*prefilled(*prompts), torch.tensor(spread))
+    """Rows that hold prompts padded on the left with nines; keys are the numbers, values their negatives."""
+    width = max(map(len, prompts))
+    keys = torch.tensor([[9.0] * (width - len(prompts[i])) + prompts[i] for i in spread])[:, None, :, None]
+    slab.admit(torch.tensor([len(prompts[i]) for i in spread]))
+    slab.layers[0].place(keys, -keys)
 
 
 def step(slab: Slab, *numbers: float) -> list[list[float]]:

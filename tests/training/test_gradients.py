@@ -15,7 +15,7 @@ def gradients(run, step, term: str) -> dict[str, torch.Tensor]:
     pieces = [piece for piece in step.pieces if piece.term == term]
     assert pieces
     for piece in pieces:
-        loss, _ = piece.loss(*run.scorer(piece.packed, piece.temperature))
+        loss, _ = piece.loss(*run.scorer(piece.packed, piece.temperature)[:2])
         loss.backward()
     return {name: tensor.grad.clone() for name, tensor in run.parameters.items()}
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from polychrome.errors import bad
 
@@ -26,15 +26,15 @@ class Encoder:
     differ from an undisturbed one. A stage that always runs in one piece may remember.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, dimension: int, remember: bool = False):
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dimension: int, remember: bool = False
+    ):
         self._model, self._tokenizer, self.dimension = model, tokenizer, dimension
         self._memory: dict[str, np.ndarray] | None = {} if remember else None
 
     @classmethod
     def open(cls, directory: str | Path, *, remember: bool = False) -> Encoder:
         """Open an encoder directory (config, safetensors, tokenizer). Raises InputError when it is not there."""
-        from transformers import AutoModel, AutoTokenizer
-
         directory = Path(directory)
         if not (directory / "config.json").is_file():
             raise bad(str(directory), "no encoder", "a directory with config.json", "Run `dvc repro assets`.")

@@ -19,18 +19,26 @@ from polychrome.rollouts.scoring import CompletionScorer
 
 
 def answer(
-    policy: Any, chat: Chat, pairs: Sequence[Pair], count: int, settings: SamplingSettings, *, seed: int, rows: int
+    policy: Any,
+    chat: Chat,
+    pairs: Sequence[Pair],
+    count: int,
+    settings: SamplingSettings,
+    *,
+    seed: int,
+    memory_mib: int,
 ) -> list[dict[str, Any]]:
     """One record a test pair: id, post, human reply, ``count`` replies, and the human reply's negative log-likelihood.
 
     ``human_nll`` is in nats, summed over ``human_tokens`` (the end token among them), at temperature 1.
     """
-    requests = [Request(chat.prompt(pair.post), count, ("answer", pair.id)) for pair in pairs]
+    requests = [
+        Request(chat.prompt(pair.post), count, ("answer", pair.id), settings, (chat.stop_id,), seed) for pair in pairs
+    ]
     with tqdm(total=count * len(pairs), desc="replies", unit="reply", mininterval=2) as bar:
         drawn = sample(
-            policy, requests, settings, stop_id=chat.stop_id, pad_id=chat.pad_id, seed=seed, rows=rows,
-            progress=lambda done: bar.update(done) and None,
-        )  # fmt: skip
+            policy, requests, pad_id=chat.pad_id, memory_mib=memory_mib, progress=lambda done: bar.update(done) and None
+        )
     likelihoods = human_likelihoods(policy, chat, pairs)
     return [
         {
@@ -54,8 +62,8 @@ def human_likelihoods(policy: Any, chat: Chat, pairs: Sequence[Pair]) -> list[tu
     found: list[tuple[float, int]] = []
     for start in range(0, len(pairs), 16):
         groups = [Group(chat.prompt(p.post), [chat.reply(p.reply)]) for p in pairs[start : start + 16]]
-        packed = pack(groups, chat.pad_id).to(device)
-        logps, _ = scorer(packed)
+        packed = pack(groups).to(device)
+        logps, _, _ = scorer(packed)
         found += zip((-logps.double().sum(-1)).tolist(), packed.completion_mask.sum(-1).int().tolist(), strict=True)
     return found
 

@@ -1,8 +1,9 @@
 """The one sampling engine: prompts in, groups of completions out.
 
 A prompt is prefilled once and its cache shared out to its samples; rows that have ended leave the batch, and requests
-that wait take their place; every request draws from its own random stream, so what it gets does not depend on its
-neighbours (up to floating-point rounding).
+that wait take their place; every request has its own settings and its own random stream, so what it gets does not
+depend on its neighbours (up to floating-point rounding). Another engine that serves the same :func:`sample` can stand
+in for this one: requests in, completions with their log-probabilities out.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from itertools import islice
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache
+from transformers.cache_utils import Cache, DynamicCache
 
 from polychrome.models.policy import merged
+from polychrome.models.stack import Stack, bare, has_stack
 from polychrome.randomness import torch_generator
-from polychrome.rollouts.sampling import SamplingSettings, draw
+from polychrome.rollouts.attention import PrefillAttention, SlabAttention
+from polychrome.rollouts.packing import pack_prompts
+from polychrome.rollouts.sampling import RowSettings, SamplingSettings, draw
 from polychrome.rollouts.slab import Slab
 
-ROWS = 96  # completions decoded side by side
+MEMORY_MIB = 1024  # of keys, values and logits
+MOST_ROWS = 128  # completions decoded side by side; beyond, a step only takes longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +45,48 @@ class Request:
     prompt: Sequence[int]
     count: int
     key: tuple[object, ...]
+    settings: SamplingSettings
+    stop_ids: tuple[int, ...] = ()  # tokens that end a completion
+    seed: int = 0
 
 
 def sample(
     policy: Any,
     requests: Sequence[Request],
-    settings: SamplingSettings,
     *,
-    stop_id: int,
     pad_id: int,
-    seed: int,
-    rows: int = ROWS,
+    memory_mib: int = MEMORY_MIB,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[Completion]]:
-    """Sample completions for every request, in the order asked. ``progress`` is called with completions finished."""
+    """Sample completions for every request, in the order asked. ``progress`` is called with completions finished.
+
+    ``memory_mib`` bounds what rows under way take, by their number: at least one, however long its prompt.
+    """
     if not requests:  # as for a process that has no part in a batch
         return []
     was_training = policy.training
     policy.eval()
+    rows = min(rows_within(memory_mib, bare(policy), requests), sum(request.count for request in requests))
     try:
-        with torch.inference_mode(), merged(policy) as model:
-            return _Decoding(model, requests, settings, stop_id, pad_id, seed, rows).run(progress)
+        with torch.inference_mode(), merged(policy, rows) as model:
+            return _Decoding(model, requests, pad_id, rows).run(progress)
     finally:
         policy.train(was_training)
+
+
+def rows_within(memory_mib: int, model: Any, requests: Sequence[Request]) -> int:
+    """How many completions of ``requests`` may be decoded side by side: 1 to MOST_ROWS."""
+    config = model.config
+    heads = config.num_key_value_heads or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kept = 2 * config.num_hidden_layers * heads * size * _columns(requests) * model.dtype.itemsize
+    logits = 4 * config.vocab_size * torch.float32.itemsize  # as they come, scaled, as probabilities, and to spare
+    return max(1, min(MOST_ROWS, memory_mib * 2**20 // (kept + logits)))
+
+
+def _columns(requests: Sequence[Request]) -> int:
+    """Columns of the slab: twice the tokens drawn, so that rows are moved to the left only once in so many steps."""
+    return max(len(r.prompt) for r in requests) + 2 * max(r.settings.max_new_tokens for r in requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +108,19 @@ def _units(requests: Sequence[Request], rows: int) -> deque[_Unit]:
     return deque(sorted(units, key=lambda unit: (-len(unit.prompt), unit.first)))
 
 
-def _uniforms(requests: Sequence[Request], length: int, seed: int) -> torch.Tensor:
+def _uniforms(requests: Sequence[Request], length: int) -> torch.Tensor:
     """(total count, length) uniform numbers, each request's from its own stream."""
     return torch.cat(
         [
-            torch.rand(r.count, length, generator=torch_generator(seed, "sample", *r.key), dtype=torch.float64)
+            torch.nn.functional.pad(
+                torch.rand(
+                    r.count,
+                    r.settings.max_new_tokens,
+                    generator=torch_generator(r.seed, "sample", *r.key),
+                    dtype=torch.float64,
+                ),
+                (0, length - r.settings.max_new_tokens),
+            )
             for r in requests
         ]
     )
@@ -97,35 +129,32 @@ def _uniforms(requests: Sequence[Request], length: int, seed: int) -> torch.Tens
 class _Decoding:
     """Completions of ``requests`` under way: row r of the slab is completion ``which[r]``, in the order asked."""
 
-    def __init__(
-        self,
-        model: Any,
-        requests: Sequence[Request],
-        settings: SamplingSettings,
-        stop_id: int,
-        pad_id: int,
-        seed: int,
-        rows: int,
-    ):
-        self.model, self.settings, self.stop_id, self.pad_id = model, settings, stop_id, pad_id
-        self.device = model.get_output_embeddings().weight.device
+    def __init__(self, model: Any, requests: Sequence[Request], pad_id: int, rows: int):
+        self.forward = _StackForward(model) if has_stack(model) else _TransformersForward(model, pad_id)
+        self.head = model.get_output_embeddings()
+        device = self.head.weight.device
         self.counts = [request.count for request in requests]
         self.waiting = _units(requests, rows)
-        total, length = sum(self.counts), settings.max_new_tokens
-        # Twice the tokens drawn: then rows are moved to the left only once in so many steps.
-        columns = max(len(request.prompt) for request in requests) + 2 * length
-        self.slab = Slab(model.config.num_hidden_layers, min(rows, total), columns, self.device)
-        self.which = torch.zeros(0, dtype=torch.long, device=self.device)
-        self.uniforms = _uniforms(requests, length, seed).to(self.device)
-        self.tokens = torch.full((total, length), pad_id, device=self.device)
-        self.logps = torch.zeros((total, length), device=self.device)
-        self.lengths = torch.zeros(total, dtype=torch.long, device=self.device)
+        each = [request for request in requests for _ in range(request.count)]
+        self.settings = RowSettings.of([request.settings for request in each], device)
+        self.limits = torch.tensor([request.settings.max_new_tokens for request in each], device=device)
+        width = max(1, *(len(request.stop_ids) for request in requests))
+        stops = [(*r.stop_ids, *(-1,) * (width - len(r.stop_ids))) for r in each]
+        self.stops = torch.tensor(stops, device=device)  # (total, width), filled up with no token
+        total, length = len(each), int(self.limits.max())
+        self.slab = Slab(model.config.num_hidden_layers, rows, _columns(requests), device)
+        self.which = torch.zeros(0, dtype=torch.long, device=device)
+        self.uniforms = _uniforms(requests, length).to(device)
+        self.tokens = torch.full((total, length), pad_id, device=device)
+        self.logps = torch.zeros((total, length), device=device)
+        self.lengths = torch.zeros(total, dtype=torch.long, device=device)
+        self.ended = torch.zeros(total, dtype=torch.bool, device=device)
 
     def run(self, progress: Callable[[int], None]) -> list[list[Completion]]:
         """Decode to the end, telling ``progress`` how many completions have finished."""
         while self.waiting or len(self.which):
-            logits, drawing = self._refill() if self._worth_refilling() else self._forward()
-            progress(self._draw(logits, drawing))
+            states, drawing = self._refill() if self._worth_refilling() else self._advance()
+            progress(self._draw(self.head(states), drawing))
         return self._completions()
 
     def _worth_refilling(self) -> bool:
@@ -135,56 +164,93 @@ class _Decoding:
         return self.slab.rows - len(self.which) >= max(self.waiting[0].count, self.slab.rows // 3)
 
     def _refill(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prefill the prompts of as many units as fit, each once. Returns new rows' logits and completions."""
+        """Prefill the prompts of as many units as fit, each once. Returns new rows' last states and completions."""
         units, free = [], self.slab.rows - len(self.which)
         while self.waiting and self.waiting[0].count <= free:
             units.append(self.waiting.popleft())
             free -= units[-1].count
-        longest = max(len(unit.prompt) for unit in units)
-        ids = torch.full((len(units), longest), self.pad_id)
-        mask = torch.zeros((len(units), longest), dtype=torch.long)
-        for row, unit in enumerate(units):  # padded on the left: every row's next token has the same column
-            ids[row, longest - len(unit.prompt) :] = torch.as_tensor(list(unit.prompt))
-            mask[row, longest - len(unit.prompt) :] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        cache = DynamicCache(config=self.model.config)
-        logits = _next_logits(self.model, ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
-        counts = torch.tensor([unit.count for unit in units], device=self.device)
-        spread = torch.arange(len(units), device=self.device).repeat_interleave(counts)
-        self.slab.admit(cache, mask.sum(-1), spread)
-        drawing = torch.cat([torch.arange(unit.first, unit.first + unit.count) for unit in units]).to(self.device)
+        device = self.which.device
+        counts = torch.tensor([unit.count for unit in units], device=device)
+        spread = torch.arange(len(units), device=device).repeat_interleave(counts)
+        lengths = torch.tensor([len(unit.prompt) for unit in units], device=device)
+        self.slab.admit(lengths[spread])
+        states = self.forward.prefill([unit.prompt for unit in units], self.slab, spread)
+        drawing = torch.cat([torch.arange(unit.first, unit.first + unit.count) for unit in units]).to(device)
         self.which = torch.cat([self.which, drawing])
-        return logits[spread], drawing
+        return states[spread], drawing
 
-    def _forward(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of every row. Returns their logits and completions."""
+    def _advance(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of every row. Returns their last states and completions."""
         newest = self.tokens[self.which, self.lengths[self.which] - 1]
-        positions = self.slab.lengths[:, None]
+        positions = self.slab.lengths
         self.slab.advance()
-        return _next_logits(self.model, newest[:, None], self.slab.mask(), positions, self.slab), self.which
+        return self.forward.step(newest, positions, self.slab), self.which
 
     def _draw(self, logits: torch.Tensor, drawing: torch.Tensor) -> int:
         """Draw the next token of the completions ``drawing``; returns how many of them it finished."""
         place = self.lengths[drawing]
-        drawn, logp = draw(logits, self.uniforms[drawing, place], self.settings)
+        drawn, logp = draw(logits, self.uniforms[drawing, place], self.settings[drawing])
         self.tokens[drawing, place], self.logps[drawing, place], self.lengths[drawing] = drawn, logp, place + 1
-        finished = drawing[(drawn == self.stop_id) | (place + 1 == self.settings.max_new_tokens)]
+        self.ended[drawing] = (drawn[:, None] == self.stops[drawing]).any(-1)
+        finished = drawing[self.ended[drawing] | (place + 1 == self.limits[drawing])]
         if len(finished):
             self.which = self.which[self.slab.drop(torch.isin(self.which, finished))]
         return len(finished)
 
     def _completions(self) -> list[list[Completion]]:
-        lengths = self.lengths.tolist()
-        rows = zip(self.tokens.tolist(), self.logps.tolist(), lengths, strict=True)
-        flat = iter([Completion(t[:n], p[:n], t[n - 1] == self.stop_id) for t, p, n in rows])
+        rows = zip(self.tokens.tolist(), self.logps.tolist(), self.lengths.tolist(), self.ended.tolist(), strict=True)
+        flat = iter([Completion(tokens[:n], logps[:n], ended) for tokens, logps, n, ended in rows])
         return [list(islice(flat, count)) for count in self.counts]
 
 
-def _next_logits(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache
-) -> torch.Tensor:
-    """Logits (B, V) after the last column of ``ids`` (B, L)."""
-    hidden = model.base_model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    ).last_hidden_state
-    return model.get_output_embeddings()(hidden[:, -1])
+class _StackForward:
+    """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows."""
+
+    def __init__(self, model: Any):
+        self.stack, self.dtype = Stack(model), model.dtype
+        self.device = model.get_output_embeddings().weight.device
+
+    def prefill(self, prompts: Sequence[Sequence[int]], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
+        """Last states (P, hidden) of ``prompts``; row i of the newest in ``slab`` gets prompt ``spread[i]``."""
+        packed = pack_prompts(prompts).to(self.device)
+        attention = PrefillAttention(packed, self.dtype, slab, spread)
+        states, _ = self.stack(packed.input_ids, packed.position_ids, attention)
+        return states[packed.prompts.gather(1, packed.prompt_lengths[:, None] - 1).squeeze(-1)]
+
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
+        """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
+        return self.stack(tokens, positions, SlabAttention(slab, self.dtype))[0]
+
+
+class _TransformersForward:
+    """The same by transformers' own forward pass: any architecture."""
+
+    def __init__(self, model: Any, pad_id: int):
+        self.model, self.pad_id = model, pad_id
+        self.device = model.get_output_embeddings().weight.device
+
+    def prefill(self, prompts: Sequence[Sequence[int]], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
+        """As :class:`_StackForward`."""
+        longest = max(map(len, prompts))
+        ids = torch.full((len(prompts), longest), self.pad_id)
+        mask = torch.zeros((len(prompts), longest), dtype=torch.long)
+        for row, prompt in enumerate(prompts):  # padded on the left: every row's next token has the same column
+            ids[row, longest - len(prompt) :] = torch.as_tensor(list(prompt))
+            mask[row, longest - len(prompt) :] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        cache = DynamicCache(config=self.model.config)
+        states = self._states(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
+        for block, layer in zip(slab.layers, cache.layers, strict=True):
+            block.place(layer.keys[spread], layer.values[spread])
+        return states
+
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
+        """As :class:`_StackForward`."""
+        return self._states(tokens[:, None], slab.mask(), positions[:, None], slab)
+
+    def _states(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Hidden states (B, hidden) after the last column of ``ids`` (B, L)."""
+        hidden = self.model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        return hidden[:, -1]

@@ -1,8 +1,10 @@
-"""Groups of completions packed behind their prompts, each prompt once, with a mask that keeps completions apart.
+"""Groups of completions packed behind their prompts: every token that predicts another once, none of them padding.
 
-A group is one prompt and the completions that answer it. In a row of the pack stand whole groups one after another:
+A group is one prompt and the completions that answer it. In a pack stand whole groups one after another:
 ``prompt | completion 1 | completion 2 | ...``; every completion sees its prompt and itself, and its positions go on
-from the prompt's end, so each scores exactly as if it stood alone.
+from the prompt's end, so each scores exactly as if it stood alone. The last token of a completion predicts none and is
+left out. Only attention, a small part of the arithmetic, looks at the tokens as rectangles: one of prompts, one of
+completions.
 """
 
 from __future__ import annotations
@@ -11,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-
-ROW_TOKENS = 256  # rows are filled up to this many tokens: longer rows waste attention, shorter ones waste padding
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,82 +29,109 @@ class Group:
 
 @dataclass(frozen=True)
 class Packed:
-    """Groups as tensors: R rows of L tokens, N completions of at most T tokens, M = all completion tokens."""
+    """Groups as tensors: T tokens, P prompts of at most Lp, N completions of at most Lc, M = all completion tokens.
 
-    input_ids: torch.Tensor  # (R, L) int64
-    position_ids: torch.Tensor  # (R, L) int64
-    mask: torch.Tensor  # (R, 1, L, L) bool, True where a query (row) may see a key (column)
-    rows: torch.Tensor  # (M,) row of the position that predicts each completion token
-    columns: torch.Tensor  # (M,) its column: the token before, or the prompt's last
+    T counts prompts whole and completions without their last tokens.
+    """
+
+    input_ids: torch.Tensor  # (T,) int64
+    position_ids: torch.Tensor  # (T,) int64
+    prompts: torch.Tensor  # (P, Lp) where each prompt's tokens stand among the T, padded on the right with 0
+    prompt_lengths: torch.Tensor  # (P,)
+    completions: torch.Tensor  # (N, Lc - 1) likewise for completions, in the order the groups were given
+    completion_lengths: torch.Tensor  # (N,) with the last tokens
+    completion_mask: torch.Tensor  # (N, Lc) float32, 1 where a completion has a token
+    owner: torch.Tensor  # (N,) the prompt of each completion
+    predictors: torch.Tensor  # (M,) where the token stands that predicts each: the one before, or the prompt's last
     targets: torch.Tensor  # (M,) the completion tokens themselves
-    completion: torch.Tensor  # (M,) which completion each belongs to, in the order the groups were given
+    completion: torch.Tensor  # (M,) which completion each belongs to
     offset: torch.Tensor  # (M,) its place in that completion
-    completion_mask: torch.Tensor  # (N, T) float32, 1 where a completion has a token
 
     def to(self, device: torch.device) -> Packed:
         """The same pack on another device."""
         return Packed(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
-        """(M,) values of completion tokens as (N, T), zero where there is no token."""
+        """(M,) values of completion tokens as (N, Lc), zero where there is no token."""
         return values.new_zeros(self.completion_mask.shape).index_put((self.completion, self.offset), values)
 
+    @property
+    def is_prompt(self) -> torch.Tensor:
+        """(P, Lp) where :attr:`prompts` is no padding."""
+        return _below(self.prompt_lengths, self.prompts.shape[1])
 
-def pack(groups: Sequence[Group], pad_id: int, row_tokens: int = ROW_TOKENS) -> Packed:
-    """Pack ``groups`` first-fit by falling length. Prompts and completions must not be empty (ValueError)."""
+    @property
+    def is_completion(self) -> torch.Tensor:
+        """(N, Lc - 1) where :attr:`completions` is no padding."""
+        return _below(self.completion_lengths - 1, self.completions.shape[1])
+
+    def mask(self) -> torch.Tensor:
+        """(1, 1, T, T) bool, True where a query (row) may see a key (column), for whoever wants one flat row."""
+        total, device = len(self.input_ids), self.input_ids.device
+        segment = torch.empty(total, dtype=torch.long, device=device)  # which prompt or completion a token is of
+        seen = torch.full((total,), -1, device=device)  # the prompt it may look back to
+        real = self.is_prompt
+        segment[self.prompts[real]] = torch.arange(len(self.prompts), device=device)[:, None].expand_as(real)[real]
+        real = self.is_completion
+        own = torch.arange(len(self.completions), device=device)[:, None] + len(self.prompts)
+        segment[self.completions[real]] = own.expand_as(real)[real]
+        seen[self.completions[real]] = self.owner[:, None].expand_as(real)[real]
+        order = torch.arange(total, device=device)
+        visible = (segment[:, None] == segment[None]) | (seen[:, None] == segment[None])
+        return (visible & (order[:, None] >= order[None]))[None, None]
+
+
+def _below(lengths: torch.Tensor, width: int) -> torch.Tensor:
+    return torch.arange(width, device=lengths.device) < lengths[:, None]
+
+
+def pack(groups: Sequence[Group]) -> Packed:
+    """Pack ``groups``. Prompts and completions must not be empty (ValueError)."""
     if not groups or any(not g.prompt or not g.completions or not all(map(len, g.completions)) for g in groups):
         raise ValueError("every group needs a prompt and non-empty completions")
-    rows = _rows(groups, row_tokens)
-    length = max(sum(len(groups[i]) for i in row) for row in rows)
-    first = [0]
+    return _packed(groups)
+
+
+def pack_prompts(prompts: Sequence[Sequence[int]]) -> Packed:
+    """A pack of prompts alone, as for a prefill. They must not be empty (ValueError)."""
+    if not prompts or not all(map(len, prompts)):
+        raise ValueError("prompts must be non-empty")
+    return _packed([Group(prompt, []) for prompt in prompts])
+
+
+def _packed(groups: Sequence[Group]) -> Packed:
+    ids: list[int] = []
+    targets: list[int] = []
+    positions: list[torch.Tensor] = []
+    prompts: list[torch.Tensor] = []
+    completions: list[torch.Tensor] = []
+    predictors: list[torch.Tensor] = []
     for group in groups:
-        first.append(first[-1] + len(group.completions))
-    input_ids = torch.full((len(rows), length), pad_id)
-    position_ids = torch.zeros((len(rows), length), dtype=torch.long)
-    segment = torch.full((len(rows), length), -1)  # which prompt or completion a token is of
-    seen = torch.full((len(rows), length), -2)  # the prompt segment it may look back to
-    where: list[tuple[int, int, int, int, int]] = []
-    for r, row in enumerate(rows):
-        column = part = 0
-        for i in row:
-            prompt, prompt_part = groups[i].prompt, part
-            _place(input_ids, position_ids, segment, r, column, prompt, 0, part)
-            last, column, part = column + len(prompt) - 1, column + len(prompt), part + 1
-            for c, completion in enumerate(groups[i].completions):
-                _place(input_ids, position_ids, segment, r, column, completion, len(prompt), part)
-                seen[r, column : column + len(completion)] = prompt_part
-                where.extend(
-                    (r, last if t == 0 else column + t - 1, token, first[i] + c, t)
-                    for t, token in enumerate(completion)
-                )
-                column, part = column + len(completion), part + 1
-    order = torch.arange(length)
-    same = segment[:, :, None] == segment[:, None, :]
-    visible = (same | (seen[:, :, None] == segment[:, None, :])) & (order[:, None] >= order[None, :])
-    index = torch.tensor(sorted(where, key=lambda w: w[3:]))
-    completion_mask = torch.zeros(first[-1], int(index[:, 4].max()) + 1)
-    completion_mask[index[:, 3], index[:, 4]] = 1.0
-    parts = [input_ids, position_ids, visible[:, None], *index.unbind(1), completion_mask]
-    return Packed(*parts)
-
-
-def _place(input_ids, position_ids, segment, row: int, column: int, tokens: Sequence[int], position: int, part: int):
-    span = slice(column, column + len(tokens))
-    input_ids[row, span] = torch.as_tensor(tokens)
-    position_ids[row, span] = torch.arange(position, position + len(tokens))
-    segment[row, span] = part
-
-
-def _rows(groups: Sequence[Group], row_tokens: int) -> list[list[int]]:
-    capacity = max(row_tokens, max(map(len, groups)))
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for i in sorted(range(len(groups)), key=lambda i: (-len(groups[i]), i)):
-        fits = next((r for r, left in enumerate(room) if left >= len(groups[i])), None)
-        if fits is None:
-            rows.append([])
-            room.append(capacity)
-            fits = len(rows) - 1
-        rows[fits].append(i)
-        room[fits] -= len(groups[i])
-    return rows
+        prompts.append(torch.arange(len(ids), len(ids) + len(group.prompt)))
+        positions.append(torch.arange(len(group.prompt)))
+        ids.extend(group.prompt)
+        last = prompts[-1][-1:]
+        for completion in group.completions:
+            span = torch.arange(len(ids), len(ids) + len(completion) - 1)
+            completions.append(span)
+            predictors.append(torch.cat([last, span]))
+            positions.append(torch.arange(len(group.prompt), len(group.prompt) + len(span)))
+            ids.extend(completion[:-1])
+            targets.extend(completion)
+    lengths = torch.tensor([len(span) + 1 for span in completions], dtype=torch.long)
+    mask = _below(lengths, int(lengths.max()) if completions else 0)
+    completion, offset = mask.nonzero().unbind(1)
+    return Packed(
+        input_ids=torch.tensor(ids),
+        position_ids=torch.cat(positions),
+        prompts=pad_sequence(prompts, batch_first=True),
+        prompt_lengths=torch.tensor([len(span) for span in prompts]),
+        completions=pad_sequence(completions, batch_first=True) if completions else mask.long(),
+        completion_lengths=lengths,
+        completion_mask=mask.float(),
+        owner=torch.arange(len(groups)).repeat_interleave(torch.tensor([len(g.completions) for g in groups])),
+        predictors=torch.cat(predictors) if predictors else completion,
+        targets=torch.tensor(targets, dtype=torch.long),
+        completion=completion,
+        offset=offset,
+    )

@@ -1,4 +1,4 @@
-"""Log-probabilities of completions under a policy: one forward over packed groups, logits only where needed."""
+"""Log-probabilities of completions under a policy: one forward pass over packed groups, logits only where needed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from polychrome.models.trunk import replayed
+from polychrome.models.kernels import token_scores
+from polychrome.models.stack import Stack, bare, has_stack
+from polychrome.rollouts.attention import PackedAttention
 from polychrome.rollouts.packing import Packed
 
-LOGIT_ROWS = 2048  # completion tokens whose vocabulary logits exist at one time
+LOGIT_ROWS = 256  # completion tokens whose vocabulary logits exist at one time
+
+
+def tokens_within(memory_mib: int, policy: Any) -> int:
+    """How many tokens may be forwarded together, so that what their backward pass needs stays within ``memory_mib``."""
+    config = bare(policy).config
+    # Kept a token and layer: inputs of norms and projections, queries, keys, values, gate, up and their product.
+    kept = config.num_hidden_layers * (6 * config.hidden_size + 4 * config.intermediate_size)
+    return max(1, memory_mib * 2**20 // (kept * torch.float32.itemsize))
 
 
 class CompletionScorer(nn.Module):
@@ -23,38 +33,52 @@ class CompletionScorer(nn.Module):
 
     def forward(
         self, packed: Packed, temperature: float = 1.0, trunk: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Score every completion token.
 
         ``temperature`` divides the logits as in sampling, so the log-probabilities are those of what was sampled.
-        ``trunk`` (R, L, hidden) is what :func:`polychrome.models.trunk.recorded` kept of the same pack.
-        Returns log-probabilities (N, T), differentiable, and entropies (N, T) in nats, detached; zero beyond an end.
+        ``trunk`` is what an earlier call returned for the same pack: layers below the adapters are not computed again.
+        Returns log-probabilities (N, Lc), differentiable, and entropies (N, Lc) in nats, detached, both zero beyond an
+        end; and the trunk's output (T, hidden), None where there is none.
         """
-        inner = self.policy.get_base_model() if hasattr(self.policy, "get_base_model") else self.policy
-        with replayed(inner, trunk):
-            hidden = inner.base_model(
-                input_ids=packed.input_ids,
-                attention_mask=packed.mask,
-                position_ids=packed.position_ids,
-                use_cache=False,
-            ).last_hidden_state  # (R, L, hidden)
-        picked = hidden[packed.rows, packed.columns]  # (M, hidden)
-        head = inner.get_output_embeddings()
-        parts = []
-        for states, targets in zip(picked.split(LOGIT_ROWS), packed.targets.split(LOGIT_ROWS), strict=True):
-            if len(picked) > LOGIT_ROWS and torch.is_grad_enabled():
-                parts.append(checkpoint(_score, head, states, targets, temperature, use_reentrant=False))
-            else:
-                parts.append(_score(head, states, targets, temperature))
-        logps, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
-        return packed.spread(logps), packed.spread(entropies)
+        inner = bare(self.policy)
+        if has_stack(inner):
+            stack = Stack(inner)
+            attention = PackedAttention(packed, inner.dtype)
+            hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk)
+        else:
+            hidden, trunk = _transformers_states(inner, packed), None
+        states, head = hidden.index_select(0, packed.predictors), inner.get_output_embeddings()
+        score = _score_in_parts if type(head) is not nn.Linear or head.bias is not None else _score_by_hand
+        logps, entropies = score(head, states, packed.targets, temperature)
+        return packed.spread(logps), packed.spread(entropies), trunk
+
+
+def _transformers_states(inner: Any, packed: Packed) -> torch.Tensor:
+    """Final hidden states (T, hidden) as transformers computes them: any architecture, one row, a dense mask."""
+    return inner.base_model(
+        input_ids=packed.input_ids[None],
+        attention_mask=packed.mask(),
+        position_ids=packed.position_ids[None],
+        use_cache=False,
+    ).last_hidden_state[0]
+
+
+def _score_by_hand(head: nn.Linear, states: torch.Tensor, targets: torch.Tensor, temperature: float):
+    return token_scores(states, head.weight, targets, temperature, LOGIT_ROWS)
+
+
+def _score_in_parts(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):
+    """By autograd, for heads that are more than a matrix; the backward pass computes a part's logits again."""
+    parts = [
+        checkpoint(_score, head, *part, temperature, use_reentrant=False)
+        for part in zip(states.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    ]
+    logps, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+    return logps, entropies
 
 
 def _score(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):
-    logits = head(states).float()  # (m, vocabulary)
-    if temperature != 1.0:
-        logits = logits / temperature
-    logp = logits.log_softmax(-1)
-    with torch.no_grad():
-        entropy = -(logp.exp() * logp).sum(-1)
+    logp = (head(states).float() / temperature).log_softmax(-1)  # (m, vocabulary)
+    entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
     return logp.gather(-1, targets[:, None]).squeeze(-1), entropy

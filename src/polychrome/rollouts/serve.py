@@ -35,6 +35,6 @@ def generate(params: Params, model: str, seed: int) -> list[dict[str, Any]]:
     settings = SamplingSettings(sampling.temperature, sampling.max_new_tokens, sampling.top_p, sampling.top_k)
     pairs = read_pairs(paths.PHASES / "test.jsonl")
     chat.check(pairs, paths.PHASES / "test.jsonl")
-    records = answer(policy, chat, pairs, sampling.samples, settings, seed=seed, rows=sampling.batch_rows)
+    records = answer(policy, chat, pairs, sampling.samples, settings, seed=seed, memory_mib=params.compute.memory_mib)
     write_answers(paths.generations_file(model, seed), records)
     return records

@@ -38,19 +38,17 @@ class Slab(Cache):
         columns = torch.arange(self.used, device=self.starts.device)
         return (columns >= self.starts[:, None])[:, None, None, :]
 
-    def admit(self, prompts: Cache, lengths: torch.Tensor, spread: torch.Tensor) -> None:
-        """Add rows: new row i copies row ``spread[i]`` of a prefill that was padded on the left.
+    def admit(self, lengths: torch.Tensor) -> None:
+        """Add rows that hold ``lengths`` (r,) tokens each; every layer's block is then to be given them by `place`.
 
-        ``lengths`` (P,) are the prompts' own. No prompt may be longer than the longest row held, unless none is.
+        None may be longer than the longest row held, unless none is held.
         """
         width, n = int(lengths.max()), len(self)
         if n == 0:
             self.used = width
-        if width > self.used or n + len(spread) > self.rows:
-            raise ValueError(f"{len(spread)} rows of {width} columns do not fit beside {n} of {self.used}")
-        self.starts = torch.cat([self.starts, self.used - lengths[spread]])
-        for block, layer in zip(self.layers, prompts.layers, strict=True):
-            block.place(slice(n, n + len(spread)), layer.keys[spread, :, -width:], layer.values[spread, :, -width:])
+        if width > self.used or n + len(lengths) > self.rows:
+            raise ValueError(f"{len(lengths)} rows of {width} columns do not fit beside {n} of {self.used}")
+        self.starts = torch.cat([self.starts, self.used - lengths])
 
     def advance(self) -> None:
         """Open the column that the next forward pass writes, moving all rows to the left when there is none."""
@@ -97,9 +95,11 @@ class _Block(CacheLayerMixin):
         self.values[:n, :, used - 1 : used] = value_states
         return self.keys[:n, :, :used], self.values[:n, :, :used]
 
-    def place(self, rows: slice, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def place(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Give the newest rows their tokens: (r, heads, columns, head size), padded on the left."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
+        rows = slice(len(self.slab) - len(keys), len(self.slab))
         columns = slice(self.slab.used - keys.shape[2], self.slab.used)
         self.keys[rows, :, columns] = keys
         self.values[rows, :, columns] = values

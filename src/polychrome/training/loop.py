@@ -27,6 +27,7 @@ from polychrome.models.chat import Chat
 from polychrome.models.policy import adapter_tensors
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator, seed_for
+from polychrome.rollouts.engine import MEMORY_MIB
 from polychrome.rollouts.packing import Group, pack
 from polychrome.rollouts.scoring import CompletionScorer
 from polychrome.training.alarms import Alarms
@@ -34,6 +35,14 @@ from polychrome.training.checkpoint import Checkpoints
 from polychrome.training.methods import Context, Method, Piece, Step
 
 Row = dict[str, Any]  # one step's log: metric -> number, and "prompt_rewards" -> {pair id: reward}
+
+
+def _add(sums: dict[str, float], name: str, value: float) -> None:
+    """Take another part of a metric in: a sum, or a maximum where the name says so."""
+    if name.endswith("_max"):
+        sums[name] = max(sums.get(name, value), value)
+    else:
+        sums[name] = sums.get(name, 0.0) + value
 
 
 def rate_factor(done: int, *, warmup: int, total: int) -> float:
@@ -91,6 +100,7 @@ class Run:
     checkpoints: Checkpoints | None
     accelerator: Accelerator
     name: str
+    memory_mib: int = MEMORY_MIB
 
     def __post_init__(self) -> None:
         self.parameters = adapter_tensors(self.policy)
@@ -110,6 +120,7 @@ class Run:
             self._total,
             self.accelerator.num_processes,
             self.accelerator.process_index,
+            self.memory_mib,
         )
         self.state = State()
         self.best_weights: dict[str, torch.Tensor] = {}
@@ -198,13 +209,13 @@ class Run:
             for piece in (piece for piece in pieces if piece.term == term):
                 # What was sampled, without dropout, is scored without: else the estimators are no longer unbiased.
                 self.policy.train(piece.term == "cross_entropy")
-                logps, entropies = self.scorer(piece.packed.to(device), piece.temperature, piece.trunk)
+                logps, entropies, _ = self.scorer(piece.packed.to(device), piece.temperature, piece.trunk)
                 loss, metrics = piece.loss(logps, entropies)
                 # DDP averages gradients over processes; the loss is already this process's share of the whole.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
                 loss_value += float(loss.detach())
                 for name, value in metrics.items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+                    _add(sums, name, float(value))
             if len(terms) > 1:
                 now = [tensor.grad.clone() for tensor in self.parameters.values() if tensor.grad is not None]
                 own = now if before is None else [a - b for a, b in zip(now, before, strict=True)]
@@ -228,19 +239,19 @@ class Run:
 
     def _idle(self) -> Piece:
         pair = self.pairs[0]
-        packed = pack([Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)])], self.chat.pad_id)
+        packed = pack([Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)])])
         return Piece("", packed, 1.0, lambda logps, entropies: (0.0 * logps.sum(), {}))
 
     def _total(self, value: float) -> float:
         return self._totals({"": value})[""]
 
     def _totals(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Each value summed over processes; one that has no such value adds nothing."""
+        """Each value summed over processes, or its maximum; one that has no such value adds nothing."""
         if self.accelerator.num_processes == 1:
             return {name: float(value) for name, value in values.items()}
         sums: dict[str, float] = {}
         for name, value in gather_object([(name, float(value)) for name, value in values.items()]):
-            sums[name] = sums.get(name, 0.0) + value
+            _add(sums, name, value)
         return sums
 
     def _everyones(self, rewards: dict[str, float]) -> dict[str, float]:

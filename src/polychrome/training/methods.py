@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,19 +17,18 @@ import torch
 
 from polychrome.models.chat import Chat
 from polychrome.models.policy import reference_active
-from polychrome.models.trunk import recorded
 from polychrome.objectives.cross_entropy import cross_entropy
 from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
 from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
 from polychrome.pairs.schema import Pair
 from polychrome.rewards.interface import Reward
-from polychrome.rollouts.engine import Completion, Request, sample
+from polychrome.rollouts.engine import MEMORY_MIB, Completion, Request, sample
 from polychrome.rollouts.packing import Group, Packed, pack
 from polychrome.rollouts.sampling import SamplingSettings
-from polychrome.rollouts.scoring import CompletionScorer
+from polychrome.rollouts.scoring import CompletionScorer, tokens_within
 from polychrome.training.diversity import SetDiversity, Validity
 
-Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes
+Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Piece:
     packed: Packed
     temperature: float
     loss: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Metrics]]  # of (logps, entropies), both (N, T)
-    trunk: torch.Tensor | None = None  # (R, L, hidden), where another model's pass over the pack has computed it
+    trunk: torch.Tensor | None = None  # (T, hidden), where another model's pass over the pack has computed it
 
 
 @dataclass
@@ -63,6 +63,12 @@ class Context:
     total: Callable[[float], float]  # sums a number over processes
     processes: int = 1
     rank: int = 0  # this process holds posts rank, rank + processes, ... of every batch
+    memory_mib: int = MEMORY_MIB  # for rows that are sampled side by side, and for what a backward pass needs
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of one forward and backward; more groups than fit are taken one after another."""
+        return tokens_within(self.memory_mib, self.policy)
 
 
 class Method(Protocol):
@@ -82,9 +88,16 @@ class Method(Protocol):
         ...
 
 
-def _parts(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
-    size = max(1, -(-len(items) // count))
-    return [items[i : i + size] for i in range(0, len(items), size)]
+def _parts(context: Context, groups: Sequence[Group]) -> list[slice]:
+    """``groups`` in so many micro-batches of about as many each, or in more where one would exceed ``most_tokens``."""
+    size = max(1, -(-len(groups) // context.micro_batches))
+    starts, tokens, most = [0], 0, context.most_tokens
+    for i, group in enumerate(groups):
+        if i - starts[-1] == size or (tokens and tokens + len(group) > most):
+            starts.append(i)
+            tokens = 0
+        tokens += len(group)
+    return [slice(*span) for span in pairwise([*starts, len(groups)]) if groups]
 
 
 @dataclass
@@ -99,7 +112,7 @@ class CrossEntropy:
         tokens = context.total(sum(len(group.completions[0]) for group in groups))
 
         def piece(part: Sequence[Group]) -> Piece:
-            packed = pack(part, context.chat.pad_id)
+            packed = pack(part)
 
             def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
                 value = cross_entropy(logps, packed.completion_mask.to(logps), tokens)
@@ -107,15 +120,16 @@ class CrossEntropy:
 
             return Piece("cross_entropy", packed, 1.0, loss)
 
-        return Step([piece(part) for part in _parts(groups, context.micro_batches)])
+        return Step([piece(groups[span]) for span in _parts(context, groups)])
 
     @torch.no_grad()
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Cross-entropy in nats a token."""
         groups = [Group(context.chat.prompt(pair.post), [context.chat.reply(pair.reply)]) for pair in pairs]
-        packed = pack(groups, context.chat.pad_id).to(_device(context.policy))
-        logps, _ = context.scorer(packed)
-        return "validation_cross_entropy", float(-logps.sum() / packed.completion_mask.sum())
+        total = 0.0
+        for span in _parts(context, groups):
+            total -= float(context.scorer(pack(groups[span]).to(_device(context.policy)))[0].double().sum())
+        return "validation_cross_entropy", total / sum(len(group.completions[0]) for group in groups)
 
 
 @dataclass
@@ -141,11 +155,8 @@ class Polychromic:
         drawn = _sample(context, prompts, chosen, self.samples, self.sampling, ("polychromic", number))
         (ungated, gated), advantages, valid = self._advantages(context, chosen, drawn)
         tokens = context.total(sum(len(c.tokens) for completions in drawn for c in completions))
-        groups = [
-            (Group(prompt, [c.tokens for c in completions]), weights)
-            for prompt, completions, weights in zip(prompts, drawn, advantages, strict=True)
-        ]
-        step.pieces += [self._piece(context, part, tokens) for part in _parts(groups, context.micro_batches)]
+        groups = _groups(prompts, drawn)
+        step.pieces += [self._piece(groups[span], advantages[span], tokens) for span in _parts(context, groups)]
         sets = context.total(len(chosen))
         step.metrics |= {
             "diversity": context.total(float(ungated.sum())) / sets,
@@ -170,13 +181,12 @@ class Polychromic:
         seen = torch.stack([ungated, diversity]) if texts else torch.zeros(2, 0)
         return seen, standardised(raw, mean_square), valid
 
-    def _piece(self, context: Context, part: Sequence[tuple[Group, torch.Tensor]], tokens: float) -> Piece:
-        packed = pack([group for group, _ in part], context.chat.pad_id)
-        advantages = torch.cat([weights for _, weights in part])
+    def _piece(self, groups: Sequence[Group], advantages: torch.Tensor, tokens: float) -> Piece:
+        packed = pack(groups)
 
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
-            value = self.lambda_ * score_function_loss(logps, mask, advantages.to(logps), tokens)
+            value = self.lambda_ * score_function_loss(logps, mask, advantages.flatten().to(logps), tokens)
             return value, {"diversity_loss": value.detach()}
 
         return Piece("diversity", packed, self.sampling.temperature, loss)
@@ -211,11 +221,11 @@ class Grpo:
         completions = [c for group in drawn for c in group]
         tokens = context.total(sum(len(c.tokens) for c in completions))
         sequences = context.total(len(completions))
-        groups = [
-            (Group(prompt, [c.tokens for c in group]), weights, [c.logps for c in group])
-            for prompt, group, weights in zip(prompts, drawn, advantages, strict=True)
+        groups = _groups(prompts, drawn)
+        pieces = [
+            self._piece(context, groups[span], drawn[span], advantages[span], sequences, tokens)
+            for span in _parts(context, groups)
         ]
-        pieces = [self._piece(context, part, sequences, tokens) for part in _parts(groups, context.micro_batches)]
         posts = context.total(len(batch))
         metrics = {
             "reward": context.total(float(rewards.sum())) / sequences,
@@ -233,14 +243,21 @@ class Grpo:
         scores = self.reward(posts, [text for group in texts for text in group])
         return torch.from_numpy(scores).view(len(batch), self.num_generations)
 
-    def _piece(self, context: Context, part: Sequence[Any], sequences: float, tokens: float) -> Piece:
-        packed = pack([group for group, _, _ in part], context.chat.pad_id).to(_device(context.policy))
-        advantages = torch.cat([weights for _, weights, _ in part]).to(_device(context.policy))
-        sampler = packed.spread(torch.tensor([x for _, _, logps in part for one in logps for x in one]).to(advantages))
+    def _piece(
+        self,
+        context: Context,
+        groups: Sequence[Group],
+        drawn: Sequence[Sequence[Completion]],
+        group_advantages: torch.Tensor,
+        sequences: float,
+        tokens: float,
+    ) -> Piece:
+        packed = pack(groups).to(_device(context.policy))
+        advantages = group_advantages.flatten().to(packed.completion_mask)
+        sampler = packed.spread(torch.tensor([x for group in drawn for c in group for x in c.logps]).to(advantages))
         with torch.no_grad(), _without_dropout(context.policy):
-            with reference_active(context.policy), recorded(context.policy) as trunks:
-                reference, _ = context.scorer(packed, self.sampling.temperature)
-            trunk = trunks[0] if trunks else None
+            with reference_active(context.policy):
+                reference, _, trunk = context.scorer(packed, self.sampling.temperature)
             old = context.scorer(packed, self.sampling.temperature, trunk)[0] if self.repeats > 1 else None
 
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
@@ -266,6 +283,8 @@ class Grpo:
                 "clip_fraction": terms.clip_fraction,
                 "entropy": entropies.sum() / tokens,
                 "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
+                "sampler_gap_max": ((before - sampler).abs() * mask).max(),
+                "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
             }
 
         return Piece("grpo", packed, self.sampling.temperature, loss, trunk)
@@ -276,6 +295,10 @@ class Grpo:
         drawn = _sample(context, prompts, pairs, self.num_generations, self.sampling, ("validation",))
         texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
         return "validation_negative_reward", -float(self._rewards(pairs, texts).mean())
+
+
+def _groups(prompts: Sequence[Sequence[int]], drawn: Sequence[Sequence[Completion]]) -> list[Group]:
+    return [Group(prompt, [c.tokens for c in group]) for prompt, group in zip(prompts, drawn, strict=True)]
 
 
 def _elsewhere(context: Context, diversity: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -309,6 +332,8 @@ def _sample(
     settings: SamplingSettings,
     purpose: tuple[object, ...],
 ) -> list[list[Completion]]:
-    requests = [Request(prompt, count, (*purpose, pair.id)) for prompt, pair in zip(prompts, pairs, strict=True)]
-    chat = context.chat
-    return sample(context.policy, requests, settings, stop_id=chat.stop_id, pad_id=chat.pad_id, seed=context.seed)
+    requests = [
+        Request(prompt, count, (*purpose, pair.id), settings, (context.chat.stop_id,), context.seed)
+        for prompt, pair in zip(prompts, pairs, strict=True)
+    ]
+    return sample(context.policy, requests, pad_id=context.chat.pad_id, memory_mib=context.memory_mib)

@@ -110,7 +110,7 @@ def _train(
     recipe = recipe_of(params, name, seed)
     everything = recipe | {
         "lora": asdict(params.lora), "train": asdict(train), "prompt": asdict(params.prompt), "dtype": dtype,
-        "threads": params.compute.threads, "reward": asdict(params.reward),
+        "threads": params.compute.threads, "memory": params.compute.memory_mib, "reward": asdict(params.reward),
     }  # fmt: skip
     validation_file = paths.PHASES / "validation.jsonl"
     validation = read_pairs(validation_file)
@@ -144,6 +144,7 @@ def _train(
         checkpoints=Checkpoints(f"{name}-{seed}", digest),
         accelerator=Accelerator(cpu=not _cuda()),
         name=f"{name} seed {seed}",
+        memory_mib=params.compute.memory_mib,
     )
     state = run.train()
     summary: dict[str, Any] = {}

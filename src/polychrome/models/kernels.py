@@ -1,0 +1,254 @@
+"""The arithmetic of a decoder layer on flat tokens (T, features), written so that little is stored and nothing twice.
+
+Each function equals what transformers and PEFT compute, up to rounding, and has a backward pass by hand: base weights
+are frozen, so none has a gradient, and no intermediate is kept that one elementwise pass can make again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import Function, FunctionCtx
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A frozen linear map with a LoRA adapter on it or none: y = x W^T + bias + scale (dropout(x) A^T) B^T."""
+
+    linear: Callable[[torch.Tensor], torch.Tensor]  # the frozen part, whatever holds its weights
+    weight: torch.Tensor | None  # (out, in), None where the frozen part is not a plain matrix (4 bits, prepacked)
+    bias: torch.Tensor | None
+    a: torch.Tensor | None = None  # (rank, in)
+    b: torch.Tensor | None = None  # (out, rank)
+    scale: float = 1.0
+    dropout: float = 0.0
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether :class:`_Projections` knows its backward pass."""
+        return self.weight is not None and not (self.a is not None and self.dropout)
+
+
+def project(x: torch.Tensor, projections: Sequence[Projection]) -> list[torch.Tensor]:
+    """Every projection of the same ``x`` (T, in): a list of (T, out)."""
+    learning = torch.is_grad_enabled() and (x.requires_grad or any(p.a is not None for p in projections))
+    if not learning:
+        return [_adapted(p.linear(x), x, p) for p in projections]
+    if not all(p.by_hand for p in projections):
+        return [_adapted(p.linear(x), F.dropout(x, p.dropout), p) for p in projections]
+    tensors = [tensor for p in projections for tensor in (p.weight, p.bias, p.a, p.b)]
+    return list(_Projections.apply(x, [p.scale for p in projections], *tensors))
+
+
+def _adapted(y: torch.Tensor, x: torch.Tensor, p: Projection) -> torch.Tensor:
+    if p.a is None or p.b is None:
+        return y
+    return (y + F.linear(F.linear(x.to(p.a.dtype), p.a), p.b) * p.scale).to(y.dtype)
+
+
+class _Projections(Function):
+    """y_i = x W_i^T + b_i + s_i (x A_i^T) B_i^T for several i; gradients for x and every A_i, B_i."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scales: list[float], *tensors: torch.Tensor | None) -> Any:
+        parts = [tensors[i : i + 4] for i in range(0, len(tensors), 4)]
+        downs = [a for _, _, a, _ in parts if a is not None]
+        # One product for all adapters: alone each is too narrow to be fast.
+        low = x.to(downs[0].dtype) @ torch.cat(downs).t() if downs else None  # (T, sum of ranks)
+        outputs, column = [], 0
+        for (weight, bias, a, b), scale in zip(parts, scales, strict=True):
+            y = F.linear(x, weight, bias)
+            if a is not None:
+                column, own = column + len(a), low[:, column : column + len(a)]
+                _add_product(y, own, b.t(), scale)
+            outputs.append(y)
+        ctx.save_for_backward(x, low, *tensors)
+        ctx.scales = scales
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        x, low, *tensors = ctx.saved_tensors
+        parts = [tensors[i : i + 4] for i in range(0, len(tensors), 4)]
+        downs = [a for _, _, a, _ in parts if a is not None]
+        of_low = torch.empty_like(low) if downs else None
+        found: list[torch.Tensor | None] = []
+        column = 0
+        for (_, _, a, b), scale, grad in zip(parts, ctx.scales, grads, strict=True):
+            found += [None, None, None, None]
+            if a is None:
+                continue
+            span = slice(column, column + len(a))
+            column += len(a)
+            grad = grad.to(b.dtype)
+            torch.mm(grad, b * scale, out=of_low[:, span])
+            found[-1] = (grad.t() @ low[:, span]).mul_(scale)
+        if downs:
+            of_a = iter((of_low.t() @ x.to(of_low.dtype)).split([len(a) for a in downs]))
+            for i, (_, _, a, _) in enumerate(parts):
+                if a is not None:
+                    found[4 * i + 2] = next(of_a)
+        of_x = _gradient_of_input(parts, grads, of_low, downs) if ctx.needs_input_grad[0] else None
+        return of_x, None, *found
+
+
+def _gradient_of_input(
+    parts: Sequence[Sequence[torch.Tensor]],
+    grads: Sequence[torch.Tensor],
+    of_low: torch.Tensor | None,
+    downs: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    of_x = grads[0] @ parts[0][0]
+    for (weight, *_), grad in zip(parts[1:], grads[1:], strict=True):
+        of_x.addmm_(grad, weight)
+    if of_low is not None:
+        _add_product(of_x, of_low, torch.cat(list(downs)), 1.0)
+    return of_x
+
+
+def _add_product(y: torch.Tensor, left: torch.Tensor, right: torch.Tensor, scale: float) -> None:
+    """y += scale * left @ right in place; adapters may be finer than the base (float32 over bfloat16)."""
+    if y.dtype == left.dtype:
+        y.addmm_(left, right, alpha=scale)
+    else:
+        y.add_(left @ right, alpha=scale)
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467, eq. 4)."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _RmsNorm.apply(x, weight, eps)
+    return _normalised(x, weight, _inverse_rms(x, eps))
+
+
+def _inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+
+
+def _normalised(x: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    if x.dtype == torch.float32:
+        return (x * inverse).mul_(weight)
+    return (x.float() * inverse).to(x.dtype) * weight  # rounded where transformers rounds
+
+
+class _RmsNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        inverse = _inverse_rms(x, eps)
+        ctx.save_for_backward(x, weight, inverse)
+        return _normalised(x, weight, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, weight, inverse = ctx.saved_tensors
+        wide = x.float()
+        scaled = grad.float() * weight.float()
+        along = torch.linalg.vecdot(scaled, wide)[..., None] * inverse.pow(3) / x.shape[-1]
+        return scaled.mul_(inverse).addcmul_(wide, along, value=-1).to(x.dtype), None, None
+
+
+def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up (Shazeer 2020, arXiv 2002.05202, eq. 6)."""
+    if torch.is_grad_enabled() and (gate.requires_grad or up.requires_grad):
+        return _Swiglu.apply(gate, up)
+    return F.silu(gate).mul_(up)
+
+
+class _Swiglu(Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(grad * up, gate), F.silu(gate).mul_(grad)
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding in half-split layout (Su et al. 2021, arXiv 2104.09864, eq. 34).
+
+    Args: ``x`` (T, heads, d); ``cos`` and ``sin`` (T, 1, d / 2).
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Rotate.apply(x, cos, sin)
+    return _rotated(x, cos, sin, 1)
+
+
+def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.empty_like(x)
+    one, two = turned.chunk(2, dim=-1)
+    torch.mul(first, cos, out=one).addcmul_(second, sin, value=-sign)
+    torch.mul(second, cos, out=two).addcmul_(first, sin, value=sign)
+    return turned
+
+
+class _Rotate(Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        cos, sin = ctx.saved_tensors
+        return _rotated(grad, cos, sin, -1), None, None
+
+
+def token_scores(
+    states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float, rows: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target, differentiable, and entropy in nats, detached: both (M,) float32.
+
+    Args: ``states`` (M, hidden); ``weight`` (V, hidden) of the head, frozen; ``targets`` (M,). Logits of only ``rows``
+    states exist at one time, also in the backward pass: the gradient of log p(y) = log softmax(s W^T / t)_y in s is
+    (W_y - sum_v p_v W_v) / t, made while the logits are at hand and kept instead of them.
+    """
+    if torch.is_grad_enabled() and states.requires_grad:
+        return _TokenScores.apply(states, weight, targets, temperature, rows)
+    logps, entropies, _ = _scored(states, weight, targets, temperature, rows, learning=False)
+    return logps, entropies
+
+
+def _scored(
+    states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float, rows: int, *, learning: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    logps = torch.empty(len(states), dtype=torch.float32, device=states.device)
+    entropies = torch.empty_like(logps)
+    directions = torch.empty_like(states) if learning else None
+    for start in range(0, len(states), rows):
+        span = slice(start, start + rows)
+        logits = F.linear(states[span], weight).float()
+        if temperature != 1.0:
+            logits.div_(temperature)
+        logits.sub_(logits.amax(-1, keepdim=True))
+        weights = logits.exp()
+        total = weights.sum(-1, keepdim=True)
+        chosen = logits.gather(-1, targets[span, None])
+        logps[span] = (chosen - total.log()).squeeze(-1)
+        entropies[span] = total.log().squeeze(-1) - torch.linalg.vecdot(weights, logits) / total.squeeze(-1)
+        if directions is not None:
+            mean = (weights.to(weight.dtype) @ weight).div_(total)
+            directions[span] = (weight[targets[span]] - mean).div_(temperature)
+    return logps, entropies, directions
+
+
+class _TokenScores(Function):
+    @staticmethod
+    def forward(ctx: Any, states, weight, targets, temperature, rows) -> Any:
+        logps, entropies, directions = _scored(states, weight, targets, temperature, rows, learning=True)
+        ctx.save_for_backward(directions)
+        ctx.mark_non_differentiable(entropies)
+        return logps, entropies
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, _: Any) -> Any:
+        (directions,) = ctx.saved_tensors
+        return grad.to(directions.dtype)[:, None] * directions, None, None, None, None

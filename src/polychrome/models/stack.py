@@ -1,0 +1,110 @@
+"""The decoder stack on flat tokens: what transformers computes, without padding and without keeping what is not needed.
+
+Llama's layer and those that differ from it by a bias or by normalised queries and keys: see FAMILIES. It reads the
+weights and adapters of the model that transformers and PEFT opened; it holds none of its own. How tokens attend to
+each other is the caller's: one stack serves packed training, prefill and decoding. transformers' own forward pass is
+what the tests hold it against, and what other architectures run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from polychrome.models.kernels import Projection, project, rms_norm, rotate, swiglu
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.model_type
+
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+"""(layer, queries (T, heads, d), keys (T, kv heads, d), values (T, kv heads, d), scale) -> (T, heads * d)"""
+
+
+def bare(model: Any) -> Any:
+    """The transformers model inside ``model``, which may be PEFT's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def has_stack(model: Any) -> bool:
+    """Whether :class:`Stack` computes ``model``: a family it knows, without sliding windows or unusual parts."""
+    config = bare(model).config
+    return (
+        config.model_type in FAMILIES
+        and config.hidden_act == "silu"
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+        and (getattr(config, "sliding_window", None) is None or getattr(config, "use_sliding_window", True) is False)
+        and config.rope_parameters.get("rope_type") not in ("dynamic", "longrope")  # these depend on the whole batch
+    )
+
+
+class Stack:
+    """A view of ``model`` as it is now: its active adapters are looked up once, when the view is made."""
+
+    def __init__(self, model: Any):
+        decoder = bare(model).get_decoder()
+        self.embed, self.norm, self.rotary = decoder.embed_tokens, decoder.norm, decoder.rotary_emb
+        self.layers = [_Layer(layer) for layer in decoder.layers]
+        self.trunk_depth = next((i for i, layer in enumerate(self.layers) if layer.adapted), 0)
+
+    def __call__(
+        self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, trunk: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Final hidden states (T, hidden) of tokens ``ids`` (T,) at ``positions`` (T,), and the trunk's output.
+
+        The trunk is the layers below the first adapter, the same for every adapter: given as ``trunk`` (T, hidden), it
+        is not computed again. None where there is none.
+        """
+        depth = 0 if trunk is None else self.trunk_depth
+        x = self.embed(ids) if trunk is None else trunk
+        cos, sin = (part[0].chunk(2, dim=-1)[0][:, None] for part in self.rotary(x, positions[None]))
+        for i, layer in enumerate(self.layers[depth:], start=depth):
+            if i == self.trunk_depth > 0:
+                trunk = x
+            x = layer(i, x, cos, sin, attend)
+        return rms_norm(x, self.norm.weight, self.norm.variance_epsilon), trunk
+
+
+class _Layer:
+    """One decoder layer."""
+
+    def __init__(self, layer: nn.Module):
+        attention, mlp = layer.self_attn, layer.mlp
+        self.dimension, self.scale = attention.head_dim, attention.scaling
+        self.norms = [(n.weight, n.variance_epsilon) for n in (layer.input_layernorm, layer.post_attention_layernorm)]
+        self.head_norms = [
+            (n.weight, n.variance_epsilon) for n in (getattr(attention, f"{part}_norm", None) for part in "qk") if n
+        ]
+        self.qkv = [_projection(getattr(attention, f"{part}_proj")) for part in "qkv"]
+        self.out = [_projection(attention.o_proj)]
+        self.gate_up = [_projection(mlp.gate_proj), _projection(mlp.up_proj)]
+        self.down = [_projection(mlp.down_proj)]
+        # By the modules, not by what is active: the trunk is the same for policy, reference and merged weights.
+        self.adapted = any(hasattr(module, "lora_A") for module in layer.modules())
+
+    def __call__(self, i: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend) -> torch.Tensor:
+        q, k, v = (y.view(len(x), -1, self.dimension) for y in project(rms_norm(x, *self.norms[0]), self.qkv))
+        if self.head_norms:
+            q, k = (rms_norm(y, *norm) for y, norm in zip((q, k), self.head_norms, strict=True))
+        attended = attend(i, rotate(q, cos, sin), rotate(k, cos, sin), v, self.scale)
+        x = project(attended, self.out)[0].add_(x)
+        (inner,) = project(swiglu(*project(rms_norm(x, *self.norms[1]), self.gate_up)), self.down)
+        return inner.add_(x)
+
+
+def _projection(module: Any) -> Projection:
+    """What ``module``, a linear layer with PEFT's adapters or without, computes now."""
+    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+    # Prepacked layers have a forward of their own, 4-bit ones no plain matrix.
+    plain = type(base) is nn.Linear and "forward" not in base.__dict__
+    frozen = (base, base.weight if plain else None, base.bias)
+    names = [] if base is module or module._disable_adapters else module.active_adapters
+    if not names:
+        return Projection(*frozen)
+    (name,) = names
+    dropout = module.lora_dropout[name]
+    return Projection(
+        *frozen, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name],
+        dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0,
+    )  # fmt: skip

@@ -2,11 +2,10 @@
 
 from polychrome import paths, stage
 from polychrome.params import load_params
+from polychrome.rollouts.serve import generate
 
 
 def main() -> None:
-    from polychrome.rollouts.serve import generate
-
     model, seed = stage.arm_and_seed()
     records = generate(load_params(), model, seed)
     example = records[0]

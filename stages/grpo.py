@@ -2,11 +2,10 @@
 
 from polychrome import stage
 from polychrome.params import load_params
+from polychrome.training.runs import describe, train_grpo
 
 
 def main() -> None:
-    from polychrome.training.runs import describe, train_grpo
-
     arm, seed = stage.arm_and_seed()
     print(describe(train_grpo(load_params(), arm, seed)))
 

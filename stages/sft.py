@@ -2,11 +2,10 @@
 
 from polychrome import stage
 from polychrome.params import load_params
+from polychrome.training.runs import describe, train_sft
 
 
 def main() -> None:
-    from polychrome.training.runs import describe, train_sft
-
     arm, seed = stage.arm_and_seed()
     print(describe(train_sft(load_params(), arm, seed)))
 

@@ -1,1 +1,1 @@
-"""Metrics of sets of replies, the engagement judge, and the statistics that compare models."""
+"""Metrics of replies, the engagement judge, and the statistics that compare models."""

@@ -18,9 +18,10 @@ import numpy as np
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.judge import Judge, TextEncoder, relevance
 from polychrome.evaluation.passk import check_ks, pass_at_k
-from polychrome.evaluation.sets import distinct_n, mean_pairwise_cosine_distance, rouge, self_bleu
+from polychrome.evaluation.rouge import rouge
 from polychrome.evaluation.statistics import bootstrap_interval
 from polychrome.files import read_json, whole_directory, write_json
+from polychrome.rewards.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
 from polychrome.rewards.validity import problems_of
 
 PerPost = dict[str, list[float | None]]  # metric -> value of each post, None where undefined

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy.stats import rankdata
 from tqdm import tqdm
 
 from polychrome.errors import bad
@@ -314,7 +313,7 @@ def spearman_interval(
     generator = numpy_generator(seed, "judge", "bootstrap")
 
     def correlation(rows: np.ndarray) -> float:
-        x, y = rankdata(predicted[rows]), rankdata(target[rows])
+        x, y = _mid_ranks(predicted[rows]), _mid_ranks(target[rows])
         if np.ptp(x) == 0 or np.ptp(y) == 0:
             expected = "both to vary in every resample, for a rank correlation to exist"
             raise bad(where, "engagement or predictions that hardly vary", expected, "Give the judge more pairs.")
@@ -329,11 +328,17 @@ def spearman_interval(
     return value, float(low), float(high)
 
 
+def _mid_ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata  # here, since whoever only asks a judge ranks nothing
+
+    return rankdata(values)
+
+
 def _rank_normalised(engagement: Sequence[float], where: str) -> np.ndarray:
     """Mid-ranks as shares of the pool, in (0, 1): ties share a rank, and the unit of the source drops out."""
     if len(set(engagement)) < 2:
         raise bad(f"{where}:engagement", f"{engagement[0]} throughout", "engagement that varies", "Check the source.")
-    return (rankdata(engagement) - 0.5) / len(engagement)
+    return (_mid_ranks(engagement) - 0.5) / len(engagement)
 
 
 def _folds(conversations: np.ndarray, seed: int, where: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 from polychrome.errors import bad
 from polychrome.randomness import numpy_generator
@@ -68,7 +68,7 @@ def bootstrap_interval(values: np.ndarray, *, resamples: int, confidence: float,
     seed_weights, post_weights = _weights(seeds, posts, resamples, seed)
     centre = values.mean()  # resample the deviations: a constant comes out exact, not up to rounding
     means = centre + ((seed_weights @ (values - centre)) * post_weights).sum(axis=1)
-    tail = stats.norm.cdf(np.sqrt(posts / (posts - 1)) * stats.t.ppf((1 - confidence) / 2, posts - 1))
+    tail = ndtr(np.sqrt(posts / (posts - 1)) * stdtrit(posts - 1, (1 - confidence) / 2))  # normal cdf, t quantile
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(centre), float(low), float(high))
 
@@ -89,10 +89,12 @@ def wilcoxon(differences: np.ndarray) -> tuple[float, str]:
     takes the exact distribution up to 50 posts without ties or zeros, all sign flips up to 13 posts with them, and
     the normal approximation, corrected for ties and continuity, otherwise.
     """
+    from scipy.stats import wilcoxon as signed_rank  # here, since whoever only wants intervals should not wait for it
+
     rounded = np.round(differences, DECIMALS)
     if not rounded.any():
         return 1.0, "every difference is zero, so there is nothing to rank and p is 1"
-    return float(stats.wilcoxon(rounded, zero_method="pratt", correction=True, method="auto").pvalue), ""
+    return float(signed_rank(rounded, zero_method="pratt", correction=True, method="auto").pvalue), ""
 
 
 def cohens_d(differences: np.ndarray) -> tuple[float | None, str]:

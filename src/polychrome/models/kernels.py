@@ -33,15 +33,39 @@ class Projection:
         return self.weight is not None and not (self.a is not None and self.dropout)
 
 
-def project(x: torch.Tensor, projections: Sequence[Projection]) -> list[torch.Tensor]:
-    """Every projection of the same ``x`` (T, in): a list of (T, out)."""
+def project(
+    x: torch.Tensor, projections: Sequence[Projection], known: Sequence[torch.Tensor] | None = None
+) -> list[torch.Tensor]:
+    """Every projection of the same ``x`` (T, in): a list of (T, out).
+
+    ``known`` are these, where they were computed before at the same weights; then only gradients are.
+    """
     learning = torch.is_grad_enabled() and (x.requires_grad or any(p.a is not None for p in projections))
     if not learning:
-        return [_adapted(p.linear(x), x, p) for p in projections]
+        return _projected(x, projections)[0] if known is None else list(known)
     if not all(p.by_hand for p in projections):
         return [_adapted(p.linear(x), F.dropout(x, p.dropout), p) for p in projections]
-    tensors = [tensor for p in projections for tensor in (p.weight, p.bias, p.a, p.b)]
-    return list(_Projections.apply(x, [p.scale for p in projections], *tensors))
+    tensors = [tensor for p in projections for tensor in (p.weight, p.a, p.b)]
+    return list(_Projections.apply(x, projections, known, *tensors))
+
+
+def _projected(
+    x: torch.Tensor, projections: Sequence[Projection], known: Sequence[torch.Tensor] | None = None
+) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """Every projection of ``x``, unless ``known``, and x A^T of all adapters side by side (T, sum of ranks)."""
+    downs = [p.a for p in projections if p.a is not None]
+    # One product for all adapters: alone each is too narrow to be fast.
+    low = x.to(downs[0].dtype) @ torch.cat(downs).t() if downs else None
+    if known is not None:
+        return list(known), low
+    outputs, column = [], 0
+    for p in projections:
+        y = p.linear(x)
+        if p.a is not None and p.b is not None:
+            _add_product(y, low[:, column : column + len(p.a)], p.b.t(), p.scale)
+            column += len(p.a)
+        outputs.append(y)
+    return outputs, low
 
 
 def _adapted(y: torch.Tensor, x: torch.Tensor, p: Projection) -> torch.Tensor:
@@ -54,32 +78,22 @@ class _Projections(Function):
     """y_i = x W_i^T + b_i + s_i (x A_i^T) B_i^T for several i; gradients for x and every A_i, B_i."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, scales: list[float], *tensors: torch.Tensor | None) -> Any:
-        parts = [tensors[i : i + 4] for i in range(0, len(tensors), 4)]
-        downs = [a for _, _, a, _ in parts if a is not None]
-        # One product for all adapters: alone each is too narrow to be fast.
-        low = x.to(downs[0].dtype) @ torch.cat(downs).t() if downs else None  # (T, sum of ranks)
-        outputs, column = [], 0
-        for (weight, bias, a, b), scale in zip(parts, scales, strict=True):
-            y = F.linear(x, weight, bias)
-            if a is not None:
-                column, own = column + len(a), low[:, column : column + len(a)]
-                _add_product(y, own, b.t(), scale)
-            outputs.append(y)
+    def forward(ctx: Any, x: torch.Tensor, projections: Sequence[Projection], known: Any, *tensors: Any) -> Any:
+        outputs, low = _projected(x, projections, known)
         ctx.save_for_backward(x, low, *tensors)
-        ctx.scales = scales
+        ctx.scales = [p.scale for p in projections]
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         x, low, *tensors = ctx.saved_tensors
-        parts = [tensors[i : i + 4] for i in range(0, len(tensors), 4)]
-        downs = [a for _, _, a, _ in parts if a is not None]
+        parts = [tensors[i : i + 3] for i in range(0, len(tensors), 3)]
+        downs = [a for _, a, _ in parts if a is not None]
         of_low = torch.empty_like(low) if downs else None
         found: list[torch.Tensor | None] = []
         column = 0
-        for (_, _, a, b), scale, grad in zip(parts, ctx.scales, grads, strict=True):
-            found += [None, None, None, None]
+        for (_, a, b), scale, grad in zip(parts, ctx.scales, grads, strict=True):
+            found += [None, None, None]
             if a is None:
                 continue
             span = slice(column, column + len(a))
@@ -89,11 +103,11 @@ class _Projections(Function):
             found[-1] = (grad.t() @ low[:, span]).mul_(scale)
         if downs:
             of_a = iter((of_low.t() @ x.to(of_low.dtype)).split([len(a) for a in downs]))
-            for i, (_, _, a, _) in enumerate(parts):
+            for i, (_, a, _) in enumerate(parts):
                 if a is not None:
-                    found[4 * i + 2] = next(of_a)
+                    found[3 * i + 1] = next(of_a)
         of_x = _gradient_of_input(parts, grads, of_low, downs) if ctx.needs_input_grad[0] else None
-        return of_x, None, *found
+        return of_x, None, None, *found
 
 
 def _gradient_of_input(
@@ -203,9 +217,17 @@ class _Rotate(Function):
 
 
 def token_scores(
-    states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float, rows: int
+    states: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    temperature: float,
+    rows: int,
+    *,
+    with_entropy: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each target, differentiable, and entropy in nats, detached: both (M,) float32.
+
+    Entropies that are not asked for are NaN, unless a gradient is: then they come at little cost.
 
     Args: ``states`` (M, hidden); ``weight`` (V, hidden) of the head, frozen; ``targets`` (M,). Logits of only ``rows``
     states exist at one time, also in the backward pass: the gradient of log p(y) = log softmax(s W^T / t)_y in s is
@@ -213,37 +235,43 @@ def token_scores(
     """
     if torch.is_grad_enabled() and states.requires_grad:
         return _TokenScores.apply(states, weight, targets, temperature, rows)
-    logps, entropies, _ = _scored(states, weight, targets, temperature, rows, learning=False)
+    logps, entropies, _ = _scored(states, weight, targets, temperature, rows, with_entropy, learning=False)
     return logps, entropies
 
 
 def _scored(
-    states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float, rows: int, *, learning: bool
+    states: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    temperature: float,
+    rows: int,
+    with_entropy: bool,
+    *,
+    learning: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     logps = torch.empty(len(states), dtype=torch.float32, device=states.device)
-    entropies = torch.empty_like(logps)
+    entropies = torch.full_like(logps, torch.nan)
     directions = torch.empty_like(states) if learning else None
     for start in range(0, len(states), rows):
         span = slice(start, start + rows)
-        logits = F.linear(states[span], weight).float()
-        if temperature != 1.0:
-            logits.div_(temperature)
-        logits.sub_(logits.amax(-1, keepdim=True))
-        weights = logits.exp()
-        total = weights.sum(-1, keepdim=True)
-        chosen = logits.gather(-1, targets[span, None])
-        logps[span] = (chosen - total.log()).squeeze(-1)
-        entropies[span] = total.log().squeeze(-1) - torch.linalg.vecdot(weights, logits) / total.squeeze(-1)
+        if states.dtype == torch.float32:  # fewer numbers to divide than logits
+            logp = F.linear(states[span] / temperature, weight).log_softmax(-1)
+        else:
+            logp = (F.linear(states[span], weight).float() / temperature).log_softmax(-1)
+        logps[span] = logp.gather(-1, targets[span, None]).squeeze(-1)
+        if not (with_entropy or learning):
+            continue
+        p = logp.exp()
+        entropies[span] = -torch.linalg.vecdot(p, logp)
         if directions is not None:
-            mean = (weights.to(weight.dtype) @ weight).div_(total)
-            directions[span] = (weight[targets[span]] - mean).div_(temperature)
+            directions[span] = (weight[targets[span]] - p.to(weight.dtype) @ weight).div_(temperature)
     return logps, entropies, directions
 
 
 class _TokenScores(Function):
     @staticmethod
     def forward(ctx: Any, states, weight, targets, temperature, rows) -> Any:
-        logps, entropies, directions = _scored(states, weight, targets, temperature, rows, learning=True)
+        logps, entropies, directions = _scored(states, weight, targets, temperature, rows, True, learning=True)
         ctx.save_for_backward(directions)
         ctx.mark_non_differentiable(entropies)
         return logps, entropies

@@ -181,9 +181,10 @@ def merged(policy: Any, rows: int = ROWS) -> Iterator[PreTrainedModel]:
         with torch.no_grad():
             for layer in layers:
                 weight = layer.get_base_layer().weight
-                delta = sum(layer.get_delta_weight(name) for name in layer.active_adapters)
+                (name,) = layer.active_adapters
+                a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
                 originals.append(weight.data)
-                weight.data = weight.data + delta
+                weight.data = torch.addmm(weight.data, b, a, alpha=layer.scaling[name])
                 layer._disable_adapters = True
         base = policy.get_base_model()
         changing = {layer.get_base_layer() for layer in layers}

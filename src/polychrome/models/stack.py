@@ -18,6 +18,8 @@ from polychrome.models.kernels import Projection, project, rms_norm, rotate, swi
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.model_type
 
+QKV, OUT, GATE_UP, DOWN = range(4)  # the parts of a layer: projections of one input
+
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """(layer, queries (T, heads, d), keys (T, kv heads, d), values (T, kv heads, d), scale) -> (T, heads * d)"""
 
@@ -49,12 +51,20 @@ class Stack:
         self.trunk_depth = next((i for i, layer in enumerate(self.layers) if layer.adapted), 0)
 
     def __call__(
-        self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, trunk: torch.Tensor | None = None
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        attend: Attend,
+        trunk: torch.Tensor | None = None,
+        *,
+        recording: Any = None,
+        replay: Any = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Final hidden states (T, hidden) of tokens ``ids`` (T,) at ``positions`` (T,), and the trunk's output.
 
         The trunk is the layers below the first adapter, the same for every adapter: given as ``trunk`` (T, hidden), it
-        is not computed again. None where there is none.
+        is not computed again. None where there is none. ``recording`` is given every projection's output, ``replay``
+        gives those of the adapted layers; see :mod:`polychrome.rollouts.recording`.
         """
         depth = 0 if trunk is None else self.trunk_depth
         x = self.embed(ids) if trunk is None else trunk
@@ -62,7 +72,7 @@ class Stack:
         for i, layer in enumerate(self.layers[depth:], start=depth):
             if i == self.trunk_depth > 0:
                 trunk = x
-            x = layer(i, x, cos, sin, attend)
+            x = layer(i, x, cos, sin, attend, recording, replay if i >= self.trunk_depth else None)
         return rms_norm(x, self.norm.weight, self.norm.variance_epsilon), trunk
 
 
@@ -76,21 +86,44 @@ class _Layer:
         self.head_norms = [
             (n.weight, n.variance_epsilon) for n in (getattr(attention, f"{part}_norm", None) for part in "qk") if n
         ]
-        self.qkv = [_projection(getattr(attention, f"{part}_proj")) for part in "qkv"]
-        self.out = [_projection(attention.o_proj)]
-        self.gate_up = [_projection(mlp.gate_proj), _projection(mlp.up_proj)]
-        self.down = [_projection(mlp.down_proj)]
+        parts = {
+            QKV: [getattr(attention, f"{part}_proj") for part in "qkv"],
+            OUT: [attention.o_proj],
+            GATE_UP: [mlp.gate_proj, mlp.up_proj],
+            DOWN: [mlp.down_proj],
+        }
+        self.parts = [[_projection(module) for module in parts[part]] for part in sorted(parts)]
         # By the modules, not by what is active: the trunk is the same for policy, reference and merged weights.
         self.adapted = any(hasattr(module, "lora_A") for module in layer.modules())
 
-    def __call__(self, i: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend) -> torch.Tensor:
-        q, k, v = (y.view(len(x), -1, self.dimension) for y in project(rms_norm(x, *self.norms[0]), self.qkv))
+    @property
+    def widths(self) -> list[list[int]]:
+        """Features that each projection gives, by part."""
+        return [[len(p.weight) for p in part] for part in self.parts]
+
+    def __call__(
+        self,
+        i: int,
+        x: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        attend: Attend,
+        recording: Any,
+        replay: Any,
+    ) -> torch.Tensor:
+        def projected(part: int, y: torch.Tensor) -> list[torch.Tensor]:
+            outputs = project(y, self.parts[part], None if replay is None else replay.read(i, part))
+            if recording is not None:
+                recording.write(i, part, outputs)
+            return outputs
+
+        q, k, v = (y.view(len(x), -1, self.dimension) for y in projected(QKV, rms_norm(x, *self.norms[0])))
         if self.head_norms:
             q, k = (rms_norm(y, *norm) for y, norm in zip((q, k), self.head_norms, strict=True))
         attended = attend(i, rotate(q, cos, sin), rotate(k, cos, sin), v, self.scale)
-        x = project(attended, self.out)[0].add_(x)
-        (inner,) = project(swiglu(*project(rms_norm(x, *self.norms[1]), self.gate_up)), self.down)
-        return inner.add_(x)
+        x = projected(OUT, attended)[0].add_(x)
+        gate, up = projected(GATE_UP, rms_norm(x, *self.norms[1]))
+        return projected(DOWN, swiglu(gate, up))[0].add_(x)
 
 
 def _projection(module: Any) -> Projection:

@@ -1,1 +1,1 @@
-"""What a reply is worth: whether it is well-formed, the heuristic reward, and the interface all rewards share."""
+"""What a reply is worth: whether it is well-formed, the heuristic reward, what all rewards share, variety of a set."""

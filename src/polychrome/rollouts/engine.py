@@ -22,6 +22,7 @@ from polychrome.models.stack import Stack, bare, has_stack
 from polychrome.randomness import torch_generator
 from polychrome.rollouts.attention import PrefillAttention, SlabAttention
 from polychrome.rollouts.packing import pack_prompts
+from polychrome.rollouts.recording import Recording
 from polychrome.rollouts.sampling import RowSettings, SamplingSettings, draw
 from polychrome.rollouts.slab import Slab
 
@@ -56,9 +57,12 @@ def sample(
     *,
     pad_id: int,
     memory_mib: int = MEMORY_MIB,
+    recording: Recording | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[Completion]]:
     """Sample completions for every request, in the order asked. ``progress`` is called with completions finished.
+
+    ``recording``, made for these requests, is given what training on them need not compute again.
 
     ``memory_mib`` bounds what rows under way take, by their number: at least one, however long its prompt.
     """
@@ -69,9 +73,24 @@ def sample(
     rows = min(rows_within(memory_mib, bare(policy), requests), sum(request.count for request in requests))
     try:
         with torch.inference_mode(), merged(policy, rows) as model:
-            return _Decoding(model, requests, pad_id, rows).run(progress)
+            return _Decoding(model, requests, pad_id, rows, recording).run(progress)
     finally:
         policy.train(was_training)
+
+
+def recording_of(policy: Any, requests: Sequence[Request], memory_mib: int) -> Recording | None:
+    """A recording for :func:`sample` to fill.
+
+    None where it would not fit ``memory_mib``, where a prompt would be forwarded twice, and where the policy is none
+    that :class:`Stack` computes.
+    """
+    if not requests or not has_stack(policy):
+        return None
+    counts = [request.count for request in requests]
+    asked = (policy, [r.prompt for r in requests], counts, max(r.settings.max_new_tokens for r in requests))
+    if Recording.mebibytes(*asked) > memory_mib or rows_within(memory_mib, bare(policy), requests) < max(counts):
+        return None
+    return Recording(*asked)
 
 
 def rows_within(memory_mib: int, model: Any, requests: Sequence[Request]) -> int:
@@ -93,6 +112,7 @@ def _columns(requests: Sequence[Request]) -> int:
 class _Unit:
     """A request, or as much of it as is decoded side by side: completions ``first`` to ``first + count - 1``."""
 
+    request: int
     prompt: Sequence[int]
     first: int  # place among all completions, in the order asked
     count: int
@@ -101,9 +121,9 @@ class _Unit:
 def _units(requests: Sequence[Request], rows: int) -> deque[_Unit]:
     """By falling prompt length, so that one that joins is never longer than the rows that are under way."""
     units, first = [], 0
-    for request in requests:
+    for i, request in enumerate(requests):
         for taken in range(0, request.count, rows):
-            units.append(_Unit(request.prompt, first + taken, min(rows, request.count - taken)))
+            units.append(_Unit(i, request.prompt, first + taken, min(rows, request.count - taken)))
         first += request.count
     return deque(sorted(units, key=lambda unit: (-len(unit.prompt), unit.first)))
 
@@ -129,8 +149,11 @@ def _uniforms(requests: Sequence[Request], length: int) -> torch.Tensor:
 class _Decoding:
     """Completions of ``requests`` under way: row r of the slab is completion ``which[r]``, in the order asked."""
 
-    def __init__(self, model: Any, requests: Sequence[Request], pad_id: int, rows: int):
-        self.forward = _StackForward(model) if has_stack(model) else _TransformersForward(model, pad_id)
+    def __init__(
+        self, model: Any, requests: Sequence[Request], pad_id: int, rows: int, recording: Recording | None = None
+    ):
+        self.forward = _StackForward(model, recording) if has_stack(model) else _TransformersForward(model, pad_id)
+        self.recording = recording
         self.head = model.get_output_embeddings()
         device = self.head.weight.device
         self.counts = [request.count for request in requests]
@@ -174,6 +197,8 @@ class _Decoding:
         spread = torch.arange(len(units), device=device).repeat_interleave(counts)
         lengths = torch.tensor([len(unit.prompt) for unit in units], device=device)
         self.slab.admit(lengths[spread])
+        if self.recording is not None:
+            self.recording.expect_prompts([unit.request for unit in units], [len(unit.prompt) for unit in units])
         states = self.forward.prefill([unit.prompt for unit in units], self.slab, spread)
         drawing = torch.cat([torch.arange(unit.first, unit.first + unit.count) for unit in units]).to(device)
         self.which = torch.cat([self.which, drawing])
@@ -181,7 +206,10 @@ class _Decoding:
 
     def _advance(self) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of every row. Returns their last states and completions."""
-        newest = self.tokens[self.which, self.lengths[self.which] - 1]
+        place = self.lengths[self.which] - 1
+        newest = self.tokens[self.which, place]
+        if self.recording is not None:
+            self.recording.expect_tokens(self.which, place)
         positions = self.slab.lengths
         self.slab.advance()
         return self.forward.step(newest, positions, self.slab), self.which
@@ -206,20 +234,20 @@ class _Decoding:
 class _StackForward:
     """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows."""
 
-    def __init__(self, model: Any):
-        self.stack, self.dtype = Stack(model), model.dtype
+    def __init__(self, model: Any, recording: Recording | None):
+        self.stack, self.dtype, self.recording = Stack(model), model.dtype, recording
         self.device = model.get_output_embeddings().weight.device
 
     def prefill(self, prompts: Sequence[Sequence[int]], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
         """Last states (P, hidden) of ``prompts``; row i of the newest in ``slab`` gets prompt ``spread[i]``."""
         packed = pack_prompts(prompts).to(self.device)
         attention = PrefillAttention(packed, self.dtype, slab, spread)
-        states, _ = self.stack(packed.input_ids, packed.position_ids, attention)
+        states, _ = self.stack(packed.input_ids, packed.position_ids, attention, recording=self.recording)
         return states[packed.prompts.gather(1, packed.prompt_lengths[:, None] - 1).squeeze(-1)]
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
         """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
-        return self.stack(tokens, positions, SlabAttention(slab, self.dtype))[0]
+        return self.stack(tokens, positions, SlabAttention(slab, self.dtype), recording=self.recording)[0]
 
 
 class _TransformersForward:

@@ -12,6 +12,7 @@ from polychrome.models.kernels import token_scores
 from polychrome.models.stack import Stack, bare, has_stack
 from polychrome.rollouts.attention import PackedAttention
 from polychrome.rollouts.packing import Packed
+from polychrome.rollouts.recording import Replay
 
 LOGIT_ROWS = 256  # completion tokens whose vocabulary logits exist at one time
 
@@ -32,25 +33,35 @@ class CompletionScorer(nn.Module):
         self.policy = policy
 
     def forward(
-        self, packed: Packed, temperature: float = 1.0, trunk: torch.Tensor | None = None
+        self,
+        packed: Packed,
+        temperature: float = 1.0,
+        trunk: torch.Tensor | None = None,
+        replay: Replay | None = None,
+        with_entropy: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Score every completion token.
 
         ``temperature`` divides the logits as in sampling, so the log-probabilities are those of what was sampled.
-        ``trunk`` is what an earlier call returned for the same pack: layers below the adapters are not computed again.
+        ``trunk`` is what an earlier call returned for the same pack: layers below the adapters are not computed again;
+        ``replay`` is what the policy computed when it sampled these completions: neither are the others' projections.
         Returns log-probabilities (N, Lc), differentiable, and entropies (N, Lc) in nats, detached, both zero beyond an
-        end; and the trunk's output (T, hidden), None where there is none.
+        end; and the trunk's output (T, hidden), None where there is none. Entropies that are not asked for may be NaN.
         """
         inner = bare(self.policy)
         if has_stack(inner):
             stack = Stack(inner)
             attention = PackedAttention(packed, inner.dtype)
-            hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk)
+            hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk, replay=replay)
         else:
             hidden, trunk = _transformers_states(inner, packed), None
         states, head = hidden.index_select(0, packed.predictors), inner.get_output_embeddings()
-        score = _score_in_parts if type(head) is not nn.Linear or head.bias is not None else _score_by_hand
-        logps, entropies = score(head, states, packed.targets, temperature)
+        if type(head) is nn.Linear and head.bias is None:
+            logps, entropies = token_scores(
+                states, head.weight, packed.targets, temperature, LOGIT_ROWS, with_entropy=with_entropy
+            )
+        else:
+            logps, entropies = _score_in_parts(head, states, packed.targets, temperature)
         return packed.spread(logps), packed.spread(entropies), trunk
 
 
@@ -62,10 +73,6 @@ def _transformers_states(inner: Any, packed: Packed) -> torch.Tensor:
         position_ids=packed.position_ids[None],
         use_cache=False,
     ).last_hidden_state[0]
-
-
-def _score_by_hand(head: nn.Linear, states: torch.Tensor, targets: torch.Tensor, temperature: float):
-    return token_scores(states, head.weight, targets, temperature, LOGIT_ROWS)
 
 
 def _score_in_parts(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):

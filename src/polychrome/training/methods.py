@@ -22,13 +22,17 @@ from polychrome.objectives.diversity import leave_one_out_advantages, score_func
 from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
 from polychrome.pairs.schema import Pair
 from polychrome.rewards.interface import Reward
-from polychrome.rollouts.engine import MEMORY_MIB, Completion, Request, sample
+from polychrome.rollouts.engine import MEMORY_MIB, Completion, Request, recording_of, sample
 from polychrome.rollouts.packing import Group, Packed, pack
+from polychrome.rollouts.recording import Recording, Replay
 from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.rollouts.scoring import CompletionScorer, tokens_within
 from polychrome.training.diversity import SetDiversity, Validity
 
 Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
+
+
+GAP_EVERY = 8  # steps from one measurement of the gap between sampler and trainer to the next
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Piece:
     temperature: float
     loss: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Metrics]]  # of (logps, entropies), both (N, T)
     trunk: torch.Tensor | None = None  # (T, hidden), where another model's pass over the pack has computed it
+    replay: Replay | None = None  # what the policy computed when it drew these completions
 
 
 @dataclass
@@ -152,7 +157,9 @@ class Polychromic:
             return step
         chosen = list(batch[: len(range(context.rank, self.posts, context.processes))])  # the first of the whole batch
         prompts = [context.chat.prompt(pair.post) for pair in chosen]
-        drawn = _sample(context, prompts, chosen, self.samples, self.sampling, ("polychromic", number))
+        drawn = _sample(
+            context, _requests(context, prompts, chosen, self.samples, self.sampling, ("polychromic", number))
+        )
         (ungated, gated), advantages, valid = self._advantages(context, chosen, drawn)
         tokens = context.total(sum(len(c.tokens) for completions in drawn for c in completions))
         groups = _groups(prompts, drawn)
@@ -214,7 +221,12 @@ class Grpo:
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """Draw groups, reward them, score them under the reference, and make the pieces."""
         prompts = [context.chat.prompt(pair.post) for pair in batch]
-        drawn = _sample(context, prompts, batch, self.num_generations, self.sampling, ("grpo", number))
+        requests = _requests(context, prompts, batch, self.num_generations, self.sampling, ("grpo", number))
+        # What the sampler computes, training takes over: on policy, where memory allows. Every so many steps it
+        # computes it anew, so that the gap between the two is measured.
+        anew = self.repeats > 1 or number % GAP_EVERY == 0
+        recording = None if anew else recording_of(context.policy, requests, context.memory_mib)
+        drawn = _sample(context, requests, recording)
         texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
         rewards = self._rewards(batch, texts)
         advantages = group_advantages(rewards, self.scale_rewards).float()
@@ -223,7 +235,10 @@ class Grpo:
         sequences = context.total(len(completions))
         groups = _groups(prompts, drawn)
         pieces = [
-            self._piece(context, groups[span], drawn[span], advantages[span], sequences, tokens)
+            self._piece(
+                context, groups[span], drawn[span], advantages[span], sequences, tokens,
+                _replay(recording, drawn, span),
+            )
             for span in _parts(context, groups)
         ]
         posts = context.total(len(batch))
@@ -251,13 +266,14 @@ class Grpo:
         group_advantages: torch.Tensor,
         sequences: float,
         tokens: float,
+        replay: Replay | None,
     ) -> Piece:
         packed = pack(groups).to(_device(context.policy))
         advantages = group_advantages.flatten().to(packed.completion_mask)
         sampler = packed.spread(torch.tensor([x for group in drawn for c in group for x in c.logps]).to(advantages))
         with torch.no_grad(), _without_dropout(context.policy):
             with reference_active(context.policy):
-                reference, _, trunk = context.scorer(packed, self.sampling.temperature)
+                reference, _, trunk = context.scorer(packed, self.sampling.temperature, with_entropy=False)
             old = context.scorer(packed, self.sampling.temperature, trunk)[0] if self.repeats > 1 else None
 
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
@@ -277,24 +293,36 @@ class Grpo:
                 tokens=tokens,
             )
             estimate = k3(logps, reference).detach() * mask
-            return terms.policy + self.beta * terms.kl, {
+            metrics = {
                 "policy_loss": terms.policy.detach(),
                 "kl": estimate.sum() / sequences,
                 "clip_fraction": terms.clip_fraction,
                 "entropy": entropies.sum() / tokens,
-                "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
-                "sampler_gap_max": ((before - sampler).abs() * mask).max(),
-                "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
             }
+            if replay is None:  # else the trainer goes on from the sampler's own numbers, and there is no gap to see
+                metrics |= {
+                    "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
+                    "sampler_gap_max": ((before - sampler).abs() * mask).max(),
+                    "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
+                }
+            return terms.policy + self.beta * terms.kl, metrics
 
-        return Piece("grpo", packed, self.sampling.temperature, loss, trunk)
+        return Piece("grpo", packed, self.sampling.temperature, loss, trunk, replay)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Minus the mean reward of one group a post, drawn from fixed streams."""
         prompts = [context.chat.prompt(pair.post) for pair in pairs]
-        drawn = _sample(context, prompts, pairs, self.num_generations, self.sampling, ("validation",))
+        drawn = _sample(
+            context, _requests(context, prompts, pairs, self.num_generations, self.sampling, ("validation",))
+        )
         texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
         return "validation_negative_reward", -float(self._rewards(pairs, texts).mean())
+
+
+def _replay(recording: Recording | None, drawn: Sequence[Sequence[Completion]], span: slice) -> Replay | None:
+    if recording is None:
+        return None
+    return recording.replay(range(span.start, span.stop), [[len(c.tokens) for c in group] for group in drawn[span]])
 
 
 def _groups(prompts: Sequence[Sequence[int]], drawn: Sequence[Sequence[Completion]]) -> list[Group]:
@@ -324,16 +352,23 @@ def _without_dropout(policy: Any) -> Iterator[None]:
         policy.train(was_training)
 
 
-def _sample(
+def _requests(
     context: Context,
     prompts: Sequence[Sequence[int]],
     pairs: Sequence[Pair],
     count: int,
     settings: SamplingSettings,
     purpose: tuple[object, ...],
-) -> list[list[Completion]]:
-    requests = [
+) -> list[Request]:
+    return [
         Request(prompt, count, (*purpose, pair.id), settings, (context.chat.stop_id,), context.seed)
         for prompt, pair in zip(prompts, pairs, strict=True)
     ]
-    return sample(context.policy, requests, pad_id=context.chat.pad_id, memory_mib=context.memory_mib)
+
+
+def _sample(
+    context: Context, requests: Sequence[Request], recording: Recording | None = None
+) -> list[list[Completion]]:
+    return sample(
+        context.policy, requests, pad_id=context.chat.pad_id, memory_mib=context.memory_mib, recording=recording
+    )

@@ -116,8 +116,7 @@ def _train(
     validation = read_pairs(validation_file)
     chat.check(pairs, paths.PHASES / f"{arm.data}.jsonl")
     chat.check(validation, validation_file)
-    code = [CODE / part for part in ("models", "objectives", "rollouts", "rewards", "training")]
-    code += [CODE / "evaluation" / "sets.py", CODE / "randomness.py"]
+    code = [CODE / part for part in ("models", "objectives", "rollouts", "rewards", "training", "randomness.py")]
     data = [paths.BASE, paths.ENCODER, paths.PHASES / f"{arm.data}.jsonl", validation_file]
     digest = digest_of(recipe=everything, files=[*starts_from, *code, *data])
     run = Run(

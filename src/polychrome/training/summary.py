@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from polychrome.files import whole_directory, write_json
 from polychrome.randomness import numpy_generator
@@ -30,6 +29,8 @@ CURVES = {  # name in a row -> curve in DVCLive
     "zero_variance_share": "train/zero_variance_share",
     "diversity_gradient_share": "train/diversity_gradient_share",
     "sampler_gap": "train/sampler_gap",
+    "sampler_gap_max": "train/sampler_gap_max",
+    "sampler_kl": "train/sampler_kl",
     "grad_norm": "train/grad_norm",
     "learning_rate": "train/learning_rate",
 }
@@ -86,6 +87,8 @@ def reward_gain(history: Sequence[Row], seed: int) -> dict[str, Any]:
         return summary | {"reward_gain": None, "reward_gain_note": "needs two epochs and two prompts"}
     if np.ptp(gain) == 0:  # every prompt gained the same: the interval is a point
         return summary | {"reward_gain": {"mean": float(gain[0]), "low": float(gain[0]), "high": float(gain[0])}}
+    from scipy.stats import bootstrap  # here, since only GRPO has rewards
+
     interval = bootstrap(
         (gain,), np.mean, n_resamples=4000, rng=numpy_generator(seed, "reward gain"), method="BCa"
     ).confidence_interval

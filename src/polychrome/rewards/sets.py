@@ -1,22 +1,21 @@
-"""Metrics of one post's set of n replies. None means undefined for this post; it is never written as 0.
+"""How varied one post's set of n replies is: what training can maximise and evaluation reports.
 
-Self-BLEU and distinct-n use one tokenisation, sacrebleu's 13a with case kept. A reply without a single token has
-nothing to be alike or distinct and takes no part in them; whether a reply is any good is asked elsewhere.
+None means undefined for this post; it is never written as 0. Self-BLEU and distinct-n use one tokenisation,
+sacrebleu's 13a with case kept. A reply without a single token has nothing to be alike or distinct and takes no part in
+them; whether a reply is any good is asked elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import DefaultTokenizer
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}  # our name -> rouge-score's
-_ROUGE_TOKENS_NEEDED = {"rouge_1": 1, "rouge_2": 2, "rouge_l": 1}  # tokens a reference needs to be matched at all
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 
 def tokens(text: str) -> list[str]:
@@ -66,34 +65,15 @@ def mean_pairwise_cosine_distance(vectors: np.ndarray) -> np.ndarray:
     return np.maximum(1 - ((total**2).sum(axis=-1) - n) / (n * (n - 1)), 0.0)
 
 
-def rouge(replies: Sequence[str], human: str) -> Mapping[str, float | None]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L F-measures against the human reply, each the mean over the replies, in [0, 1].
-
-    Lin 2004, "ROUGE" (W04-1013), by rouge-score without stemming: its tokens are runs of a-z and 0-9 in lower case.
-    The mean, not the best of n, so that a wide set is not favoured for its luck. None where the human reply has too
-    few tokens for any reply to match.
-    """
-    length = len(_rouge_tokenizer().tokenize(human))
-    scores = [_rouge().score(human, reply) for reply in replies]
-    means = {name: float(np.mean([score[theirs].fmeasure for score in scores])) for name, theirs in ROUGE.items()}
-    return {name: mean if length >= _ROUGE_TOKENS_NEEDED[name] else None for name, mean in means.items()}
-
-
 @cache
 def _tokenizer() -> Tokenizer13a:
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a  # here, since semantic diversity does without sacrebleu
+
     return Tokenizer13a()
 
 
 @cache
 def _bleu() -> BLEU:
+    from sacrebleu.metrics.bleu import BLEU
+
     return BLEU(effective_order=True, tokenize="13a", smooth_method="exp")
-
-
-@cache
-def _rouge() -> RougeScorer:
-    return RougeScorer(list(ROUGE.values()), use_stemmer=False)
-
-
-@cache
-def _rouge_tokenizer() -> DefaultTokenizer:
-    return DefaultTokenizer(use_stemmer=False)

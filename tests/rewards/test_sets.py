@@ -1,13 +1,12 @@
-"""Metrics of a set of replies, against brute force, the reference libraries and cases with known answers."""
+"""How varied a set of replies is, against brute force, sacrebleu and cases with known answers."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
 import sacrebleu
-from rouge_score.rouge_scorer import RougeScorer
 
-from polychrome.evaluation.sets import distinct_n, mean_pairwise_cosine_distance, rouge, self_bleu
+from polychrome.rewards.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
 
 REPLIES = ["I love hiking too!", "I love long walks too, do you?", "where did you go", "No."]
 
@@ -72,20 +71,3 @@ def test_semantic_diversity_of_equal_opposite_and_orthogonal_vectors():
 def test_semantic_diversity_that_does_not_exist_is_an_error(vectors):
     with pytest.raises(ValueError, match="vector"):
         mean_pairwise_cosine_distance(vectors)
-
-
-def test_rouge_is_the_mean_f_measure_over_the_replies():
-    human = "I love hiking in the mountains"
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
-    scores = [scorer.score(human, reply) for reply in REPLIES]
-    measured = rouge(REPLIES, human)
-    for ours, theirs in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
-        assert measured[ours] == pytest.approx(np.mean([score[theirs].fmeasure for score in scores]))
-    assert measured["rouge_l"] > 0
-
-
-def test_rouge_against_a_human_reply_that_no_reply_could_match_is_undefined():
-    assert rouge(["hello there"], "\u4f60\u597d") == {"rouge_1": None, "rouge_2": None, "rouge_l": None}
-    short = rouge(["hello there", "hello"], "hello")
-    assert short["rouge_2"] is None
-    assert short["rouge_1"] == pytest.approx((2 / 3 + 1) / 2)

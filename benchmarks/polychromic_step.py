@@ -1,0 +1,89 @@
+"""A polychromic step against a step of fine-tuning, both ours. ``python -m benchmarks.polychromic_step``.
+
+The settings are those of the arms ``polychromic`` and ``baseline`` and of ``lora`` in params.yaml, the same batch on
+both sides in every round, the real sentence encoder. The polychromic step is the other one and what diversity adds:
+sampling sets of replies, embedding them, their gate, and one more forward and backward.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness, ours
+from benchmarks.harness import Memory, Report, Target
+from benchmarks.workload import CONVERSATIONS, chat_pairs
+from polychrome.models.encoder import Encoder
+from polychrome.pairs.schema import Pair
+from polychrome.params import Params, PolychromicArm, load_params
+from polychrome.paths import ENCODER
+from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.training.diversity import Validity, make_diversity
+from polychrome.training.methods import CrossEntropy, Method, Polychromic
+
+ARMS = ("polychromic", "baseline")
+
+
+def main(argv: Sequence[str]) -> Path | None:
+    """Run the benchmark; returns the path of its JSON."""
+    args = _arguments(argv)
+    params = load_params(args.params)
+    if args.memory:
+        harness.prepare(args.threads)
+        load = partial(ours.open_policy, args.model, params.lora)
+        harness.tell_memory(load, lambda policy: harness.twice(_steps(args, params, args.memory, policy)))
+        return None
+    memory = (  # first, while this process is small
+        {} if args.no_memory else {arm: harness.memory_of("benchmarks.polychromic_step", arm, argv) for arm in ARMS}
+    )
+    harness.prepare(args.threads)
+    steps = {arm: _steps(args, params, arm, ours.open_policy(args.model, params.lora)) for arm in ARMS}
+    times = harness.in_turn(steps, args.runs)
+    return _report(args, params, times, memory).finish(args.results)
+
+
+def _arguments(argv: Sequence[str]) -> Namespace:
+    parser = harness.parser(__doc__, runs=10)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the parameters of the arms")
+    parser.add_argument("--encoder", type=Path, default=ENCODER, help="folder of the sentence encoder")
+    parser.add_argument("--conversations", type=Path, default=CONVERSATIONS, help="the chit-chat conversations")
+    return parser.parse_args(argv)
+
+
+def _steps(args: Namespace, params: Params, name: str, policy: Any) -> ours.Steps:
+    arm: Any = params.arms[name]
+    batch = params.arms["polychromic"].batch_size  # of both sides
+    pairs = chat_pairs(batch * (args.runs + 1), args.conversations)
+    chat = ours.open_chat(args.model, system=params.prompt.plain)
+    method: Method = _polychromic(args, arm, pairs) if isinstance(arm, PolychromicArm) else CrossEntropy()
+    return ours.Steps(ours.make_run(policy, method, chat, pairs, batch, arm.learning_rate))
+
+
+def _polychromic(args: Namespace, arm: PolychromicArm, pairs: Sequence[Pair]) -> Polychromic:
+    encoder = Encoder.open(args.encoder)
+    return Polychromic(
+        lambda_=arm.lambda_,
+        diversity=make_diversity(arm.diversity, encoder),
+        validity=Validity.calibrated(encoder, pairs, arm.gate),
+        sampling=SamplingSettings(arm.diversity_temperature, arm.max_new_tokens),
+        samples=arm.samples,
+        posts=arm.posts_per_step,
+    )
+
+
+def _report(args: Namespace, params: Params, times: dict[str, list[float]], memory: dict[str, Memory]) -> Report:
+    setting = {arm: asdict(params.arms[arm]) for arm in ARMS} | {"lora": asdict(params.lora), "runs": args.runs}
+    report = Report("polychromic_step", "s", args.threads, setting, times, memory)
+    cost = harness.ratio(times["polychromic"], times["baseline"])
+    report.ratios = {"polychromic / baseline": cost}
+    report.targets = [Target("times the cost of fine-tuning", cost.median, floor=2.0, aim=1.5, at_least=False)]
+    return report
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,28 @@
+"""ROUGE: how much of the human reply the replies repeat, and how much of them the human reply (Lin 2004, W04-1013)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+THEIRS = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+TOKENS_NEEDED = {"rouge_1": 1, "rouge_2": 2, "rouge_l": 1}  # tokens a human reply needs to be matched at all
+
+
+def rouge(replies: Sequence[str], human: str) -> Mapping[str, float | None]:
+    """ROUGE-1, ROUGE-2 and ROUGE-L F-measures against the human reply, each the mean over the replies, in [0, 1].
+
+    The mean, not the best of n, so that a wide set is not favoured for its luck. None where the human reply has too
+    few tokens for any reply to match.
+    """
+    from rouge_score.rouge_scorer import RougeScorer  # here: it loads nltk, which only `evaluate` should wait for
+    from rouge_score.tokenize import tokenize
+
+    scorer = RougeScorer(list(THEIRS.values()))
+    scores = [scorer.score(human, reply) for reply in replies]
+    tokens = len(tokenize(human, None))
+    return {
+        ours: float(np.mean([score[theirs].fmeasure for score in scores])) if tokens >= TOKENS_NEEDED[ours] else None
+        for ours, theirs in THEIRS.items()
+    }

@@ -1,0 +1,89 @@
+"""What a policy computed while it sampled, kept so that training on those samples need not compute it again.
+
+A step of GRPO forwards its completions three times: token by token while sampling, under the reference, and under the
+policy for the gradient. The first and the third are the same function at the same weights. So the outputs of every
+projection, which are nearly all of the arithmetic, are kept as they come, and the third pass takes them from here: it
+only joins them (norms, rotations, attention, activations), which is what its backward pass needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+
+from polychrome.models.stack import Stack, bare
+
+
+class Recording:
+    """Outputs of the adapted layers' projections, a slot a token, in the order in which tokens were forwarded."""
+
+    def __init__(self, policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int):
+        stack, weight = Stack(policy), bare(policy).get_output_embeddings().weight
+        self.first = [0, *accumulate(counts)]
+        self.prompts: list[torch.Tensor | None] = [None] * len(prompts)  # slots of each prompt
+        self.completions = torch.zeros(self.first[-1], longest, dtype=torch.long, device=weight.device)  # of each token
+        self.used, self.now = 0, slice(0, 0)
+        slots = sum(map(len, prompts)) + self.first[-1] * longest
+        self.outputs = {
+            (i, part): [torch.empty(slots, width, dtype=weight.dtype, device=weight.device) for width in widths]
+            for i, layer in enumerate(stack.layers)
+            if i >= stack.trunk_depth
+            for part, widths in enumerate(layer.widths)
+        }
+
+    @staticmethod
+    def mebibytes(policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int) -> float:
+        """What a recording of so many completions of at most ``longest`` tokens takes."""
+        stack = Stack(policy)
+        a_token = sum(sum(map(sum, layer.widths)) for layer in stack.layers[stack.trunk_depth :])
+        return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * bare(policy).dtype.itemsize / 2**20
+
+    def expect_prompts(self, which: Sequence[int], lengths: Sequence[int]) -> None:
+        """The next forward pass is that of the prompts of requests ``which``, one after another."""
+        self._expect(sum(lengths))
+        slots = torch.arange(self.now.start, self.now.stop, device=self.completions.device)
+        for request, own in zip(which, slots.split(list(lengths)), strict=True):
+            self.prompts[request] = own
+
+    def expect_tokens(self, completions: torch.Tensor, places: torch.Tensor) -> None:
+        """The next forward pass is that of the tokens at ``places`` of ``completions``, counted over all requests."""
+        self._expect(len(completions))
+        self.completions[completions, places] = torch.arange(self.now.start, self.now.stop, device=completions.device)
+
+    def _expect(self, tokens: int) -> None:
+        self.now = slice(self.used, self.used + tokens)
+        self.used += tokens
+
+    def write(self, layer: int, part: int, outputs: Sequence[torch.Tensor]) -> None:
+        """Keep ``outputs`` (n, width) of the tokens expected; those of layers below the adapters are let go."""
+        for kept, output in zip(self.outputs.get((layer, part), ()), outputs, strict=False):
+            kept[self.now] = output
+
+    def replay(self, requests: range, lengths: Sequence[Sequence[int]]) -> Replay:
+        """What was kept for ``requests``, as :func:`~polychrome.rollouts.packing.pack` orders their tokens.
+
+        ``lengths`` are those of each one's completions.
+        """
+        slots: list[torch.Tensor] = []
+        for i, own in zip(requests, lengths, strict=True):
+            prompt = self.prompts[i]
+            assert prompt is not None  # sampled, or there were no lengths
+            slots.append(prompt)
+            slots += [self.completions[c, : length - 1] for c, length in enumerate(own, start=self.first[i])]
+        return Replay(self, torch.cat(slots), last=requests.stop == len(self.prompts))
+
+
+class Replay:
+    """A recording read in the order of a pack; the last of them lets the recording go as it is read."""
+
+    def __init__(self, recording: Recording, slots: torch.Tensor, *, last: bool):
+        self.recording, self.slots, self.last = recording, slots, last
+
+    def read(self, layer: int, part: int) -> list[torch.Tensor]:
+        """Outputs (T, width) of one part of one layer."""
+        outputs = self.recording.outputs
+        kept = outputs.pop((layer, part)) if self.last else outputs[layer, part]
+        return [output.index_select(0, self.slots) for output in kept]

@@ -1,0 +1,139 @@
+"""The harness: sides take turns, the warm-up does not count, ratios pair what was timed together, the JSON is whole."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+
+from benchmarks import harness
+from benchmarks.harness import Memory, Report, Spread, Target
+
+
+class Clock:
+    """A clock that moves only when a step says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def step(self, *seconds: float):
+        """A step that takes the next of ``seconds`` at each call."""
+        left = iter(seconds)
+
+        def work() -> None:
+            self.now += next(left)
+
+        return work
+
+
+def test_sides_run_in_turn_and_the_warm_up_is_among_them():
+    order: list[str] = []
+    harness.in_turn({"a": lambda: order.append("A"), "b": lambda: order.append("B")}, runs=2, warmup=1)
+    assert "".join(order) == "ABABAB"
+
+
+def test_the_warm_up_is_not_counted():
+    clock = Clock()
+    sides = {"a": clock.step(100.0, 1.0, 2.0), "b": clock.step(200.0, 3.0, 5.0)}
+    assert harness.in_turn(sides, runs=2, warmup=1, clock=clock) == {"a": [1.0, 2.0], "b": [3.0, 5.0]}
+
+
+def test_the_ratio_is_that_of_the_medians_and_its_range_that_of_rounds():
+    assert harness.ratio([8.0, 10.0, 30.0], [4.0, 2.0, 10.0]) == Spread(median=10 / 4, low=2.0, high=5.0)
+
+
+def test_a_ratio_needs_both_sides_of_every_round():
+    with pytest.raises(ValueError, match="shorter"):
+        harness.ratio([1.0, 2.0], [1.0])
+
+
+def test_the_fastest_is_chosen_without_its_first_step():
+    clock = Clock()
+    sides = {"slow start": clock.step(100.0, 1.0), "slow": clock.step(1.0, 2.0)}
+    assert harness.fastest(sides, clock=clock) == ("slow start", {"slow start": 1.0, "slow": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "floor", "aim"),
+    [(6.0, True, True, False), (8.0, True, True, True), (4.9, True, False, False), (6.0, False, False, True)],
+)
+def test_a_target_is_met_on_its_own_side(value, at_least, floor, aim):
+    target = Target("speed", value, floor=5, aim=8, at_least=at_least)
+    assert (target.met(5), target.met(8)) == (floor, aim)
+
+
+@pytest.fixture
+def report() -> Report:
+    found = Report("example", "s", 2, {"posts": 4}, {"ours": [1.0, 3.0, 2.0], "peer": [10.0, 12.0, 11.0]})
+    found.memory = {"ours": Memory(loaded=100.0, peak=150.0)}
+    found.ratios = {"peer / ours": harness.ratio(found.measured["peer"], found.measured["ours"])}
+    found.targets = [Target("times as fast", 5.5, floor=5, aim=8), Target("memory", 0.6, 0.7, 0.5, at_least=False)]
+    return found
+
+
+def test_the_json_has_every_value_the_ratios_the_memory_and_which_targets_are_met(report, tmp_path, capsys):
+    written = json.loads(report.finish(tmp_path).read_text())
+    assert (tmp_path / "example.json").is_file()
+    assert written["measured"]["ours"] == {"values": [1.0, 3.0, 2.0], "median": 2.0, "low": 1.0, "high": 3.0}
+    assert written["memory_mib"] == {"ours": {"loaded": 100.0, "peak": 150.0, "growth": 50.0}}
+    assert written["ratios"]["peer / ours"] == {"median": 5.5, "low": 4.0, "high": 10.0}
+    assert [(t["floor_met"], t["aim_met"]) for t in written["targets"]] == [(True, False), (True, False)]
+    assert written["setting"] == {"posts": 4}
+    assert written["machine"]["threads"] == 2
+
+
+def test_the_table_names_sides_ratios_and_targets(report):
+    text = report.as_text()
+    rows = {line.split("  ")[0]: line.split() for line in text.splitlines() if line}
+    assert rows["ours"][1:] == ["2", "1", "3", "150", "50"]
+    assert rows["peer"][1:] == ["11", "10", "12", "-", "-"]
+    assert rows["peer / ours"][3:] == ["5.5", "4", "10"]
+    assert rows["memory"][1:] == ["0.6", "<=", "0.7", "yes", "<=", "0.5", "no"]
+
+
+def test_the_columns_of_a_table_are_aligned(report):
+    for table in report.as_text().split("\n\n"):
+        assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_the_machine_is_described_without_naming_it(monkeypatch):
+    import platform
+    import socket
+
+    described = harness.machine(2)
+    assert described["packages"]["torch"] == harness._version("torch")
+    assert described["cores"] >= 1
+    assert set(described["flags"]) <= set(harness.FLAGS)
+    text = json.dumps(described)
+    assert "/" not in text  # no path
+    assert all(name not in text for name in (socket.gethostname(), platform.node()) if name)
+
+
+def test_numbers_are_written_at_five_digits():
+    assert harness.rounded({"a": [1.23456789, 2], "b": "x"}) == {"a": [1.2346, 2], "b": "x"}
+
+
+def test_the_kernel_tells_resident_memory_in_mib():
+    most, now = harness.resident("VmHWM"), harness.resident("VmRSS")
+    assert 10 < now < 100_000  # Python and PyTorch take hundreds
+    assert most >= 0.9 * now
+    with pytest.raises(RuntimeError, match="VmNothing"):
+        harness.resident("VmNothing")
+
+
+def test_memory_is_told_as_of_loading_and_at_its_peak(monkeypatch, capsys):
+    told = iter([100.0, 175.0])
+    monkeypatch.setattr(harness, "resident", lambda name: next(told))
+    steps = count()
+    harness.tell_memory(lambda: "model", lambda model: next(steps))
+    assert json.loads(capsys.readouterr().out) == {"loaded": 100.0, "peak": 175.0}
+    assert next(steps) == 1
+
+
+def test_a_failing_memory_process_is_told_with_its_error():
+    with pytest.raises(RuntimeError, match="No module named benchmarks"):
+        harness.memory_of("benchmarks.nothing", "ours", [])

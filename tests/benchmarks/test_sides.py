@@ -1,0 +1,230 @@
+"""Both sides do the same work: the same prompts, adapters, pairs and tokens; TRL advances by one step a call."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import ours, peers
+from benchmarks.workload import LORA, chat_pairs, market_pairs
+from polychrome.errors import InputError
+from polychrome.models.policy import open_base
+from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.training.methods import CrossEntropy
+
+POSTS, GROUP, TOKENS = 2, 3, 5
+
+
+class Trainer:
+    """What Stepped needs of a trainer: callbacks, and a train() that calls them before every step."""
+
+    def __init__(self, steps: int = 3, fails_at: int = -1):
+        self.steps, self.fails_at, self.done, self.left = steps, fails_at, 0, False
+
+    def add_callback(self, callback: peers.Stepped) -> None:
+        self.callback = callback
+
+    def train(self) -> None:
+        try:
+            for number in range(self.steps):
+                self.callback.on_step_begin()
+                if number == self.fails_at:
+                    raise ValueError("bad batch")
+                self.done += 1
+        finally:
+            self.left = True
+
+
+def test_a_call_is_one_step_and_nothing_runs_between_calls():
+    trainer = Trainer()
+    stepped = peers.Stepped(trainer, threads=1)
+    assert trainer.done == 0
+    stepped()
+    assert trainer.done == 1
+    stepped()
+    assert trainer.done == 2
+    stepped.close()
+    assert trainer.done == 2
+    assert trainer.left
+
+
+def test_what_the_trainer_raises_is_raised_by_the_step():
+    stepped = peers.Stepped(Trainer(fails_at=1), threads=1)
+    stepped()
+    with pytest.raises(ValueError, match="bad batch"):
+        stepped()
+
+
+def test_a_training_that_ends_by_itself_is_an_error():
+    stepped = peers.Stepped(Trainer(steps=1), threads=1)
+    with pytest.raises(RuntimeError, match="came to its end"):
+        stepped()
+
+
+# --- GRPO -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "checkpointing"])
+def trl_grpo(request, tiny_base):
+    """TRL's GRPO after two steps, and what its generation gave: (trainer's model, outputs, checkpointing)."""
+    posts = [pair.post for pair in market_pairs(8)]
+    model = peers.open_model(tiny_base)
+    trainer = peers.grpo_trainer(model, tiny_base, posts, POSTS, GROUP, TOKENS, checkpointing=request.param)
+    outputs = []
+    score = trainer._generate_and_score_completions
+
+    def watched(inputs):
+        outputs.append(score(inputs))
+        return outputs[-1]
+
+    trainer._generate_and_score_completions = watched
+    stepped = peers.Stepped(trainer, threads=1)
+    stepped()
+    stepped()
+    stepped.close()
+    return trainer.model, outputs, request.param
+
+
+@pytest.fixture
+def our_grpo(tiny_base) -> ours.Steps:
+    policy = ours.open_policy(tiny_base, with_reference=True)
+    steps = ours.grpo_steps(policy, ours.open_chat(tiny_base), market_pairs(8), POSTS, GROUP, TOKENS)
+    steps()
+    return steps
+
+
+def test_trl_generates_once_a_step_and_every_completion_is_full(trl_grpo):
+    _, outputs, _ = trl_grpo
+    assert [tuple(out["completion_mask"].shape) for out in outputs] == [(POSTS * GROUP, TOKENS)] * 2
+    assert all(bool(out["completion_mask"].all()) for out in outputs)
+
+
+def test_our_completions_are_full_too(our_grpo):
+    assert our_grpo.rows[-1]["completion_length"] == TOKENS
+    assert our_grpo.rows[-1]["ended_share"] == 0
+
+
+def test_trl_scores_the_reference_as_ours_does(trl_grpo):
+    _, outputs, _ = trl_grpo
+    assert all(out["ref_per_token_logps"].shape == (POSTS * GROUP, TOKENS) for out in outputs)
+
+
+def test_both_read_the_same_prompts(trl_grpo, tiny_base):
+    _, outputs, _ = trl_grpo
+    chat = ours.open_chat(tiny_base)
+    known = {tuple(chat.prompt(pair.post)) for pair in market_pairs(8)}
+    out = outputs[-1]
+    seen = {tuple(ids[mask.bool()].tolist()) for ids, mask in zip(out["prompt_ids"], out["prompt_mask"], strict=True)}
+    assert len(seen) == POSTS
+    assert seen <= known
+
+
+def test_both_train_the_same_adapter_tensors(trl_grpo, our_grpo):
+    def shapes(model):
+        return sorted((n.split("layers")[1], tuple(p.shape)) for n, p in model.named_parameters() if p.requires_grad)
+
+    assert shapes(trl_grpo[0]) == shapes(our_grpo.run.policy)
+    assert len(shapes(trl_grpo[0])) == 2 * 2 * len(LORA.targets)  # two layers, A and B
+
+
+def test_checkpointing_is_on_only_where_it_was_asked_for(trl_grpo):
+    model, _, checkpointing = trl_grpo
+    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) is checkpointing
+
+
+def test_our_steps_train(our_grpo):
+    assert our_grpo.rows[-1]["grad_norm"] > 0
+    assert [pair.id[0] for batch in our_grpo.seen for pair in batch] == ["m"] * POSTS
+
+
+# --- SFT ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def our_sft(tiny_base, pairs) -> ours.Steps:
+    chat = ours.open_chat(tiny_base)
+    return ours.Steps(ours.make_run(ours.open_policy(tiny_base), CrossEntropy(), chat, pairs, batch=4))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_without_packing_trl_takes_our_batches(our_sft, tiny_base, checkpointing):
+    steps, counts = 3, trl_sft_tokens(our_sft, tiny_base, 3, packing=False, checkpointing=checkpointing)
+    for _ in range(steps):
+        our_sft()
+    assert counts == our_sft.tokens
+
+
+def test_packing_loses_no_token_and_pads_none(our_sft, tiny_base):
+    counts = trl_sft_tokens(our_sft, tiny_base, 4, packing=True, checkpointing=False)
+    for _ in range(3):
+        our_sft()
+    assert sum(our_sft.tokens) in (sum(counts[:3]), sum(counts))  # 12 pairs in 3 rows, or in 4 where they did not fit
+
+
+def trl_sft_tokens(our_sft: ours.Steps, base, steps: int, *, packing: bool, checkpointing: bool) -> list[int]:
+    examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
+    trainer = peers.sft_trainer(peers.open_model(base), base, examples, 4, packing, checkpointing)
+    counts = peers.count_tokens(trainer)
+    stepped = peers.Stepped(trainer, threads=1)
+    for _ in range(steps):
+        stepped()
+    stepped.close()
+    return counts
+
+
+def test_trl_has_its_loss_on_the_replies_alone(our_sft, tiny_base):
+    examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
+    trainer = peers.sft_trainer(peers.open_model(tiny_base), tiny_base, examples, 4, packing=False, checkpointing=False)
+    for row, (prompt, reply) in zip(trainer.train_dataset, examples, strict=True):
+        assert row["labels"] == [-100] * len(prompt) + reply
+
+
+# --- generation and prompts -----------------------------------------------------------------------------------------
+
+
+def test_both_engines_draw_every_token_of_every_sample(tiny_base):
+    chat = ours.open_chat(tiny_base)
+    prompts = [chat.prompt(pair.post) for pair in market_pairs(3)]
+    settings = SamplingSettings(temperature=0.8, max_new_tokens=TOKENS, top_p=0.95)
+    drawn = ours.generate(open_base(tiny_base, torch.float32), prompts, GROUP, settings, chat.pad_id)
+    assert [[len(c.tokens) for c in group] for group in drawn] == [[TOKENS] * GROUP] * 3
+    batches: list[torch.Tensor] = []
+    peers.generate(peers.open_model(tiny_base), prompts, GROUP, settings, chat.pad_id, 2, batches.append)
+    assert [tuple(batch.shape) for batch in batches] == [(2 * GROUP, TOKENS), (GROUP, TOKENS)]
+    assert not any((batch == chat.tokenizer.eos_token_id).any() for batch in batches)
+
+
+@pytest.mark.parametrize("length", [16, 100, 300])
+def test_a_prompt_has_whatever_length_is_asked_for(tiny_base, length):
+    long = ours.LongChat(ours.open_chat(tiny_base), length)
+    assert [len(long.prompt(pair.post)) for pair in market_pairs(3)] == [length] * 3
+    assert len({tuple(long.prompt(post)) for post in ("apples " * 9, "pears " * 9)}) == 2
+
+
+def test_chat_pairs_are_a_fixed_sample_within_the_limits(conversations):
+    pairs = chat_pairs(20, conversations)
+    assert pairs == chat_pairs(20, conversations)
+    assert len({pair.id for pair in pairs}) == 20
+    assert all(3 <= len(pair.post.split()) <= 25 and 3 <= len(pair.reply.split()) <= 18 for pair in pairs)
+
+
+def test_too_few_conversations_or_none_are_told(conversations, tmp_path):
+    with pytest.raises(ValueError, match="10000 are needed"):
+        chat_pairs(10_000, conversations)
+    with pytest.raises(InputError):
+        chat_pairs(1, tmp_path / "nothing.json")
+
+
+def test_posts_of_the_market_are_all_different_and_nearly_of_one_length():
+    posts = [pair.post for pair in market_pairs(64)]
+    assert len(set(posts)) == 64
+    assert {len(post.split()) for post in posts} == {16}
+
+
+def test_a_setting_of_the_adapter_reaches_the_policy(tiny_base):
+    lora = SimpleNamespace(rank=2, alpha=4, dropout=0.0, layers=1, targets=["q_proj"])
+    policy = ours.open_policy(tiny_base, lora)
+    trained = [tuple(p.shape) for p in policy.parameters() if p.requires_grad]
+    assert trained == [(2, 16), (16, 2)]

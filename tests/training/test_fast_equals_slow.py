@@ -15,7 +15,7 @@ from polychrome.training.methods import GAP_EVERY
 from tests.rollouts.naive import naive_scores
 from tests.tiny import LORA
 
-from .tiny import SAMPLING, grpo, tiny_run
+from .tiny import SAMPLING, grpo, polychromic, tiny_run
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -101,3 +101,19 @@ def test_a_recording_is_not_made_where_it_does_not_fit_the_memory(make_run, pair
     assert all(piece.replay is not None for piece in run.method.step(run.context, pairs, 1).pieces)
     run.context = replace(run.context, memory_mib=0)
     assert all(piece.replay is None for piece in run.method.step(run.context, pairs, 1).pieces)
+
+
+def test_a_polychromic_step_that_replays_its_samples_learns_what_one_that_computes_them_anew_does(make_run, pairs):
+    found = []
+    for memory_mib in (1024, 0):
+        run = make_run(polychromic())
+        run.context = replace(run.context, memory_mib=memory_mib)
+        step = run.method.step(run.context, pairs[:4], 7)
+        pieces = [piece for piece in step.pieces if piece.term == "diversity"]
+        assert all((piece.replay is None) is (memory_mib == 0) for piece in pieces)
+        run._backward(replace(step, pieces=pieces), {})
+        found.append({name: tensor.grad.clone() for name, tensor in run.parameters.items()})
+    replayed, computed = found
+    for name, expected in computed.items():
+        assert expected.norm() > 0
+        assert (replayed[name] - expected).norm() < 1e-4 * expected.norm(), name

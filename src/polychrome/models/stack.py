@@ -19,6 +19,7 @@ from polychrome.models.kernels import Projection, project, rms_norm, rotate, swi
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.model_type
 
 QKV, OUT, GATE_UP, DOWN = range(4)  # the parts of a layer: projections of one input
+TRUNK = -1  # in place of a layer's number: the output of all layers below the adapters
 
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """(layer, queries (T, heads, d), keys (T, kv heads, d), values (T, kv heads, d), scale) -> (T, heads * d)"""
@@ -72,6 +73,8 @@ class Stack:
         for i, layer in enumerate(self.layers[depth:], start=depth):
             if i == self.trunk_depth > 0:
                 trunk = x
+                if recording is not None:
+                    recording.write(TRUNK, 0, [trunk])
             x = layer(i, x, cos, sin, attend, recording, replay if i >= self.trunk_depth else None)
         return rms_norm(x, self.norm.weight, self.norm.variance_epsilon), trunk
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from polychrome.models.stack import Stack, bare
+from polychrome.models.stack import TRUNK, Stack, bare
 
 
 class Recording:
-    """Outputs of the adapted layers' projections, a slot a token, in the order in which tokens were forwarded."""
+    """Outputs of the trunk and of the adapted layers' projections, a slot a token, in the order of forwarding."""
 
     def __init__(self, policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int):
         stack, weight = Stack(policy), bare(policy).get_output_embeddings().weight
@@ -33,6 +33,8 @@ class Recording:
             if i >= stack.trunk_depth
             for part, widths in enumerate(layer.widths)
         }
+        if stack.trunk_depth:
+            self.outputs[TRUNK, 0] = [torch.empty(slots, weight.shape[1], dtype=weight.dtype, device=weight.device)]
 
     @staticmethod
     def mebibytes(policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int) -> float:
@@ -58,7 +60,7 @@ class Recording:
         self.used += tokens
 
     def write(self, layer: int, part: int, outputs: Sequence[torch.Tensor]) -> None:
-        """Keep ``outputs`` (n, width) of the tokens expected; those of layers below the adapters are let go."""
+        """Keep ``outputs`` (n, width) of the tokens expected; those inside the trunk are let go."""
         for kept, output in zip(self.outputs.get((layer, part), ()), outputs, strict=False):
             kept[self.now] = output
 
@@ -81,6 +83,10 @@ class Replay:
 
     def __init__(self, recording: Recording, slots: torch.Tensor, *, last: bool):
         self.recording, self.slots, self.last = recording, slots, last
+
+    def trunk(self) -> torch.Tensor | None:
+        """(T, hidden), what the layers below the adapters gave: the same under every adapter. None without such."""
+        return self.read(TRUNK, 0)[0] if (TRUNK, 0) in self.recording.outputs else None
 
     def read(self, layer: int, part: int) -> list[torch.Tensor]:
         """Outputs (T, width) of one part of one layer."""

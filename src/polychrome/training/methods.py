@@ -157,13 +157,16 @@ class Polychromic:
             return step
         chosen = list(batch[: len(range(context.rank, self.posts, context.processes))])  # the first of the whole batch
         prompts = [context.chat.prompt(pair.post) for pair in chosen]
-        drawn = _sample(
-            context, _requests(context, prompts, chosen, self.samples, self.sampling, ("polychromic", number))
-        )
+        requests = _requests(context, prompts, chosen, self.samples, self.sampling, ("polychromic", number))
+        recording = recording_of(context.policy, requests, context.memory_mib)
+        drawn = _sample(context, requests, recording)
         (ungated, gated), advantages, valid = self._advantages(context, chosen, drawn)
         tokens = context.total(sum(len(c.tokens) for completions in drawn for c in completions))
         groups = _groups(prompts, drawn)
-        step.pieces += [self._piece(groups[span], advantages[span], tokens) for span in _parts(context, groups)]
+        step.pieces += [
+            self._piece(groups[span], advantages[span], tokens, _replay(recording, drawn, span))
+            for span in _parts(context, groups)
+        ]
         sets = context.total(len(chosen))
         step.metrics |= {
             "diversity": context.total(float(ungated.sum())) / sets,
@@ -188,7 +191,9 @@ class Polychromic:
         seen = torch.stack([ungated, diversity]) if texts else torch.zeros(2, 0)
         return seen, standardised(raw, mean_square), valid
 
-    def _piece(self, groups: Sequence[Group], advantages: torch.Tensor, tokens: float) -> Piece:
+    def _piece(
+        self, groups: Sequence[Group], advantages: torch.Tensor, tokens: float, replay: Replay | None
+    ) -> Piece:
         packed = pack(groups)
 
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
@@ -196,7 +201,8 @@ class Polychromic:
             value = self.lambda_ * score_function_loss(logps, mask, advantages.flatten().to(logps), tokens)
             return value, {"diversity_loss": value.detach()}
 
-        return Piece("diversity", packed, self.sampling.temperature, loss)
+        trunk = None if replay is None else replay.trunk()
+        return Piece("diversity", packed, self.sampling.temperature, loss, trunk, replay)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Cross-entropy in nats a token, as for the baseline."""
@@ -273,7 +279,8 @@ class Grpo:
         sampler = packed.spread(torch.tensor([x for group in drawn for c in group for x in c.logps]).to(advantages))
         with torch.no_grad(), _without_dropout(context.policy):
             with reference_active(context.policy):
-                reference, _, trunk = context.scorer(packed, self.sampling.temperature, with_entropy=False)
+                trunk = None if replay is None else replay.trunk()
+                reference, _, trunk = context.scorer(packed, self.sampling.temperature, trunk, with_entropy=False)
             old = context.scorer(packed, self.sampling.temperature, trunk)[0] if self.repeats > 1 else None
 
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:

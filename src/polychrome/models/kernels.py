@@ -6,7 +6,7 @@ are frozen, so none has a gradient, and no intermediate is kept that one element
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.autograd.function import Function, FunctionCtx
 class Projection:
     """A frozen linear map with a LoRA adapter on it or none: y = x W^T + bias + scale (dropout(x) A^T) B^T."""
 
-    linear: Callable[[torch.Tensor], torch.Tensor]  # the frozen part, whatever holds its weights
+    linear: Any  # the frozen part, a module of so many out_features, whatever holds its weights
     weight: torch.Tensor | None  # (out, in), None where the frozen part is not a plain matrix (4 bits, prepacked)
     bias: torch.Tensor | None
     a: torch.Tensor | None = None  # (rank, in)

@@ -102,7 +102,7 @@ class _Layer:
     @property
     def widths(self) -> list[list[int]]:
         """Features that each projection gives, by part."""
-        return [[len(p.weight) for p in part] for part in self.parts]
+        return [[p.linear.out_features for p in part] for part in self.parts]
 
     def __call__(
         self,

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro test smoke params preset constraints
+.PHONY: help repro test smoke bench params preset constraints
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -28,6 +28,9 @@ test: $(VENV)/.installed-dev  ## make the environment, then check the style and 
 
 smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are
 	scripts/smoke.sh
+
+bench: $(VENV)/.installed-dev  ## speed beside TRL and transformers, on a quiet machine: make bench NAME=grpo_step
+	$(VENV)/bin/python -m benchmarks.$(NAME)
 
 params: $(VENV)/.installed  ## check params.yaml
 	$(VENV)/bin/python -m polychrome.params

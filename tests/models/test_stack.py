@@ -81,11 +81,12 @@ def test_gradients_of_every_adapter_tensor_are_those_of_transformers_and_peft(fa
     [
         GemmaConfig(**SIZES),
         LlamaConfig(**SIZES, hidden_act="gelu"),
+        LlamaConfig(**SIZES, attention_dropout=0.1),
         MistralConfig(**SIZES, sliding_window=4),
         Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1),
         LlamaConfig(**SIZES, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
     ],
-    ids=["another family", "another activation", "window", "window in some layers", "positions that depend on length"],
+    ids=["another family", "another activation", "dropout", "window", "window in some layers", "positions by length"],
 )
 def test_what_the_stack_does_not_compute_it_does_not_claim(config):
     assert not has_stack(opened(config, adapted=False))
@@ -149,6 +150,18 @@ def test_without_gradient_the_same_numbers_come_out():
     with torch.no_grad():
         plain = [rms_norm(x, torch.ones(6), 1e-5), swiglu(gate, up), rotate(heads, cos, sin)]
     assert all(torch.equal(a, b) for a, b in zip(learned, plain, strict=True))
+
+
+def test_in_bfloat16_the_gradient_of_a_confident_token_is_not_lost_to_rounding():
+    """p is near 1 for the target: (one-hot - p) is small, and must not be a difference of two rounded numbers."""
+    weight = numbers(40, 16, seed=1).detach().bfloat16()
+    states = (weight[3] * 0.75).float()[None].bfloat16().requires_grad_()
+    wide = states.detach().double().requires_grad_()
+    logp = (wide @ weight.double().t()).log_softmax(-1)[0, 3]
+    assert logp.exp() > 0.9
+    (expected,) = torch.autograd.grad(logp, wide)
+    (found,) = torch.autograd.grad(token_scores(states, weight, torch.tensor([3]), 1.0, 8)[0].sum(), states)
+    assert (found.double() - expected).norm() < 0.05 * expected.norm()
 
 
 @pytest.mark.parametrize("rows", [1, 4, 100])

@@ -264,7 +264,9 @@ def _scored(
         p = logp.exp()
         entropies[span] = -torch.linalg.vecdot(p, logp)
         if directions is not None:
-            directions[span] = (weight[targets[span]] - p.to(weight.dtype) @ weight).div_(temperature)
+            # One-hot minus p before the product: after it, in a coarse dtype, a confident token's cancels to noise.
+            p.neg_().scatter_add_(1, targets[span, None], torch.ones_like(p[:, :1]))
+            directions[span] = (p.to(weight.dtype) @ weight).div_(temperature)
     return logps, entropies, directions
 
 

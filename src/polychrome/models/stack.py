@@ -36,6 +36,7 @@ def has_stack(model: Any) -> bool:
     return (
         config.model_type in FAMILIES
         and config.hidden_act == "silu"
+        and not getattr(config, "attention_dropout", 0.0)
         and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
         and (getattr(config, "sliding_window", None) is None or getattr(config, "use_sliding_window", True) is False)
         and config.rope_parameters.get("rope_type") not in ("dynamic", "longrope")  # these depend on the whole batch
@@ -98,6 +99,11 @@ class _Layer:
         self.parts = [[_projection(module) for module in parts[part]] for part in sorted(parts)]
         # By the modules, not by what is active: the trunk is the same for policy, reference and merged weights.
         self.adapted = any(hasattr(module, "lora_A") for module in layer.modules())
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether every projection is a plain matrix, whose gradients are made by hand."""
+        return all(p.weight is not None for part in self.parts for p in part)
 
     @property
     def widths(self) -> list[list[int]]:

@@ -63,7 +63,7 @@ def human_likelihoods(policy: Any, chat: Chat, pairs: Sequence[Pair]) -> list[tu
     for start in range(0, len(pairs), 16):
         groups = [Group(chat.prompt(p.post), [chat.reply(p.reply)]) for p in pairs[start : start + 16]]
         packed = pack(groups).to(device)
-        logps, _, _ = scorer(packed)
+        logps, _, _ = scorer(packed, with_entropy=False)
         found += zip((-logps.double().sum(-1)).tolist(), packed.completion_mask.sum(-1).int().tolist(), strict=True)
     return found
 

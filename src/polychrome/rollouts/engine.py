@@ -82,9 +82,9 @@ def recording_of(policy: Any, requests: Sequence[Request], memory_mib: int) -> R
     """A recording for :func:`sample` to fill.
 
     None where it would not fit ``memory_mib``, where a prompt would be forwarded twice, and where the policy is none
-    that :class:`Stack` computes.
+    that :class:`Stack` computes with matrices of its own (4-bit weights are none).
     """
-    if not requests or not has_stack(policy):
+    if not requests or not has_stack(policy) or not all(layer.by_hand for layer in Stack(policy).layers):
         return None
     counts = [request.count for request in requests]
     asked = (policy, [r.prompt for r in requests], counts, max(r.settings.max_new_tokens for r in requests))

@@ -41,6 +41,7 @@ class Recording:
         """What a recording of so many completions of at most ``longest`` tokens takes."""
         stack = Stack(policy)
         a_token = sum(sum(map(sum, layer.widths)) for layer in stack.layers[stack.trunk_depth :])
+        a_token += bare(policy).config.hidden_size * bool(stack.trunk_depth)
         return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * bare(policy).dtype.itemsize / 2**20
 
     def expect_prompts(self, which: Sequence[int], lengths: Sequence[int]) -> None:
@@ -61,8 +62,9 @@ class Recording:
 
     def write(self, layer: int, part: int, outputs: Sequence[torch.Tensor]) -> None:
         """Keep ``outputs`` (n, width) of the tokens expected; those inside the trunk are let go."""
-        for kept, output in zip(self.outputs.get((layer, part), ()), outputs, strict=False):
-            kept[self.now] = output
+        if (layer, part) in self.outputs:
+            for kept, output in zip(self.outputs[layer, part], outputs, strict=True):
+                kept[self.now] = output
 
     def replay(self, requests: range, lengths: Sequence[Sequence[int]]) -> Replay:
         """What was kept for ``requests``, as :func:`~polychrome.rollouts.packing.pack` orders their tokens.
@@ -72,7 +74,8 @@ class Recording:
         slots: list[torch.Tensor] = []
         for i, own in zip(requests, lengths, strict=True):
             prompt = self.prompts[i]
-            assert prompt is not None  # sampled, or there were no lengths
+            if prompt is None:
+                raise ValueError(f"request {i} was not sampled with this recording")
             slots.append(prompt)
             slots += [self.completions[c, : length - 1] for c, length in enumerate(own, start=self.first[i])]
         return Replay(self, torch.cat(slots), last=requests.stop == len(self.prompts))

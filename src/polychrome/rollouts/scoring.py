@@ -18,15 +18,19 @@ LOGIT_ROWS = 256  # completion tokens whose vocabulary logits exist at one time
 
 
 def tokens_within(memory_mib: int, policy: Any) -> int:
-    """How many tokens may be forwarded together, so that what their backward pass needs stays within ``memory_mib``."""
+    """How many tokens may be forwarded together, so that what their backward pass needs is about ``memory_mib``.
+
+    Not counted are keys and values that attention gathers, a prompt's once for each of its completions.
+    """
     config = bare(policy).config
+    layers = config.num_hidden_layers - (Stack(policy).trunk_depth if has_stack(policy) else 0)
     # Kept a token and layer: inputs of norms and projections, queries, keys, values, gate, up and their product.
-    kept = config.num_hidden_layers * (6 * config.hidden_size + 4 * config.intermediate_size)
+    kept = layers * (6 * config.hidden_size + 4 * config.intermediate_size)
     return max(1, memory_mib * 2**20 // (kept * torch.float32.itemsize))
 
 
 class CompletionScorer(nn.Module):
-    """Wraps a policy so that its forward pass is what training needs; this is the module that DDP or FSDP wraps."""
+    """Wraps a policy so that its forward pass is what training needs; this is the module that DDP wraps."""
 
     def __init__(self, policy: Any):
         super().__init__()

@@ -32,7 +32,7 @@ from polychrome.training.diversity import SetDiversity, Validity
 Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
 
 
-GAP_EVERY = 8  # steps from one measurement of the gap between sampler and trainer to the next
+GAP_EVERY = 8  # steps from one that computes all anew to the next
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class CrossEntropy:
         groups = [Group(context.chat.prompt(pair.post), [context.chat.reply(pair.reply)]) for pair in pairs]
         total = 0.0
         for span in _parts(context, groups):
-            total -= float(context.scorer(pack(groups[span]).to(_device(context.policy)))[0].double().sum())
+            packed = pack(groups[span]).to(_device(context.policy))
+            total -= float(context.scorer(packed, with_entropy=False)[0].double().sum())
         return "validation_cross_entropy", total / sum(len(group.completions[0]) for group in groups)
 
 
@@ -229,7 +230,7 @@ class Grpo:
         prompts = [context.chat.prompt(pair.post) for pair in batch]
         requests = _requests(context, prompts, batch, self.num_generations, self.sampling, ("grpo", number))
         # What the sampler computes, training takes over: on policy, where memory allows. Every so many steps it
-        # computes it anew, so that the gap between the two is measured.
+        # computes it anew, so that the gap between two whole computations is measured too.
         anew = self.repeats > 1 or number % GAP_EVERY == 0
         recording = None if anew else recording_of(context.policy, requests, context.memory_mib)
         drawn = _sample(context, requests, recording)
@@ -300,19 +301,15 @@ class Grpo:
                 tokens=tokens,
             )
             estimate = k3(logps, reference).detach() * mask
-            metrics = {
+            return terms.policy + self.beta * terms.kl, {
                 "policy_loss": terms.policy.detach(),
                 "kl": estimate.sum() / sequences,
                 "clip_fraction": terms.clip_fraction,
                 "entropy": entropies.sum() / tokens,
+                "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
+                "sampler_gap_max": ((before - sampler).abs() * mask).max(),
+                "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
             }
-            if replay is None:  # else the trainer goes on from the sampler's own numbers, and there is no gap to see
-                metrics |= {
-                    "sampler_gap": ((before - sampler).abs() * mask).sum() / tokens,
-                    "sampler_gap_max": ((before - sampler).abs() * mask).max(),
-                    "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
-                }
-            return terms.policy + self.beta * terms.kl, metrics
 
         return Piece("grpo", packed, self.sampling.temperature, loss, trunk, replay)
 

@@ -141,7 +141,7 @@ def _train(
         seed=seed,
         alarms=Alarms(**asdict(params.alarms)),
         checkpoints=Checkpoints(f"{name}-{seed}", digest),
-        accelerator=Accelerator(cpu=not _cuda()),
+        accelerator=Accelerator(cpu=not _cuda(), mixed_precision="no"),  # dtype is params.yaml's
         name=f"{name} seed {seed}",
         memory_mib=params.compute.memory_mib,
     )

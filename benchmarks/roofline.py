@@ -10,11 +10,12 @@ prompts of L_p tokens, G completions of T tokens each, R = completions in all:
     prefill    max( (sum_p L_p 2 body + P 2 head) / rate,   4 (body + head) / bandwidth )
     decoding   (T - 1) x max( R 2 (body + head) / rate,     4 (body + head) / bandwidth )
     reference  (N 2 body + M 2 head) / rate                                  once, forward only
-    training   (N (2 + 2) body + M (2 + 2) head + N (2 + 2 + 2) lora) / rate
+    training   (N 2 body + M 2 head + N (2 + 2) lora) / rate
 
-Decoding and reference use merged weights. Training goes forward, and backward to the inputs only, since the base is
-frozen; its adapters go forward, back to their inputs and to their own weights. Attention scores, norms, softmax,
-sampling, rewards and the optimiser are left out, so the true least time is a little longer.
+Decoding and reference use merged weights. Training goes backward only: the policy's forward pass over its own samples
+has been computed while they were drawn. It goes to the inputs alone, since the base is frozen; its adapters go back to
+their inputs and to their own weights. Attention scores, norms, softmax, sampling, rewards and the optimiser are left
+out, so the true least time is a little longer.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def grpo_step(shape: Shape, rates: Rates, prompts: Sequence[int], group: int, to
         prefill=max(prefill, weights),
         decoding=(tokens - 1) * max(decode, weights),
         reference=forward / rates.flops,
-        training=(2 * forward + 6 * read * shape.lora) / rates.flops,
+        training=(forward + 4 * read * shape.lora) / rates.flops,
     )
 
 

@@ -45,6 +45,7 @@ TINY = {
     "evaluation.ks": [1, 2, 3],
     "evaluation.bootstrap": 200,
 }
+LONG = 12  # epochs
 TINY_ARMS = {"batch_size": 4, "max_new_tokens": 10, "epochs": 2, "posts_per_step": 1, "samples": 3}
 
 
@@ -121,6 +122,7 @@ def make_repository(path: Path) -> Repository:
     yaml = YAML(typ="safe")
     arms = yaml.load((path / "params.yaml").read_text())["arms"]
     small = {f"arms.{arm}.{key}": TINY_ARMS[key] for arm, keys in arms.items() for key in keys if key in TINY_ARMS}
+    small["arms.grpo_from_baseline.epochs"] = LONG  # killed in a test: it must not end before
     set_params(path / "params.yaml", small)
     repository = Repository(path)
     repository.run("git", "init", "-q")

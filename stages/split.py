@@ -16,6 +16,7 @@ def main() -> None:
         test_pairs=split.test_pairs,
         validation_pairs=split.validation_pairs,
         judge_pairs=split.judge_pairs,
+        reward_pairs=split.reward_pairs,
         near_duplicate=split.near_duplicate,
         min_p=split.min_p,
     )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ data:
   limit: 0
 split:
   {seed: 7, phase1_pairs: 32, phase2_pairs: 16, test_pairs: 8, validation_pairs: 4, judge_pairs: 60,
-   near_duplicate: 1, min_p: 0.05}
+   reward_pairs: 60, near_duplicate: 1, min_p: 0.05}
 prompt: {plain: Reply., max_prompt_tokens: 96, max_reply_tokens: 32}
 lora: {rank: 16, alpha: 32, dropout: 0.0, layers: 0, targets: [q_proj]}
 train:
@@ -79,10 +80,44 @@ arms:
     top_k: 0
     max_new_tokens: 24
     reward: heuristic
+    shuffle_rewards: false
 sampling: {samples: 10, temperature: 0.8, top_p: 1.0, top_k: 0, max_new_tokens: 24}
-reward: {weights: {relevance: 1, length: 0.5}}
+reward:
+  weights: {relevance: 1, length: 0.5}
+  mix: {heuristic: 1, learned: 1}
+  diversity_form: none
+  diversity_weight: 0.2
+  learned: {learning_rate: 0.001, penalty: 1.0, epochs: 5, patience: 2}
 alarms: {kl_warn: 10, kl_stop: 15, reward_flat_steps: 20, length_collapse_ratio: 0.3}
 evaluation: {ks: [1, 5, 10], bootstrap: 1000, confidence: 0.95, alpha: 0.05}
+gaming: {judge_fall: 0.25, length_change: 0.5, genericness_rise: 0.15, copy_rise: 0.1, repetition_rise: 0.05,
+         near_identical_rise: 0.15, near_identical: 0.6}
+report: {price_per_hour: 0.1, currency: USD}
+llm_judge:
+  contrasts: [{a: baseline, b: zero_shot}]
+  backend: openai
+  model: local
+  base_url: ""
+  answer: auto
+  temperature: null
+  max_tokens: 512
+  timeout_s: 60
+  retries: 5
+  requests_per_minute: 50
+  max_dollars: 1
+  max_calls: 1000
+  dollars_per_million_input: 1
+  dollars_per_million_output: 2
+  posts: 0
+  replies: 0
+  rubric: ""
+  cache: .cache/llm_judge
+  seed: 0
+controls:
+  seed: 42
+  variants:
+    free: {of: grpo_from_baseline, beta: 0.0}
+    plain: {of: polychromic, lambda: 0.0}
 """
 
 
@@ -118,7 +153,21 @@ def test_a_good_file_becomes_nested_dataclasses_with_the_types_they_declare():
     assert isinstance(polychromic, PolychromicArm)
     assert polychromic.lambda_ == 0.5
     assert params.reward.weights == {"relevance": 1.0, "length": 0.5}
-    assert params.warmstarts == {"grpo_from_baseline": "baseline_warmstart"}
+    assert params.warmstarts["grpo_from_baseline"] == "baseline_warmstart"
+
+
+def test_a_control_is_an_arm_with_some_keys_changed():
+    params = parse_params(GOOD)
+    arms = params.arms
+    assert arms["control_free"] == replace(arms["grpo_from_baseline"], beta=0.0) != arms["grpo_from_baseline"]
+    assert arms["control_plain"] == replace(arms["polychromic"], lambda_=0.0)
+    assert params.warmstarts["control_free"] == "baseline_warmstart"
+    assert params.trained_by_sft == ("baseline", "baseline_warmstart", "polychromic", "control_plain")
+
+
+def test_a_reward_of_ones_own_is_named_by_module_and_function():
+    params = parse_params(GOOD.replace("    reward: heuristic", "    reward: custom_rewards.example:brevity"))
+    assert params.arms["grpo_from_baseline"].reward == "custom_rewards.example:brevity"
 
 
 def test_numbers_mean_what_dvc_takes_them_for():
@@ -170,6 +219,17 @@ def test_nothing_read_can_be_changed_afterwards():
         ("    batch_size: 4", "    batch_size: 17", "arms.grpo_from_baseline.batch_size", "(16)"),
         ("data: phase2_grpo", "data: phase3", "arms.grpo_from_baseline.data", "phase2_grpo"),
         ("relevance: 1, length: 0.5", "relevance: 0, length: 0", "reward.weights", "at least one above 0"),
+        ("heuristic: 1, learned: 1", "heuristic: 0, learned: 0", "reward.mix", "at least one above 0"),
+        ("mix: {heuristic: 1,", "mix: {heuristics: 1,", "reward.mix.heuristics", "Did you mean heuristic?"),
+        ("  seed: 42\n  variants", "  seed: 7\n  variants", "controls.seed", "one of seeds (42)"),
+        ("    reward: heuristic", "    reward: lernt", "arms.grpo_from_baseline.reward", "hybrid or module:function"),
+        ("{of: polychromic, lambda: 0.0}", "{of: zero_shot}", "controls.variants.plain", "an arm that is trained"),
+        ("{of: polychromic, lambda: 0.0}", "{of: polychrom}", "controls.variants.plain", "Did you mean polychromic?"),
+        ("{of: polychromic, lambda: 0.0}", "{lambda: 0.0}", "controls.variants.plain", "text"),
+        ("{of: polychromic, lambda: 0.0}", "{of: polychromic, lambd: 0}", "arms.control_plain.lambd", "mean lambda?"),
+        ("{a: baseline, b: zero_shot}", "{a: base, b: zero_shot}", "llm_judge.contrasts[0].a", "one of models"),
+        ("{a: baseline, b: zero_shot}", "{a: baseline}", "llm_judge.contrasts[0].b", "no such key"),
+        ("judge_fall: 0.25", "judge_fall: 0", "gaming.judge_fall", "a number > 0 and <= 1"),
         ("kl_warn: 10", "kl_warn: 16", "alarms.kl_warn", "alarms.kl_stop (15.0)"),
         ("ks: [1, 5, 10]", "ks: [1, 5, 11]", "evaluation.ks[2]", "at most n = sampling.samples (10)"),
         ("ks: [1, 5, 10]", "ks: [5, 10]", "evaluation.ks", "1 among them"),

@@ -86,7 +86,7 @@ def test_the_paper_preset_is_the_two_phase_experiment():
         "baseline_warmstart": 2,
         "polychromic_warmstart": 2,
     }
-    for name in params.warmstarts:
+    for name in ("grpo_from_baseline", "grpo_from_polychromic"):
         arm = params.arms[name]
         assert (arm.num_generations, arm.beta, arm.temperature, arm.learning_rate) == (4, 0.1, 0.8, 1e-5)
         assert arm.epochs == 3
@@ -124,14 +124,14 @@ def test_switching_there_and_back_restores_the_file_and_presets_do_not_add_up(tm
 
 def test_edits_that_are_not_committed_are_not_lost(tmp_path):
     out = tmp_path / "params.yaml"
-    mine = SHIPPED.replace("seeds: [42]", "seeds: [1, 2]")
+    mine = SHIPPED.replace("price_per_hour: 0.10", "price_per_hour: 0.25")
     assert mine != SHIPPED
     out.write_text(mine)
     with pytest.raises(InputError, match="edits that are not committed"):
         switch("smoke", SHIPPED, out, PRESETS)
     assert out.read_text() == mine
     switch("smoke", mine, out, PRESETS)  # committed, they stay
-    assert parse_params(out.read_text()).seeds == (1, 2)
+    assert parse_params(out.read_text()).report.price_per_hour == 0.25
 
 
 def test_the_command_changes_the_committed_file(tmp_path, monkeypatch, capsys):

@@ -23,9 +23,10 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from polychrome.errors import InputError, Problem, bad
+from polychrome.paths import CONTROL
 
 SOURCES = ("chitchat", "tweets")
-REWARDS = ("heuristic",)
+REWARDS = r"heuristic|learned|hybrid|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
 SFT_DATA = ("full", "phase1_sft")  # what the stage sft depends on
 GRPO_DATA = ("phase2_grpo",)  # what the stage grpo depends on
 NAME = r"[A-Za-z][A-Za-z0-9_]*"  # arms name folders and DVC stages
@@ -39,12 +40,14 @@ def key(
     below: float | None = None,
     choices: Sequence[str] | None = None,
     pattern: str | None = None,
+    words: str | None = None,
     empty: bool = True,
     unique: bool = False,
 ) -> Any:
     """One key of a section. Bounds, choices and pattern hold for a value, or for each item of a list or mapping.
 
-    ``empty=False`` wants at least one item or character; ``unique=True`` wants no item twice.
+    ``words`` says in words what ``pattern`` matches. ``empty=False`` wants at least one item or character;
+    ``unique=True`` wants no item twice.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     return field(metadata=given)
@@ -95,6 +98,7 @@ class SplitParams:
     test_pairs: int = key(minimum=4)
     validation_pairs: int = key(minimum=4)
     judge_pairs: int = key(minimum=50)
+    reward_pairs: int = key(minimum=50)
     near_duplicate: float = key(above=0, maximum=1)
     min_p: float = key(minimum=0, below=1)
 
@@ -190,7 +194,8 @@ class GrpoArm:
     top_p: float = key(above=0, maximum=1)
     top_k: int = key(minimum=0)
     max_new_tokens: int = key(minimum=1)
-    reward: str = key(choices=REWARDS)
+    reward: str = key(pattern=REWARDS, words="heuristic, learned, hybrid or module:function")
+    shuffle_rewards: bool
 
 
 Arm = UntouchedArm | CrossEntropyArm | PolychromicArm | GrpoArm  # told apart by the key `objective`
@@ -209,9 +214,23 @@ class SamplingParams:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardParams:
-    """The weight of each part of the reward."""
+    """What the rewards are made of."""
 
     weights: Mapping[str, float] = key(minimum=0, empty=False)
+    mix: Mapping[str, float] = key(minimum=0, empty=False)
+    diversity_form: str = key(choices=("none", "additive", "multiplicative"))
+    diversity_weight: float = key(minimum=0)
+    learned: LearnedRewardParams
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedRewardParams:
+    """How the learned reward is trained."""
+
+    learning_rate: float = key(above=0)
+    penalty: float = key(minimum=0)
+    epochs: int = key(minimum=1)
+    patience: int = key(minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +251,68 @@ class EvaluationParams:
     bootstrap: int = key(minimum=1)
     confidence: float = key(above=0, below=1)
     alpha: float = key(above=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GamingParams:
+    """From where on a change between the first and the last epoch of GRPO counts."""
+
+    judge_fall: float = key(above=0, maximum=1)
+    length_change: float = key(above=0, maximum=1)
+    genericness_rise: float = key(above=0, maximum=1)
+    copy_rise: float = key(above=0, maximum=1)
+    repetition_rise: float = key(above=0, maximum=1)
+    near_identical_rise: float = key(above=0, maximum=1)
+    near_identical: float = key(above=0, maximum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlmContrast:
+    """Two models whose sets an LLM compares."""
+
+    a: str = key(pattern=NAME)
+    b: str = key(pattern=NAME)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlmJudgeParams:
+    """The LLM judge: which endpoint, which model, what it may cost."""
+
+    contrasts: tuple[LlmContrast, ...]
+    backend: str = key(choices=("anthropic", "openai"))
+    model: str = key(empty=False)
+    base_url: str
+    answer: str = key(choices=("auto", "tool", "json_schema", "json"))
+    temperature: float | None = key(minimum=0)
+    max_tokens: int = key(minimum=1)
+    timeout_s: float = key(above=0)
+    retries: int = key(minimum=0)
+    requests_per_minute: float = key(above=0)
+    max_dollars: float = key(minimum=0)
+    max_calls: int = key(minimum=0)
+    dollars_per_million_input: float = key(minimum=0)
+    dollars_per_million_output: float = key(minimum=0)
+    posts: int = key(minimum=0)
+    replies: int = key(minimum=0)
+    rubric: str
+    cache: str = key(empty=False)
+    seed: int = key(minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportParams:
+    """What the report page says of cost."""
+
+    price_per_hour: float = key(minimum=0)
+    currency: str = key(empty=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsParams:
+    """What `make controls` trains: each variant is the arm of that name with some keys changed."""
+
+    seed: int = key(minimum=0)
+    variants: Mapping[str, str]  # name -> the arm that it is a variant of; the variant is arms.control_<name>
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,11 +337,30 @@ class Params:
     reward: RewardParams
     alarms: AlarmParams
     evaluation: EvaluationParams
+    gaming: GamingParams
+    report: ReportParams
+    llm_judge: LlmJudgeParams
+    controls: ControlsParams
 
     @property
     def warmstarts(self) -> dict[str, str]:
-        """Each GRPO arm with the SFT arm that it starts from: ``<recipe>_<start>`` -> ``<start>_warmstart``."""
-        return {f"{recipe}_{start}": f"{start}_warmstart" for recipe in self.grpo_recipes for start in self.grpo_starts}
+        """Each GRPO arm with the SFT arm that it starts from: ``<recipe>_<start>`` -> ``<start>_warmstart``.
+
+        A control starts where the arm does that it is a variant of.
+        """
+        of_arms = {
+            f"{recipe}_{start}": f"{start}_warmstart" for recipe in self.grpo_recipes for start in self.grpo_starts
+        }
+        return of_arms | {name: of_arms[arm] for name, arm in self._controls.items() if arm in of_arms}
+
+    @property
+    def trained_by_sft(self) -> tuple[str, ...]:
+        """Every arm that the stage `sft` can train, controls among them."""
+        return (*self.sft_arms, *(name for name, arm in self._controls.items() if arm in self.sft_arms))
+
+    @property
+    def _controls(self) -> dict[str, str]:
+        return {f"{CONTROL}{name}": arm for name, arm in self.controls.variants.items()}
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -291,6 +391,8 @@ def _cross_checks(params: Params, reader: _Reader) -> Iterator[Problem]:
         _untouched_arms_exist,
         _sft_arms_exist,
         _grpo_arms_exist,
+        _controls_exist,
+        _llm_contrasts_known,
         _models_known,
         _arms_fit_data,
         _numbers_agree,
@@ -323,6 +425,32 @@ def _arm_is(params: Params, reader: _Reader, where: str, name: str, kinds: tuple
     elif not isinstance(arms[name], kinds):
         found = f"{name} with objective {_objective(type(arms[name]))}"
         yield reader.problem(where, found, f"objective {objectives}", "List it where its objective belongs.")
+
+
+def _llm_contrasts_known(params: Params, reader: _Reader) -> Iterator[Problem]:
+    contrasts = () if params.llm_judge is _BAD else _known(params.llm_judge.contrasts)
+    models = _known(params.models)
+    for index, contrast in enumerate(contrasts if models else ()):
+        for side in ("a", "b"):
+            name = getattr(contrast, side)
+            if name is not _BAD and name not in models:
+                where = f"llm_judge.contrasts[{index}].{side}"
+                yield reader.problem(where, name, f"one of models: {', '.join(models)}", _nearest(name, models))
+
+
+def _controls_exist(params: Params, reader: _Reader) -> Iterator[Problem]:
+    parts = (params.controls, params.sft_arms, params.grpo_recipes, params.grpo_starts)
+    if any(part is _BAD for part in parts) or params.controls.variants is _BAD:
+        return
+    known = (*params.sft_arms, *(f"{recipe}_{start}" for recipe in params.grpo_recipes for start in params.grpo_starts))
+    seed, seeds = params.controls.seed, _known(params.seeds)
+    if seeds and seed is not _BAD and seed not in seeds:
+        expected = f"one of seeds ({', '.join(map(str, seeds))}): controls start from and are set beside its models"
+        yield reader.problem("controls.seed", seed, expected, "Name one of them.")
+    for name, arm in params.controls.variants.items():
+        if arm is not _BAD and arm not in known:
+            expected = f"an arm that is trained: {', '.join(known)}"
+            yield reader.problem(f"controls.variants.{name}", f"of {arm}", expected, _nearest(arm, known))
 
 
 def _models_known(params: Params, reader: _Reader) -> Iterator[Problem]:
@@ -372,9 +500,15 @@ def _numbers_agree(params: Params, reader: _Reader) -> Iterator[Problem]:
         yield reader.problem("evaluation.ks", found, "1 among them, which the plane shows", "Add 1.")
     if data is not _BAD and _all_good(data.path) and not data.path:
         yield reader.problem("data.path", '""', "the file or folder of the source", "Name it.")
-    weights = params.reward if params.reward is _BAD else params.reward.weights
-    if weights is not _BAD and not any(value is _BAD or value > 0 for value in weights.values()):
-        yield reader.problem("reward.weights", "no weight above 0", "at least one above 0", "Raise one.")
+    mix = {} if params.reward is _BAD else _known(params.reward.mix, {})
+    for name in mix:
+        if name not in ("heuristic", "learned"):
+            remedy = _nearest(name, ("heuristic", "learned"))
+            yield reader.problem(f"reward.mix.{name}", name, "heuristic or learned", remedy)
+    for name in ("weights", "mix"):
+        weights = params.reward if params.reward is _BAD else getattr(params.reward, name)
+        if weights is not _BAD and not any(value is _BAD or value > 0 for value in weights.values()):
+            yield reader.problem(f"reward.{name}", "no weight above 0", "at least one above 0", "Raise one.")
 
 
 # --- the reader -----------------------------------------------------------------------------------------------------
@@ -417,7 +551,27 @@ class _Reader:
         if node is None:
             self.problems.append(Problem(f"{self.name}:1", "an empty file", "the parameters", "Restore the file."))
             return _BAD
+        self.add_variants(node)
         return self.section(Params, node, "")
+
+    def add_variants(self, root: Node) -> None:
+        """Write every variant under ``controls`` out in full under ``arms``, and leave its arm's name in its place."""
+        arms, variants = _child(root, "arms"), _child(_child(root, "controls"), "variants")
+        if not isinstance(arms, MappingNode) or not isinstance(variants, MappingNode):
+            return
+        known = {str(name.value): arm for name, arm in arms.value}
+        for place, (name, changes) in enumerate(variants.value):
+            of = _child(changes, "of")
+            if not isinstance(of, ScalarNode):
+                continue  # told when it is read: text is expected there
+            variants.value[place] = (name, of)
+            arm = known.get(str(of.value))
+            if isinstance(arm, MappingNode):
+                changed = {str(key.value): (key, value) for key, value in arm.value}
+                changed |= {str(key.value): (key, value) for key, value in changes.value if key.value != "of"}
+                full = MappingNode(arm.tag, list(changed.values()), changes.start_mark, changes.end_mark)
+                called = ScalarNode(name.tag, f"{CONTROL}{name.value}", name.start_mark, name.end_mark)
+                arms.value.append((called, full))
 
     def problem(self, dotted: str, found: object, expected: str, remedy: str) -> Problem:
         return Problem(f"{self.name}:{self.lines.get(dotted, 1)}:{dotted}".rstrip(":"), str(found), expected, remedy)
@@ -533,6 +687,11 @@ class _Reader:
         return value
 
 
+def _child(node: Node | None, name: str) -> Node | None:
+    pairs = node.value if isinstance(node, MappingNode) else ()
+    return next((value for key, value in pairs if key.value == name), None)
+
+
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
@@ -571,7 +730,7 @@ def _described(hint: Any, rules: Mapping[str, Any]) -> str:
     signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
     bounds = [f"{sign} {rules[name]}" for name, sign in signs.items() if name in rules]
     if "pattern" in rules:
-        bounds.append("of letters, digits and _")
+        bounds.append(rules.get("words", "of letters, digits and _"))
     if not rules.get("empty", True) and str in kinds and "pattern" not in rules:
         bounds.append("that is not empty")
     return " ".join([described, " and ".join(bounds)]).rstrip()
@@ -609,7 +768,7 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    trained = len(params.sft_arms) + len(params.warmstarts)
+    trained = len(params.sft_arms) + len(params.grpo_recipes) * len(params.grpo_starts)
     print(f"{path}: ok ({trained} arms to train, {len(params.models)} models to compare, {len(params.seeds)} seeds)")
     return 0
 

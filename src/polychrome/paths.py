@@ -7,7 +7,10 @@ from pathlib import Path
 BASE = Path("assets/base")
 ENCODER = Path("assets/encoder")
 PHASES = Path("data/phases")
+REWARD = Path("models/reward")  # the learned reward
+CUSTOM_REWARDS = Path("custom_rewards")  # functions of the user's own
 RECIPE = "recipe.json"  # in a model's folder: how it was made
+CONTROL = "control_"  # what the name of a control's arm begins with
 
 
 def model_dir(model: str, seed: int) -> Path:
@@ -17,9 +20,14 @@ def model_dir(model: str, seed: int) -> Path:
 
 def training_dir(arm: str, seed: int) -> Path:
     """Curves and summary of one training run."""
-    return Path(f"results/training/{arm}/seed-{seed}")
+    return _results(arm) / f"training/{arm}/seed-{seed}"
 
 
 def generations_file(model: str, seed: int) -> Path:
     """A model's replies to the test posts."""
-    return Path(f"results/generations/{model}/seed-{seed}.jsonl")
+    return _results(model) / f"generations/{model}/seed-{seed}.jsonl"
+
+
+def _results(name: str) -> Path:
+    """Controls keep their results apart: what compares models reads whole folders."""
+    return Path("results/controls") if name.startswith(CONTROL) else Path("results")

@@ -26,13 +26,14 @@ SETTINGS = SplitSettings(
     test_pairs=24,
     validation_pairs=12,
     judge_pairs=100,
+    reward_pairs=40,
     near_duplicate=0.8,
-    min_p=0.01,  # twenty tests a split: at 0.05 a sound one would fail now and then
+    min_p=0.01,  # thirty-one tests a split: at 0.05 a sound one would fail now and then
 )
 
 
 def parts_of(split):
-    return {name: getattr(split, name) for name in ("test", "validation", "judge", "phase1", "phase2")}
+    return {name: getattr(split, name) for name in ("test", "validation", "judge", "reward", "phase1", "phase2")}
 
 
 def quarter_counts(pairs, pool, seed=SETTINGS.seed):
@@ -49,6 +50,7 @@ def test_sizes_come_out_exactly_whatever_the_ties(zeros, seed, make_pool):
         "test": 24,
         "validation": 12,
         "judge": 100,
+        "reward": 40,
         "phase1": 60,
         "phase2": 40,
     }
@@ -60,6 +62,7 @@ def test_every_part_draws_equally_from_the_quarters_whatever_the_ties(zeros, mak
     split = split_pairs(pool, SETTINGS)
     assert quarter_counts(split.test, pool) == [6, 6, 6, 6]
     assert quarter_counts(split.judge, pool) == [25, 25, 25, 25]
+    assert quarter_counts(split.reward, pool) == [10, 10, 10, 10]
     assert quarter_counts(split.phase1, pool) == [15, 15, 15, 15]
     assert quarter_counts(split.phase2, pool) == [10, 10, 10, 10]
 
@@ -104,11 +107,11 @@ def test_a_test_post_occurs_once_in_the_test_set_and_in_no_other_part(make_pool)
     split = split_pairs([replace(p, conversation=p.id) for p in pool], SETTINGS)
     posts = [pair.post for pair in split.test]
     assert len(set(posts)) == len(posts)
-    assert not set(posts) & {pair.post for pair in [*split.judge, *split.phase1, *split.phase2]}
+    assert not set(posts) & {pair.post for pair in [*split.judge, *split.reward, *split.phase1, *split.phase2]}
 
 
 def test_a_pool_that_just_suffices_is_used_up(make_pool):
-    pool = [replace(pair, conversation=pair.id) for pair in make_pool(count=236)]
+    pool = [replace(pair, conversation=pair.id) for pair in make_pool(count=276)]
     split = split_pairs(pool, SETTINGS)
     assert sum(split.left_out.values()) == 0
     assert quarter_counts(split.phase1, pool) == [15, 15, 15, 15]
@@ -122,6 +125,7 @@ def test_sizes_come_out_where_a_stratum_is_locked_in_one_conversation(make_pool)
         "test": 24,
         "validation": 12,
         "judge": 100,
+        "reward": 40,
         "phase1": 60,
         "phase2": 40,
     }
@@ -136,9 +140,9 @@ def test_pairs_left_out_are_counted(make_pool):
 @pytest.mark.parametrize(
     ("count", "conversations", "message"),
     [
-        (235, 10_000, "found 235 pairs; expected at least 236"),
+        (275, 10_000, "found 275 pairs; expected at least 276"),
         (400, 20, "found 20 groups of conversations with posts of their own; expected 24 for the test set"),
-        (252, 26, "pairs for (validation|judge) in conversations of its own; expected"),
+        (292, 26, "pairs for (validation|judge|reward) in conversations of its own; expected"),
     ],
 )
 def test_fewer_pairs_than_the_split_needs_is_told_with_what_there_is(count, conversations, message, make_pool):
@@ -188,6 +192,7 @@ def test_the_files_hold_the_parts_and_full_is_both_phases(make_pool, tmp_path):
         "test": 24,
         "validation": 12,
         "judge": 100,
+        "reward": 40,
     }
     assert set(written["full"]) == {*written["phase1"], *written["phase2"]}
     assert json.loads((tmp_path / "phases/phase_split_statistics.json").read_text()) == statistics

@@ -10,15 +10,15 @@ from polychrome.pairs.duplicates import jaccard
 from polychrome.pairs.text import shingles
 from polychrome.pairs.validation import count_near_duplicates, quartile_edges, validate
 
-PARTS = ("phase1", "phase2", "test", "validation", "judge")
+PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")
 
 
 @pytest.fixture
 def sound(make_pool):
     """A split by hand: pairs of conversations of their own, dealt in turn by engagement."""
-    pool = [replace(pair, conversation=pair.id, author=pair.id) for pair in make_pool(count=300)]
+    pool = [replace(pair, conversation=pair.id, author=pair.id) for pair in make_pool(count=360)]
     ranked = sorted(pool, key=lambda pair: pair.engagement)
-    parts = {name: ranked[start::5] for start, name in enumerate(PARTS)}
+    parts = {name: ranked[start::6] for start, name in enumerate(PARTS)}
     return parts | {"pool": pool}
 
 

@@ -15,6 +15,7 @@ SETTINGS = SplitSettings(
     test_pairs=16,
     validation_pairs=8,
     judge_pairs=50,
+    reward_pairs=24,
     near_duplicate=0.8,
     min_p=0.0,
 )
@@ -33,7 +34,7 @@ def phases(request, tmp_path):
             engagement=0.0 if rng.random() < request.param else float(rng.lognormal()),
             author="",
         )
-        for number in range(160)
+        for number in range(190)
     ]
     write_pairs(tmp_path / "pairs.jsonl", pool)
     split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")

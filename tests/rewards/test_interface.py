@@ -1,11 +1,14 @@
 """A reward keeps its word, or the wrapper says where it did not."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from polychrome.errors import InputError
 from polychrome.rewards.heuristic import PARTS, Anchors, HeuristicReward
-from polychrome.rewards.interface import REWARDS, checked, make_reward
+from polychrome.rewards.interface import checked, make_reward
+from polychrome.rewards.learned import Head, features, save
 
 
 class LetterEncoder:
@@ -52,17 +55,100 @@ def test_posts_and_replies_of_different_number_are_an_error():
         checked(always([0.5, 0.5]))(POSTS, REPLIES[:2])
 
 
-def test_the_factory_makes_the_reward_that_the_registry_names():
-    made = make_reward("heuristic", dict.fromkeys(PARTS, 1.0), LetterEncoder(), anchors=Anchors(0.0, 0.9))
+def test_scores_that_are_no_numbers_are_an_error():
+    with pytest.raises(InputError, match=r"mine: found list .*expected an array of numbers"):
+        checked(lambda posts, replies: ["good", "bad", "good"], "mine")(POSTS, REPLIES)
+
+
+# --- by name --------------------------------------------------------------------------------------------------------
+
+
+def made(name, **changes):
+    given = {
+        "weights": dict.fromkeys(PARTS, 1.0),
+        "mix": {"heuristic": 3.0, "learned": 1.0},
+        "encoder": LetterEncoder(),
+        "anchors": Anchors(0.0, 0.9),
+        "learned": "nowhere",
+    }
+    return make_reward(name, **(given | changes))
+
+
+@pytest.fixture
+def learned(tmp_path):
+    x = features(POSTS, REPLIES, *[LetterEncoder().embed(texts) for texts in (POSTS, REPLIES)])
+    generator = np.random.default_rng(0)
+    m = x.shape[1]
+    ones = np.ones(m)
+    head = Head(x.mean(0), ones, generator.normal(size=m), np.array([0.0, 1.0]))
+    save(head, tmp_path, {}, "card")
+    return tmp_path
+
+
+def test_the_heuristic_has_its_weights_and_anchors():
     own = HeuristicReward(dict.fromkeys(PARTS, 1.0), LetterEncoder(), Anchors(0.0, 0.9))
-    assert made(POSTS, REPLIES) == pytest.approx(own(POSTS, REPLIES))
+    assert made("heuristic")(POSTS, REPLIES) == pytest.approx(own(POSTS, REPLIES))
+
+
+def test_the_hybrid_is_the_weighted_mean_of_both(learned):
+    parts = {name: made(name, learned=learned)(POSTS, REPLIES) for name in ("heuristic", "learned")}
+    hybrid = made("hybrid", learned=learned)(POSTS, REPLIES)
+    assert hybrid == pytest.approx(0.75 * parts["heuristic"] + 0.25 * parts["learned"])
+    assert not np.allclose(parts["heuristic"], parts["learned"])
+
+
+def test_a_part_of_the_hybrid_without_weight_is_not_opened():
+    alone = made("hybrid", mix={"heuristic": 1.0, "learned": 0.0})
+    assert alone(POSTS, REPLIES) == pytest.approx(made("heuristic")(POSTS, REPLIES))
 
 
 def test_an_unknown_reward_is_told_with_the_known_ones():
-    with pytest.raises(InputError, match=r"params.yaml:arms\.\*\.reward: found 'lernt'; expected one of heuristic"):
-        make_reward("lernt", {}, LetterEncoder())
+    with pytest.raises(InputError, match=r"params.yaml:arms\.\*\.reward: found 'lernt'; expected heuristic, learned"):
+        made("lernt")
+    with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'"):
+        made("hybrid", mix={"lernt": 1.0})
 
 
-def test_a_new_reward_needs_one_line_in_the_registry(monkeypatch):
-    monkeypatch.setitem(REWARDS, "constant", lambda weights, encoder: always([0.25] * 3))
-    assert make_reward("constant", {}, LetterEncoder())(POSTS, REPLIES).tolist() == [0.25] * 3
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine_for_the_test.py").write_text(
+        "def short(posts, replies):\n    return [1 / len(reply) for reply in replies]\n"
+        "def nan(posts, replies):\n    return [float('nan')] * len(replies)\n"
+        "def one(posts, replies):\n    return [0.5]\n"
+        "def breaks(posts, replies):\n    return [1 / 0 for reply in replies]\n"
+        "number = 3\n"
+    )
+    yield "mine_for_the_test"
+    sys.modules.pop("mine_for_the_test", None)
+
+
+def test_a_function_of_the_users_own_is_found_beside_params_yaml(own_module):
+    assert made(f"{own_module}:short")(POSTS, REPLIES) == pytest.approx([1 / len(reply) for reply in REPLIES])
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("nan", r"mine_for_the_test:nan\[0\]: found nan"),
+        ("one", r"scores of shape \(1,\)"),
+        ("breaks", "ZeroDivisionError"),
+    ],
+)
+def test_what_such_a_function_does_wrong_is_told_in_one_error(own_module, function, told):
+    with pytest.raises(InputError, match=told):
+        made(f"{own_module}:{function}")(POSTS, REPLIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("mine_for_the_test:absent", "has no function absent"),
+        ("mine_for_the_test:number", "has no function number"),
+        ("not_there_at_all:f", "ModuleNotFoundError"),
+    ],
+)
+def test_a_function_that_is_not_there_is_told(own_module, name, told):
+    with pytest.raises(InputError, match=told):
+        made(name)

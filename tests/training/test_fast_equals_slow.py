@@ -36,7 +36,7 @@ class OneAtATime(nn.Module):
 
 
 def trained(run):
-    return [{name: value for name, value in row.items() if name != "prompt_rewards"} for row in run.train().history]
+    return [{name: value for name, value in row.items() if name != "rollouts"} for row in run.train().history]
 
 
 @pytest.mark.parametrize("changes", [{}, {"repeats": 2, "loss_type": "grpo"}], ids=["on policy", "two steps a batch"])

@@ -1,17 +1,19 @@
 """Each objective does what it is for, and how a batch is cut into parts changes nothing."""
 
 from dataclasses import replace
+from unittest import mock
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
+from polychrome.rewards.composite import GroupBonus
 from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.methods import CrossEntropy
 from polychrome.training.summary import reward_gain
 
-from .tiny import grpo, polychromic
+from .tiny import LetterEncoder, grpo, likes_ascii, polychromic
 
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
 
@@ -95,6 +97,10 @@ def test_the_reference_is_scored_without_dropout(make_run, pairs):
 # --- parts add up to the whole ----------------------------------------------------------------------------------
 
 
+def without_rollouts(row):
+    return {name: value for name, value in row.items() if name != "rollouts"}
+
+
 def assert_accumulation_changes_nothing(make_run, pairs, method):
     whole, *parts = (
         make_run(method, pairs=pairs[:10], gradient_accumulation=count, batch_size=5, learning_rate=1e-3)
@@ -103,7 +109,8 @@ def assert_accumulation_changes_nothing(make_run, pairs, method):
     expected = whole.train().history
     for part in parts:
         for row, wanted in zip(part.train().history, expected, strict=True):
-            for name, value in wanted.items():
+            assert row.get("rollouts") == wanted.get("rollouts")
+            for name, value in without_rollouts(wanted).items():
                 assert row[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
         for name, tensor in whole.parameters.items():
             torch.testing.assert_close(part.parameters[name], tensor, rtol=1e-5, atol=1e-5)
@@ -138,7 +145,56 @@ def test_several_steps_on_one_batch_of_rollouts_move_the_ratio(make_run):
     assert clipped[0] == clipped[3] == 0  # the first step on fresh rollouts is on-policy
     assert min(clipped[2], clipped[5]) > 0
     assert state.history[0]["reward"] == state.history[2]["reward"] != state.history[3]["reward"]
-    assert ["prompt_rewards" in row for row in state.history] == [True, False, False] * 2  # counted once a rollout
+    assert ["rollouts" in row for row in state.history] == [True, False, False] * 2  # counted once a rollout
+
+
+# --- what is climbed ----------------------------------------------------------------------------------------------
+
+
+def test_what_was_drawn_is_kept_with_its_rewards(make_run):
+    run = make_run(grpo(), batch_size=4)
+    (first, *_) = run.train().history
+    for rollout in first["rollouts"]:
+        assert rollout["rewards"] == pytest.approx(likes_ascii([""] * 4, rollout["replies"]), rel=1e-5)
+        assert len(rollout["replies"]) == len(rollout["ended"]) == 4
+    assert [r["id"] for r in first["rollouts"]] == sorted(r["id"] for r in first["rollouts"])
+    assert np.mean([r["rewards"] for r in first["rollouts"]]) == pytest.approx(first["reward"], rel=1e-5)
+
+
+def advantages_of(make_run, pairs, **changes):
+    """What the method makes advantages of, (posts, 4), on one batch."""
+    run = make_run(grpo(**changes))
+    seen = []
+    with mock.patch("polychrome.training.methods.group_advantages", lambda r, scale: seen.append(r) or r * 0):
+        run.method.step(run.context, pairs, 3)
+    return seen[0]
+
+
+def test_shuffled_rewards_are_the_same_numbers_dealt_out_at_random(make_run, pairs):
+    true, dealt, again = (advantages_of(make_run, pairs, shuffle_rewards=on) for on in (False, True, True))
+    assert sorted(true.flatten().tolist()) == sorted(dealt.flatten().tolist())
+    assert not torch.equal(true, dealt)
+    assert torch.equal(dealt, again)
+
+
+def test_shuffled_rewards_teach_nothing_while_true_ones_do(make_run):
+    gains = {}
+    for shuffled in (False, True):
+        method = grpo(num_generations=8, shuffle_rewards=shuffled)
+        history = make_run(method, batch_size=12, epochs=12, learning_rate=0.05).train().history
+        gains[shuffled] = reward_gain(history, seed=0)["reward_gain"]
+    assert gains[False]["low"] > 0.03
+    assert gains[True]["low"] < gains[False]["low"]
+    assert gains[True]["mean"] < 0.5 * gains[False]["mean"]
+
+
+def test_the_bonus_changes_what_is_climbed_and_not_what_is_logged(make_run, pairs):
+    bonus = GroupBonus(LetterEncoder(), "additive", 1.0)
+    plain, raised = (advantages_of(make_run, pairs, bonus=given) for given in (None, bonus))
+    assert (raised >= plain).all()
+    assert (raised > plain).any()
+    runs = [make_run(grpo(bonus=given)).train().history[0] for given in (None, bonus)]
+    assert runs[0]["reward"] == runs[1]["reward"]
 
 
 # --- an empty part of a batch -----------------------------------------------------------------------------------

@@ -13,7 +13,13 @@ FACTS = {"arm": "a", "seed": 1, "pairs": 3, "best_step": 0}
 
 def rewards(*epochs: dict[str, float]) -> list[dict]:
     """A history in which every step shows one prompt."""
-    return [{"loss": 0.5, "prompt_rewards": {name: value}} for epoch in epochs for name, value in epoch.items()]
+    return [{"loss": 0.5, "rollouts": [group(name, value)]} for epoch in epochs for name, value in epoch.items()]
+
+
+def group(name: str, reward: float) -> dict:
+    """Two replies to a prompt whose mean reward is the one given."""
+    rewards = [reward - 0.1, reward + 0.1]
+    return {"id": name, "post": "p", "replies": ["r", "s"], "rewards": rewards, "ended": [True, False]}
 
 
 def test_the_gain_is_last_epoch_minus_first_by_prompt_whatever_the_order_and_the_epochs_between():
@@ -92,14 +98,18 @@ def test_the_summary_has_the_facts_the_last_step_and_the_mean_share_of_diversity
 
 def test_each_curve_has_one_row_a_step_and_the_rewards_of_prompts_stay_out(tmp_path):
     history = [
-        {"loss": 2.0 - n, "reward": 0.1 * n, "kl": 0.5, "prompt_rewards": {"a": 0.1 * n, "b": 0.3}} for n in range(3)
+        {"loss": 2.0 - n, "reward": 0.1 * n, "kl": 0.5, "rollouts": [group("a", 0.1 * n), group("b", 0.3)]}
+        for n in range(3)
     ]
     write_training(tmp_path / "run", State(step=3, history=history), FACTS, seed=1)
     curves = {file.stem: file.read_text().splitlines() for file in (tmp_path / "run").rglob("*.tsv")}
     assert curves.keys() == {"loss", "reward", "kl"}
     assert curves["loss"] == ["step\tloss", "0\t2.0", "1\t1.0", "2\t0.0"]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert "prompt_rewards" not in summary["last_step"]
+    assert "rollouts" not in summary["last_step"]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "rollouts.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["id"], line["kl"]) for line in lines] == [(n, i, 0.5) for n in (1, 2, 3) for i in "ab"]
+    assert lines[1]["replies"] == ["r", "s"]
 
 
 def test_a_number_that_is_not_one_is_never_written(tmp_path):

@@ -150,6 +150,8 @@ def write_params(folder: Path, changes: dict[str, Any] | None = None) -> None:
             small |= {f"arms.{arm}.batch_size": 4, f"arms.{arm}.epochs": 1, f"arms.{arm}.learning_rate": 1e-2}
         if kind in ("polychromic", "grpo"):
             small[f"arms.{arm}.max_new_tokens"] = 5
+        if kind == "grpo":
+            small[f"arms.{arm}.reward"] = "heuristic"  # no model of engagement is trained for these tests
         if kind == "polychromic":
             small |= {f"arms.{arm}.samples": 3, f"arms.{arm}.posts_per_step": 2, f"arms.{arm}.gate": False}
     for dotted, value in (small | (changes or {})).items():

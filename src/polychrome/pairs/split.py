@@ -1,7 +1,7 @@
-"""Who is learnt from and who is tested on: five parts, disjoint in every way that matters.
+"""Who is learnt from and who is tested on: six parts, disjoint in every way that matters.
 
-The test set is drawn first, then the pairs for validation and for the judge and the two phases, each of exactly the
-size asked for.
+The test set is drawn first, then the pairs for validation, for the judge, for the learned reward and the two phases,
+each of exactly the size asked for.
 
 * **Groups.** Pairs of one conversation, and conversations joined by near-duplicate replies, form a group. Of a test
   group only one pair is used, so that test posts are independent draws, and no post occurs twice in the test set or
@@ -41,6 +41,7 @@ FILES = {  # part -> file
     "test": "test.jsonl",
     "validation": "validation.jsonl",
     "judge": "judge.jsonl",
+    "reward": "reward.jsonl",
 }
 
 
@@ -54,6 +55,7 @@ class SplitSettings:
     test_pairs: int
     validation_pairs: int
     judge_pairs: int
+    reward_pairs: int
     near_duplicate: float  # Jaccard similarity of character 5-grams
     min_p: float
     authors_may_cross: bool = True  # false: one author's replies in two parts fail the validation
@@ -66,6 +68,7 @@ class Split:
     test: list[Pair]
     validation: list[Pair]
     judge: list[Pair]
+    reward: list[Pair]
     phase1: list[Pair]
     phase2: list[Pair]
     left_out: dict[str, int]
@@ -85,6 +88,7 @@ def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | P
         test=split.test,
         validation=split.validation,
         judge=split.judge,
+        reward=split.reward,
         pool=pool,
         near_duplicate=settings.near_duplicate,
         min_p=settings.min_p,
@@ -94,7 +98,7 @@ def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | P
         raise InputError(validation.problems)
     full = _shuffled([*split.phase1, *split.phase2], settings.seed, "full")
     parts = {"phase1": split.phase1, "phase2": split.phase2, "full": full, "test": split.test}
-    parts |= {"validation": split.validation, "judge": split.judge}
+    parts |= {"validation": split.validation, "judge": split.judge, "reward": split.reward}
     statistics = {**validation.statistics, "left_out": split.left_out, "settings": asdict(settings)}
     for part, file in FILES.items():
         write_pairs(Path(out_dir) / file, parts[part])
@@ -103,10 +107,11 @@ def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | P
 
 
 def split_pairs(pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs") -> Split:
-    """Draw the five parts from ``pool``. Raises InputError when it holds fewer pairs than the split needs."""
+    """Draw the six parts from ``pool``. Raises InputError when it holds fewer pairs than the split needs."""
     sizes = {
         "validation": settings.validation_pairs,
         "judge": settings.judge_pairs,
+        "reward": settings.reward_pairs,
         "phase1": settings.phase1_pairs,
         "phase2": settings.phase2_pairs,
     }

@@ -40,6 +40,7 @@ def validate(
     test: Sequence[Pair],
     validation: Sequence[Pair],
     judge: Sequence[Pair],
+    reward: Sequence[Pair],
     pool: Sequence[Pair],
     near_duplicate: float,
     min_p: float,
@@ -58,7 +59,8 @@ def validate(
     they come, not corrected for how many they are. Raises InputError when a part is empty or when the pool's
     engagement does not vary, since neither can be tested.
     """
-    parts = {"phase1": phase1, "phase2": phase2, "test": test, "validation": validation, "judge": judge}
+    parts = {"phase1": phase1, "phase2": phase2, "test": test, "validation": validation}
+    parts |= {"judge": judge, "reward": reward}
     for name, pairs in parts.items():
         if not pairs:
             raise bad(f"split: {name}", "no pairs", "at least one", "Raise its size in params.yaml.")
@@ -68,7 +70,7 @@ def validate(
     counts = {
         "pairs not in the pool": len({pair for pairs in parts.values() for pair in pairs} - set(pool)),
         "test posts repeated in test": len(test) - len(_posts(test)),
-        "test posts in another part": len(_posts(test) & _posts([*phase1, *phase2, *validation, *judge])),
+        "test posts in another part": len(_posts(test) & _posts([*phase1, *phase2, *validation, *judge, *reward])),
     }
     statistics = {
         "parts": {name: _summary(pairs) for name, pairs in parts.items()},

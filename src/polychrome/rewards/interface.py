@@ -1,21 +1,26 @@
 """What a reward is: posts and replies in, one score in [0, 1] a reply out.
 
-Training and evaluation know only :class:`Reward`. A new kind of reward is a callable of that shape and one line in
-:data:`REWARDS`; :func:`checked` holds each of them to its word.
+Training knows only :class:`Reward`: a callable of that shape. :func:`make_reward` makes one by name, and
+:func:`checked` holds each of them to its word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polychrome.errors import InputError, Problem, bad
-from polychrome.rewards.heuristic import HeuristicReward, TextEncoder
+from polychrome.rewards.composite import Mix, own_function
+from polychrome.rewards.heuristic import Anchors, HeuristicReward, TextEncoder
+from polychrome.rewards.learned import LearnedReward
 
 Scores = NDArray[np.float64]
+
+PARTS_OF_HYBRID = ("heuristic", "learned")
 
 
 class Reward(Protocol):
@@ -39,7 +44,12 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
     def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
         if len(posts) != len(replies):
             raise bad(name, f"{len(posts)} posts, {len(replies)} replies", "as many of each", "Pass one post a reply.")
-        scores = np.asarray(reward(posts, replies), dtype=np.float64)
+        given = reward(posts, replies)
+        try:
+            scores = np.asarray(given, dtype=np.float64)
+        except Exception as error:  # whatever a function of the user's own returned
+            found = f"{type(given).__name__} ({error})"
+            raise bad(name, found, "an array of numbers", "Return one number a reply.") from error
         if scores.shape != (len(replies),):
             raise bad(name, f"scores of shape {scores.shape}", f"({len(replies)},)", "Return one score a reply.")
         wrong = np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0))).tolist()  # NaN fails both comparisons
@@ -56,16 +66,35 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
     return score
 
 
-REWARDS: dict[str, Callable[..., Reward]] = {"heuristic": HeuristicReward}
+def make_reward(
+    name: str,
+    *,
+    weights: Mapping[str, float],
+    mix: Mapping[str, float],
+    encoder: TextEncoder,
+    anchors: Anchors,
+    learned: str | Path,
+) -> Reward:
+    """The reward called ``name``, held to its range by :func:`checked`.
 
-
-def make_reward(name: str, weights: Mapping[str, float], encoder: TextEncoder, **options: Any) -> Reward:
-    """The reward called ``name`` in :data:`REWARDS`, held to its range by :func:`checked`.
-
-    ``weights`` are the reward's own (of its parts), ``options`` whatever else it takes. Raises InputError for an
-    unknown name, and whatever the reward finds wrong with its weights.
+    ``heuristic`` has ``weights`` of its parts and relevance ``anchors``, ``learned`` is the model in the folder of that
+    name, ``hybrid`` mixes both by ``mix``, and ``module:function`` is the user's own. Raises InputError for another
+    name, and for whatever a reward finds wrong with what it is given.
     """
-    if name not in REWARDS:
-        known = ", ".join(sorted(REWARDS))
-        raise bad("params.yaml:arms.*.reward", repr(name), f"one of {known}", "Correct the name of the reward.")
-    return checked(REWARDS[name](weights, encoder, **options), name)
+
+    def named(part: str) -> Reward:
+        if part == "heuristic":
+            return HeuristicReward(weights, encoder, anchors)
+        if part == "learned":
+            return LearnedReward.open(learned, encoder)
+        raise bad("params.yaml:reward.mix", repr(part), f"one of {', '.join(PARTS_OF_HYBRID)}", "Correct the name.")
+
+    if ":" in name:
+        return checked(own_function(name), name)
+    if name == "hybrid":
+        parts = {part: (weight, checked(named(part), part)) for part, weight in mix.items() if weight > 0}
+        return checked(Mix(parts), name)
+    if name not in PARTS_OF_HYBRID:
+        known = f"{', '.join(PARTS_OF_HYBRID)}, hybrid or module:function"
+        raise bad("params.yaml:arms.*.reward", repr(name), known, "Correct the name of the reward.")
+    return checked(named(name), name)

@@ -28,7 +28,8 @@ def answer(
     seed: int,
     memory_mib: int,
 ) -> list[dict[str, Any]]:
-    """One record a test pair: id, post, human reply, ``count`` replies, and the human reply's negative log-likelihood.
+    """One record a test pair: id, post, human reply, ``count`` replies, whether each ended by itself, and how likely
+    the human reply is.
 
     ``human_nll`` is in nats, summed over ``human_tokens`` (the end token among them), at temperature 1.
     """
@@ -46,7 +47,7 @@ def answer(
             "post": pair.post,
             "human": pair.reply,
             "replies": [chat.text(c.tokens) for c in completions],
-            "ended": sum(c.ended for c in completions),
+            "ended": [c.ended for c in completions],
             "human_nll": round(nll, 6),
             "human_tokens": tokens,
         }

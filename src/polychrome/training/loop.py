@@ -32,9 +32,9 @@ from polychrome.rollouts.packing import Group, pack
 from polychrome.rollouts.scoring import CompletionScorer
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints
-from polychrome.training.methods import Context, Method, Piece, Step
+from polychrome.training.methods import Context, Method, Piece, Rollout, Step
 
-Row = dict[str, Any]  # one step's log: metric -> number, and "prompt_rewards" -> {pair id: reward}
+Row = dict[str, Any]  # one step's log: metric -> number, and "rollouts" -> the groups that were rewarded
 
 
 def _add(sums: dict[str, float], name: str, value: float) -> None:
@@ -191,9 +191,9 @@ class Run:
         row["grad_norm"] = float(norm)
         if len(norms) > 1:
             row["diversity_gradient_share"] = norms["diversity"] / sum(norms.values())
-        if step.prompt_rewards is not None:
-            row["prompt_rewards"] = self._everyones(step.prompt_rewards)
-            step.prompt_rewards = None  # logged once, however many steps these rollouts serve
+        if step.rollouts is not None:
+            row["rollouts"] = self._everyones(step.rollouts)
+            step.rollouts = None  # logged once, however many steps these rollouts serve
         return row
 
     def _backward(self, step: Step, row: Row) -> dict[str, float]:
@@ -256,10 +256,9 @@ class Run:
             _add(sums, name, value)
         return sums
 
-    def _everyones(self, rewards: dict[str, float]) -> dict[str, float]:
-        if self.accelerator.num_processes > 1:
-            rewards = dict(gather_object(list(rewards.items())))
-        return dict(sorted(rewards.items()))
+    def _everyones(self, rollouts: list[Rollout]) -> list[Rollout]:
+        gathered = gather_object(rollouts) if self.accelerator.num_processes > 1 else rollouts
+        return sorted(gathered, key=lambda rollout: rollout["id"])
 
     # --- validation, checkpoints ---------------------------------------------------------------------------------
 

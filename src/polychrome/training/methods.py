@@ -21,6 +21,8 @@ from polychrome.objectives.cross_entropy import cross_entropy
 from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
 from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
 from polychrome.pairs.schema import Pair
+from polychrome.randomness import torch_generator
+from polychrome.rewards.composite import GroupBonus
 from polychrome.rewards.interface import Reward
 from polychrome.rollouts.engine import MEMORY_MIB, Completion, Request, recording_of, sample
 from polychrome.rollouts.packing import Group, Packed, pack
@@ -47,13 +49,16 @@ class Piece:
     replay: Replay | None = None  # what the policy computed when it drew these completions
 
 
+Rollout = dict[str, Any]  # one group: pair id, post, replies, their rewards, whether each ended
+
+
 @dataclass
 class Step:
     """The pieces of one optimiser step and what was seen while making them."""
 
     pieces: list[Piece]
     metrics: dict[str, float] = field(default_factory=dict)  # already those of the whole step
-    prompt_rewards: dict[str, float] | None = None  # pair id -> mean reward of its group; None: no rewards
+    rollouts: list[Rollout] | None = None  # the groups that were drawn for reward; None: nothing was rewarded
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,8 @@ class Grpo:
     loss_type: str
     scale_rewards: str
     repeats: int = 1  # num_iterations
+    bonus: GroupBonus | None = None  # what a reply earns by differing from its group
+    shuffle_rewards: bool = False  # a control: rewards dealt out at random must teach nothing
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """Draw groups, reward them, score them under the reference, and make the pieces."""
@@ -236,7 +243,8 @@ class Grpo:
         drawn = _sample(context, requests, recording)
         texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
         rewards = self._rewards(batch, texts)
-        advantages = group_advantages(rewards, self.scale_rewards).float()
+        climbed = self._climbed(context, rewards, texts, number)
+        advantages = group_advantages(climbed, self.scale_rewards).float()
         completions = [c for group in drawn for c in group]
         tokens = context.total(sum(len(c.tokens) for c in completions))
         sequences = context.total(len(completions))
@@ -252,13 +260,20 @@ class Grpo:
         metrics = {
             "reward": context.total(float(rewards.sum())) / sequences,
             "reward_std": context.total(float(rewards.std(-1).sum())) / posts,
-            "zero_variance_share": context.total(float(zero_variance(rewards).sum())) / posts,
+            "zero_variance_share": context.total(float(zero_variance(climbed).sum())) / posts,
             "completion_length": tokens / sequences,
             "ended_share": context.total(sum(c.ended for c in completions)) / sequences,
             "diversity": context.total(float(np.sum([self.distance(group) for group in texts]))) / posts,
         }
-        means = {pair.id: float(mean) for pair, mean in zip(batch, rewards.mean(-1), strict=True)}
-        return Step(pieces, metrics, means)
+        return Step(pieces, metrics, _rollouts(batch, drawn, texts, rewards))
+
+    def _climbed(self, context: Context, rewards: torch.Tensor, texts: Sequence[Sequence[str]], n: int) -> torch.Tensor:
+        """(B, G): what advantages are made of: the rewards, with the group's bonus, or permuted for the control."""
+        climbed = rewards if self.bonus is None else self.bonus(texts, rewards)
+        if not self.shuffle_rewards:
+            return climbed
+        order = torch_generator(context.seed, "shuffled rewards", n, context.rank)
+        return climbed.flatten()[torch.randperm(climbed.numel(), generator=order)].view_as(climbed)
 
     def _rewards(self, batch: Sequence[Pair], texts: Sequence[Sequence[str]]) -> torch.Tensor:
         posts = [pair.post for pair, group in zip(batch, texts, strict=True) for _ in group]
@@ -327,6 +342,25 @@ def _replay(recording: Recording | None, drawn: Sequence[Sequence[Completion]], 
     if recording is None:
         return None
     return recording.replay(range(span.start, span.stop), [[len(c.tokens) for c in group] for group in drawn[span]])
+
+
+def _rollouts(
+    batch: Sequence[Pair],
+    drawn: Sequence[Sequence[Completion]],
+    texts: Sequence[Sequence[str]],
+    rewards: torch.Tensor,
+) -> list[Rollout]:
+    """One a post. Rewards are those of the replies themselves, without bonus, unshuffled."""
+    return [
+        {
+            "id": pair.id,
+            "post": pair.post,
+            "replies": list(replies),
+            "rewards": [float(f"{reward:.6g}") for reward in own.tolist()],
+            "ended": [c.ended for c in completions],
+        }
+        for pair, completions, replies, own in zip(batch, drawn, texts, rewards, strict=True)
+    ]
 
 
 def _groups(prompts: Sequence[Sequence[int]], drawn: Sequence[Sequence[Completion]]) -> list[Group]:

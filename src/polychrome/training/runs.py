@@ -18,6 +18,7 @@ from polychrome.models.policy import add_adapter, open_adapter, open_base, open_
 from polychrome.models.recipes import check_recipe, recipe_of
 from polychrome.pairs.schema import Pair, read_pairs
 from polychrome.params import Params, PolychromicArm
+from polychrome.rewards.composite import GroupBonus
 from polychrome.rewards.heuristic import calibrate
 from polychrome.rewards.interface import make_reward
 from polychrome.rollouts.sampling import SamplingSettings
@@ -33,7 +34,7 @@ CODE = Path(__file__).parents[1]
 
 def train_sft(params: Params, name: str, seed: int) -> dict[str, Any]:
     """Train a cross-entropy or polychromic arm from the base model. Returns the run's summary."""
-    arm = _arm(params, name, params.sft_arms)
+    arm = _arm(params, name, params.trained_by_sft)
     pairs = read_pairs(paths.PHASES / f"{arm.data}.jsonl")
     dtype = configure(params.compute)
     base = open_base(paths.BASE, dtype, params.assets.load_in_4bit)
@@ -72,7 +73,14 @@ def train_grpo(params: Params, name: str, seed: int) -> dict[str, Any]:
     encoder = Encoder.open(paths.ENCODER)
     anchors = calibrate(encoder, [pair.post for pair in pairs], [pair.reply for pair in pairs])
     method = Grpo(
-        reward=make_reward(arm.reward, params.reward.weights, encoder, anchors=anchors),
+        reward=make_reward(
+            arm.reward,
+            weights=params.reward.weights,
+            mix=params.reward.mix,
+            encoder=encoder,
+            anchors=anchors,
+            learned=paths.REWARD,
+        ),
         distance=semantic_distance(encoder),
         sampling=SamplingSettings(arm.temperature, arm.max_new_tokens, arm.top_p, arm.top_k),
         num_generations=arm.num_generations,
@@ -82,8 +90,17 @@ def train_grpo(params: Params, name: str, seed: int) -> dict[str, Any]:
         loss_type=arm.loss_type,
         scale_rewards=arm.scale_rewards,
         repeats=arm.num_iterations,
+        bonus=_bonus(params, encoder),
+        shuffle_rewards=arm.shuffle_rewards,
     )
-    return _train(params, name, seed, policy, method, pairs, [start], str(dtype))
+    return _train(params, name, seed, policy, method, pairs, [start, paths.REWARD], str(dtype))
+
+
+def _bonus(params: Params, encoder: Encoder) -> GroupBonus | None:
+    reward = params.reward
+    if reward.diversity_form == "none":
+        return None
+    return GroupBonus(encoder, reward.diversity_form, reward.diversity_weight)
 
 
 def _arm(params: Params, name: str, trained_here: Any) -> Any:
@@ -117,6 +134,7 @@ def _train(
     chat.check(pairs, paths.PHASES / f"{arm.data}.jsonl")
     chat.check(validation, validation_file)
     code = [CODE / part for part in ("models", "objectives", "rollouts", "rewards", "training", "randomness.py")]
+    code.append(paths.CUSTOM_REWARDS)
     data = [paths.BASE, paths.ENCODER, paths.PHASES / f"{arm.data}.jsonl", validation_file]
     digest = digest_of(recipe=everything, files=[*starts_from, *code, *data])
     run = Run(

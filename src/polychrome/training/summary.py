@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polychrome.files import whole_directory, write_json
+from polychrome.files import whole_directory, write_json, write_jsonl
 from polychrome.randomness import numpy_generator
 from polychrome.training.loop import Row, State
 
@@ -37,7 +37,11 @@ CURVES = {  # name in a row -> curve in DVCLive
 
 
 def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Write curves (DVCLive) and summary.json to ``directory``, whole or not at all; returns the summary."""
+    """Write curves (DVCLive), summary.json and what was rewarded to ``directory``, whole or not at all.
+
+    Returns the summary. ``rollouts.jsonl`` has a line for each group that GRPO drew, in order of steps: the replies of
+    the policy as it then was, their rewards, and the KL of that step in nats a reply.
+    """
     from dvclive import Live
 
     summary = summarise(state, facts, seed)
@@ -50,18 +54,27 @@ def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed
                 live.next_step()
         write_json(folder / "summary.json", summary)
         write_json(folder / "validations.json", state.validations)
+        if any("rollouts" in row for row in state.history):
+            write_jsonl(folder / "rollouts.jsonl", _rollouts(state.history))
     return summary
+
+
+def _rollouts(history: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    for step, row in enumerate(history, start=1):
+        for rollout in row.get("rollouts", ()):
+            fields = {name: rollout[name] for name in ("id", "post", "replies", "rewards", "ended")}
+            yield {"step": step, "kl": float(f"{row['kl']:.6g}"), **fields}
 
 
 def summarise(state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Facts of the run; for GRPO the reward gained from the first to the last epoch, paired by prompt."""
     summary: dict[str, Any] = dict(facts) | {"steps": state.step, "validations": state.validations}
-    last = {name: value for name, value in state.history[-1].items() if name != "prompt_rewards"}
+    last = {name: value for name, value in state.history[-1].items() if name != "rollouts"}
     summary["last_step"] = last
     shares = [row["diversity_gradient_share"] for row in state.history if "diversity_gradient_share" in row]
     if shares:
         summary["diversity_gradient_share"] = float(np.mean(shares))
-    if any("prompt_rewards" in row for row in state.history):
+    if any("rollouts" in row for row in state.history):
         summary |= reward_gain(state.history, seed)
     return summary
 
@@ -73,8 +86,8 @@ def reward_gain(history: Sequence[Row], seed: int) -> dict[str, Any]:
     """
     seen: dict[str, list[float]] = {}
     for row in history:
-        for prompt, reward in row.get("prompt_rewards", {}).items():
-            seen.setdefault(prompt, []).append(reward)
+        for rollout in row.get("rollouts", ()):
+            seen.setdefault(rollout["id"], []).append(float(np.mean(rollout["rewards"])))
     first = np.array([rewards[0] for rewards in seen.values()])
     last = np.array([rewards[-1] for rewards in seen.values()])
     gain = last - first

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from polychrome.evaluation.judge import SURFACE, Judge, Thresholds
+from polychrome.evaluation.judge import Judge, Thresholds
 
 WIDTH = 12
 
@@ -29,20 +29,16 @@ class WordEncoder:
         return np.random.default_rng(seed).normal(size=self.width)
 
 
+KNOWN = (
+    "a ah day did does go hiking hm it kind like lovely me nice of oh ok same soup sounds that then too well where "
+    "which yes you"
+)
+
+
 def length_judge(on_topic=-1.0):
-    """A judge that predicts log(1 + words of the reply), and passes at five words."""
-    weights = np.zeros(2 * WIDTH + len(SURFACE))
-    weights[2 * WIDTH + SURFACE.index("log_reply_words")] = 1.0
-    n = len(SURFACE)
-    return Judge(
-        weights,
-        np.zeros(1),
-        np.zeros(n),
-        np.ones(n),
-        np.full(n, -99.0),
-        np.full(n, 99.0),
-        Thresholds(on_topic, float(np.log1p(5))),
-    )
+    """A judge that predicts the square root of how many different known words a reply has, and passes at five."""
+    words = tuple(KNOWN.split())  # each present word weighs 1 / sqrt(k), and there are k
+    return Judge((), words, np.ones(len(words)), 0.0, Thresholds(on_topic, float(np.sqrt(5) - 1e-9)))
 
 
 def write_rows(path, rows):

@@ -22,14 +22,14 @@ SETTINGS = Settings(resamples=400)
 
 
 class World:
-    """Evaluations and training summaries of models whose qualities are given."""
+    """Evaluations of models whose qualities are given, and verdicts on the GRPO arms."""
 
     def __init__(self, root):
         self.root = root
         self.chance = dict.fromkeys(MODELS, 0.15)  # that a reply passes
         self.engagement = dict.fromkeys(MODELS, 0.5)
         self.rouge = dict.fromkeys(MODELS, 0.2)
-        self.reward_gain = 0.1
+        self.verdict = "not gamed"
 
     def write(self, seeds=(1,), models=MODELS):
         for model in models:
@@ -37,8 +37,8 @@ class World:
                 self.write_model(model, seed)
         for arm in ("grpo_from_baseline", "grpo_from_polychromic"):
             for seed in seeds:
-                summary = {"arm": arm, "seed": seed, "reward_gain": {"mean": self.reward_gain, "low": 0, "high": 1}}
-                write_json(self.root / "training" / arm / f"seed-{seed}" / "summary.json", summary)
+                found = {"arm": arm, "seed": seed, "verdict": self.verdict, "conclusive": True}
+                write_json(self.root / f"gaming/{arm}/seed-{seed}/verdict.json", found | {"text": "", "checks": []})
 
     def write_model(self, model, seed):
         generator = np.random.default_rng([seed, *map(ord, model)])
@@ -80,7 +80,7 @@ class World:
             seeds,
             settings=settings,
             evaluations=self.root / "evaluation",
-            trainings=self.root / "training",
+            gaming=self.root / "gaming",
             out=self.root / "results",
         )
 
@@ -180,21 +180,12 @@ def test_the_best_is_set_against_the_second_whichever_way_their_contrast_is_held
     assert 0 < low < difference < high
 
 
-def test_engagement_that_falls_while_the_reward_rises_is_reward_hacking(world):
-    world.engagement["grpo_from_baseline"] = 0.4
+def test_reward_hacking_is_the_verdict_on_the_run(world):
     world.write()
-    judged = verdicts(world.compare())
-    assert judged["no_reward_hacking_grpo_from_baseline"] == "fail"
-    assert judged["no_reward_hacking_grpo_from_polychromic"] == "pass"
-
-
-def test_engagement_that_falls_without_a_rise_in_reward_is_no_hacking_and_the_note_says_so(world):
-    world.engagement["grpo_from_baseline"], world.reward_gain = 0.4, -0.01
+    assert verdicts(world.compare())["no_reward_hacking_grpo_from_baseline"] == "pass"
+    world.verdict = "gamed"
     world.write()
-    criteria = world.compare()["criteria"]
-    hacking = next(c for c in criteria if c["name"] == "no_reward_hacking_grpo_from_baseline")
-    assert hacking["verdict"] == "pass"
-    assert "nothing to game" in hacking["note"]
+    assert verdicts(world.compare())["no_reward_hacking_grpo_from_baseline"] == "fail"
 
 
 def test_rouge_below_the_baselines_interval_fails_beside_the_absolute_threshold(world):
@@ -285,15 +276,92 @@ def test_every_missing_model_and_seed_is_named_and_nothing_is_written(world):
     told = [problem.where for problem in caught.value.problems]
     assert str(world.path("baseline", 1)) in told
     assert str(world.path("polychromic", 2)) in told
-    assert len(told) == 1 + len(MODELS)
+    assert len(told) == 1 + len(MODELS) + 2  # and the verdicts on both GRPO arms
     assert not (world.root / "results").exists()
 
 
-def test_a_missing_training_summary_is_named(world):
+def test_a_missing_seed_is_one_error_that_says_which_model_which_seed_and_what_to_do(world):
+    world.write((1, 2))
+    world.path("baseline", 2).unlink()
+    verdict = world.root / "gaming" / "grpo_from_baseline" / "seed-2" / "verdict.json"
+    verdict.unlink()
+    with pytest.raises(InputError) as caught:
+        world.compare(seeds=(1, 2, 3))
+    told = str(caught.value)
+    assert "no evaluation of baseline with seed 2" in told
+    assert str(verdict) in told
+    assert all(f"no evaluation of {model} with seed 3" in told for model in MODELS)
+    assert "one for each of the seeds 1, 2, 3" in told
+    assert "dvc repro" in told
+    assert "baseline with seed 1" not in told
+
+
+def test_both_spreads_of_every_model_and_contrast_are_reported(world):
+    seeds = (1, 2, 3)
+    world.write(seeds)
+    world.compare(seeds=seeds)
+    comparison = world.result("comparison.json")
+    read = lambda model: np.array(  # noqa: E731
+        [json.loads(world.path(model, seed).read_text())["metrics"]["engagement"] for seed in seeds]
+    )
+    mine = comparison["models"]["polychromic"]["engagement"]
+    values = read("polychromic")
+    assert mine["sd_posts"] == pytest.approx(values.mean(axis=0).std(ddof=1), rel=1e-4)
+    assert mine["sd_seeds"] == pytest.approx(values.mean(axis=1).std(ddof=1), rel=1e-4)
+    assert mine["low"] < mine["mean"] < mine["high"]
+    contrast = next(c for c in answers(comparison)["Q1"]["contrasts"] if c["metric"] == "engagement")
+    differences = values - read("baseline")
+    assert contrast["sd_posts"] == pytest.approx(differences.mean(axis=0).std(ddof=1), rel=1e-4)
+    assert contrast["sd_seeds"] == pytest.approx(differences.mean(axis=1).std(ddof=1), rel=1e-4)
+
+
+def test_one_seed_has_no_spread_over_seeds(world):
     world.write()
-    path = world.root / "training" / "grpo_from_baseline" / "seed-1" / "summary.json"
-    path.unlink()
-    with pytest.raises(InputError, match=r"grpo_from_baseline/seed-1/summary\.json"):
+    world.compare()
+    comparison = world.result("comparison.json")
+    assert comparison["models"]["baseline"]["pass_at_10"]["sd_seeds"] is None
+    assert answers(comparison)["Q1"]["contrasts"][0]["sd_seeds"] is None
+    assert answers(comparison)["Q1"]["contrasts"][0]["sd_posts"] > 0
+
+
+def test_beside_no_difference_stands_the_difference_that_would_have_been_seen(world):
+    world.write((1, 2, 3))
+    world.compare(seeds=(1, 2, 3))
+    comparison = world.result("comparison.json")
+    contrast = next(c for c in answers(comparison)["Q1"]["contrasts"] if c["metric"] == "pass_at_10")
+    verdict = answers(comparison)["Q1"]["verdict"]
+    assert verdict.startswith("No difference")
+    assert f"a true difference of {contrast['detectable']:.3f} would be seen with 80% power" in verdict
+    assert 0.05 < contrast["detectable"] < 0.6
+    assert comparison["family"]["power_threshold"] == pytest.approx(0.05 / 42, rel=1e-4)
+    assert "would be seen with 80% power" in answers(comparison)["Q4"]["verdict"].split(" No difference")[0]
+
+
+def test_where_nothing_differs_no_detectable_difference_is_claimed(world):
+    world.write()
+    for model in FOUR:
+        world.path(model, 1).write_bytes(world.path("zero_shot", 1).read_bytes())
+    world.compare()
+    question = answers(world.result("comparison.json"))["Q1"]
+    assert question["contrasts"][0]["detectable"] is None
+    assert "too little varies here" in question["verdict"]
+
+
+def test_a_difference_that_the_metric_has_no_room_for_is_noted(world):
+    world.chance |= dict.fromkeys(FOUR, 0.3)  # Pass@10 is nearly 1
+    world.write()
+    world.compare()
+    contrast = next(
+        c for c in answers(world.result("comparison.json"))["Q1"]["contrasts"] if c["metric"] == "pass_at_10"
+    )
+    assert contrast["detectable"] > 1 - contrast["mean_b"]
+    assert any("above b, too little to be seen" in note for note in contrast["notes"])
+
+
+def test_a_missing_verdict_is_named(world):
+    world.write()
+    (world.root / "gaming" / "grpo_from_baseline" / "seed-1" / "verdict.json").unlink()
+    with pytest.raises(InputError, match=r"grpo_from_baseline/seed-1/verdict\.json"):
         world.compare()
 
 

@@ -1,28 +1,27 @@
 """The engagement judge: ridge regression against its definition, honest held-out figures, thresholds, files."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.stats import spearmanr
 
 from polychrome.errors import InputError
 from polychrome.evaluation.judge import (
     FOLDS,
     PENALTIES,
-    SURFACE,
     Judge,
-    Moments,
+    Thresholds,
     cross_validate,
     fit,
     make_judge,
-    ridge_path,
-    spearman_interval,
-    surface,
+    n_grams,
 )
 from polychrome.pairs.schema import Pair, write_pairs
 
-from .fakes import WIDTH, WordEncoder
+from .fakes import WordEncoder
 
 WORDS = ["hiking", "music", "rain", "lunch", "work", "dogs", "sleep", "exams", "travel", "soup", "chess", "snow"]
 HOW = {"resamples": 200, "confidence": 0.95}
@@ -39,22 +38,28 @@ def some_pairs(count, conversations, seed=0, prefix="c", signal=1.0):
     return pairs
 
 
-def test_ridge_solves_its_normal_equations_for_every_penalty():
-    generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(30, 5)) + 3, generator.normal(size=30) - 7
-    weights, intercepts = ridge_path(Moments.of(x, y), PENALTIES)
-    centred = x - x.mean(0)
-    for column, penalty in enumerate(PENALTIES):
-        direct = np.linalg.solve(centred.T @ centred + penalty * np.eye(5), centred.T @ (y - y.mean()))
-        assert weights[:, column] == pytest.approx(direct, abs=1e-10)
-        assert intercepts[column] == pytest.approx(y.mean() - x.mean(0) @ direct, abs=1e-9)
+def test_the_n_grams_of_a_text_are_its_words_and_marks_alone_and_in_twos():
+    assert n_grams("Do you?  No!") == {
+        *("^", "do", "you", "?", "no", "!", "$"),
+        *("^ do", "do you", "you ?", "? no", "no !", "! $"),
+    }
+    assert n_grams("I\u2019m") == n_grams("i'm")
 
 
-def test_moments_of_a_fold_are_taken_away_as_if_its_rows_had_never_been_there():
-    generator = np.random.default_rng(1)
-    x, y = generator.normal(size=(30, 5)), generator.normal(size=30)
-    left = Moments.of(x, y) - Moments.of(x[20:], y[20:])
-    assert ridge_path(left, [3.0])[0] == pytest.approx(ridge_path(Moments.of(x[:20], y[:20]), [3.0])[0], abs=1e-12)
+def test_a_text_is_a_unit_vector_over_the_n_grams_that_the_judge_knows():
+    judge = Judge(("rain",), ("no", "soup", "yes"), np.array([1.0, 2.0, 3.0, 4.0]), 0.5, Thresholds(0, 0))
+    design = judge.design(["rain rain", "sun"], ["no soup today", "maybe"])
+    assert design.toarray() == pytest.approx(np.array([[1, 0.5**0.5, 0.5**0.5, 0], [0, 0, 0, 0]]))
+    predicted = judge.predict(["rain rain", "sun"], ["no soup today", "maybe"])
+    assert predicted == pytest.approx([0.5 + 1 + 5 * 0.5**0.5, 0.5])
+
+
+def test_an_n_gram_that_few_pairs_have_is_not_looked_at():
+    pairs = some_pairs(60, 12)
+    pairs[:4] = [replace(pair, reply=f"{pair.reply} zebra") for pair in pairs[:4]]
+    judge, _ = fit(pairs, pairs, WordEncoder(), **HOW)
+    assert "rain" in judge.reply_grams
+    assert "zebra" not in judge.reply_grams
 
 
 def test_cross_validation_equals_fitting_fold_by_fold():
@@ -75,11 +80,11 @@ def test_cross_validation_equals_fitting_fold_by_fold():
             for f in keep
         )
 
-    penalty, held_out = cross_validate(x, y, folds)
+    penalty, held_out = cross_validate(sparse.csr_matrix(x), y, folds)
     assert penalty == min(PENALTIES, key=lambda p: error(range(4), p))
     for f in range(4):
         chosen = min(PENALTIES, key=lambda p: error([g for g in range(4) if g != f], p))
-        assert held_out[folds == f] == pytest.approx(predicted(folds != f, folds == f, chosen), abs=1e-9)
+        assert held_out[folds == f] == pytest.approx(predicted(folds != f, folds == f, chosen), abs=1e-4)
 
 
 def test_a_conversation_never_predicts_itself():
@@ -96,11 +101,11 @@ def test_a_real_signal_is_found_and_its_interval_excludes_zero():
     pairs = some_pairs(300, 40)
     encoder = WordEncoder()
     judge, report = fit(pairs, pairs, encoder, **HOW)
-    assert report["spearman_low"] > 0.4
+    assert report["spearman_low"] > 0.15
     assert "better than chance" in report["verdict"]
     assert "no better" not in report["verdict"]
     fresh = some_pairs(300, 40, seed=9)
-    predicted = judge.predict([p.post for p in fresh], [p.reply for p in fresh], encoder)
+    predicted = judge.predict([p.post for p in fresh], [p.reply for p in fresh])
     low, high = report["spearman_low"], report["spearman_high"]
     assert low - 0.1 < spearmanr(predicted, [p.engagement for p in fresh]).statistic < high + 0.1
 
@@ -116,7 +121,7 @@ def test_the_predicted_rank_lies_around_the_middle_of_the_pool():
     pairs = some_pairs(100, 20)
     encoder = WordEncoder()
     judge, _ = fit(pairs, pairs, encoder, **HOW)
-    predicted = judge.predict([p.post for p in pairs], [p.reply for p in pairs], encoder)
+    predicted = judge.predict([p.post for p in pairs], [p.reply for p in pairs])
     assert predicted.mean() == pytest.approx(0.5, abs=1e-9)
 
 
@@ -127,38 +132,16 @@ def test_thresholds_let_nine_human_replies_in_ten_be_on_topic_and_half_engage():
     posts, replies = [p.post for p in phases], [p.reply for p in phases]
     cosine = np.sum(encoder.embed(posts).astype(float) * encoder.embed(replies), axis=1)
     assert (cosine >= judge.thresholds.on_topic).sum() == 91  # of 101: the 10th percentile itself is on topic
-    assert (judge.predict(posts, replies, encoder) >= judge.thresholds.engagement).sum() == 51
-
-
-def test_a_reply_longer_than_any_that_was_seen_earns_no_more_than_the_longest():
-    pairs = some_pairs(200, 20)
-    encoder = WordEncoder()
-    judge, _ = fit(pairs, pairs, encoder, **HOW)
-    column = SURFACE.index("log_reply_words")
-    assert judge.weights[2 * WIDTH + column] > 0
-    texts = ["rain " * 14, "rain " * 500]
-    vectors = encoder.embed(texts)
-    raw = surface(texts, texts, vectors, vectors)
-    features = judge._features(["a"] * 2, texts, vectors, vectors)
-    assert raw[1, column] > raw[0, column]
-    assert features[1, 2 * WIDTH + column] == features[0, 2 * WIDTH + column]
-
-
-def test_surface_features_are_what_their_names_say():
-    posts, replies = ["are you ok?", "fine"], ["yes I am", "really?"]
-    p, r = np.eye(2), np.array([[1.0, 0], [0.6, 0.8]])
-    expected = [[1, np.log(4), 0, np.log(4), 1], [0.8, np.log(2), 1, np.log(2), 0]]
-    assert surface(posts, replies, p, r) == pytest.approx(np.array(expected))
+    assert (judge.predict(posts, replies) >= judge.thresholds.engagement).sum() == 51
 
 
 def test_the_interval_of_spearman_resamples_conversations_not_pairs():
-    generator = np.random.default_rng(3)
-    per_conversation = generator.normal(size=(20, 2))
-    x, y = np.repeat(per_conversation, 10, axis=0).T  # ten copies of a pair in each of twenty conversations
-    value, low, high = spearman_interval(x, y, np.repeat(np.arange(20), 10), 400, 0.95, 0)
-    _, low_pairs, high_pairs = spearman_interval(x, y, np.arange(200), 400, 0.95, 0)
-    assert value == pytest.approx(spearmanr(x, y).statistic)
-    assert high - low > 2 * (high_pairs - low_pairs)
+    """Ten copies of a pair in each conversation: were pairs resampled, the interval would be far too narrow."""
+    alone = some_pairs(60, 60, signal=0.5)
+    copies = [replace(pair, id=f"{pair.id}-{copy}") for pair in alone for copy in range(10)]
+    cut = [replace(pair, conversation=pair.id) for pair in copies]
+    (_, whole), (_, parted) = (fit(pairs, pairs, WordEncoder(), **HOW) for pairs in (copies, cut))
+    assert whole["spearman_high"] - whole["spearman_low"] > 2 * (parted["spearman_high"] - parted["spearman_low"])
 
 
 def test_a_judge_is_read_back_as_it_was_saved_and_no_pickle_is_written(tmp_path):
@@ -168,7 +151,7 @@ def test_a_judge_is_read_back_as_it_was_saved_and_no_pickle_is_written(tmp_path)
     judge.save(tmp_path / "judge")
     again = Judge.open(tmp_path / "judge")
     posts, replies = [p.post for p in pairs], [p.reply for p in pairs]
-    assert np.array_equal(again.predict(posts, replies, encoder), judge.predict(posts, replies, encoder))
+    assert np.array_equal(again.predict(posts, replies), judge.predict(posts, replies))
     assert again.thresholds == judge.thresholds
     assert sorted(file.name for file in (tmp_path / "judge").iterdir()) == ["judge.json", "judge.safetensors"]
 
@@ -212,12 +195,16 @@ def test_ties_in_engagement_are_no_obstacle():
     assert -1 <= report["spearman_low"] <= report["spearman_high"] <= 1
 
 
-def test_another_encoder_or_a_damaged_file_is_told(tmp_path):
+def test_a_damaged_file_is_told(tmp_path):
     pairs = some_pairs(60, 12)
     judge, _ = fit(pairs, pairs, WordEncoder(), **HOW)
-    with pytest.raises(InputError, match="embeddings of 7 numbers"):
-        judge.predict(["a"], ["b"], WordEncoder(width=7))
     judge.save(tmp_path / "judge")
+    about = json.loads((tmp_path / "judge" / "judge.json").read_text())
+    for damage in ({"features": ["p", "r"]}, {"n_grams": {"post": [], "reply": ["a"]}}):
+        (tmp_path / "judge" / "judge.json").write_text(json.dumps(about | damage))
+        with pytest.raises(InputError, match="judge: found"):
+            Judge.open(tmp_path / "judge")
+    (tmp_path / "judge" / "judge.json").write_text(json.dumps(about))
     (tmp_path / "judge" / "judge.safetensors").write_bytes(b"not tensors")
     with pytest.raises(InputError, match="judge: found"):
         Judge.open(tmp_path / "judge")

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from polychrome.evaluation.contrasts import all_contrasts, answer
+from polychrome.errors import InputError, Problem
+from polychrome.evaluation.contrasts import add_detectable, all_contrasts, answer
 from polychrome.evaluation.criteria import judge_criteria
+from polychrome.evaluation.gaming import read_verdicts
 from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.results import (
     BESIDE,
@@ -18,12 +20,12 @@ from polychrome.evaluation.results import (
     label,
     mean_interval,
     read_results,
-    read_reward_gains,
 )
 from polychrome.evaluation.statistics import Interval
 from polychrome.files import write_json, write_text
 
 DIGITS = 6  # significant, in every file: what is beyond them is rounding, not measurement
+Verdicts = dict[str, list[dict[str, Any]]]  # GRPO arm -> the verdict on each seed
 HUMAN = ("pass_at_1", "engagement")  # headline metrics that one human reply a post has
 
 
@@ -34,23 +36,23 @@ def compare(
     settings: Settings,
     roles: Roles | None = None,
     evaluations: str | Path = "results/evaluation",
-    trainings: str | Path = "results/training",
+    gaming: str | Path = "results/gaming",
     out: str | Path = "results",
 ) -> dict[str, Any]:
     """Write the comparison of all ``models`` and ``seeds`` into ``out``; returns what success_criteria.json holds.
 
-    Reads ``<evaluations>/<model>/seed-<n>/per_post.json`` and, for the GRPO arms, ``<trainings>/<arm>/seed-<n>/
-    summary.json``. Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv, plane.csv and table.md.
+    Reads ``<evaluations>/<model>/seed-<n>/per_post.json`` and, for the GRPO arms, ``<gaming>/<arm>/seed-<n>/
+    verdict.json``. Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv, plane.csv and table.md.
     A failed criterion is a finding, not an error. Raises InputError naming every model and seed that is missing or
     measured on other posts; then nothing is written.
     """
     roles = roles or Roles()
-    results = read_results(models, seeds, Path(evaluations), roles, settings)
+    results, verdicts = _read(models, seeds, Path(evaluations), Path(gaming), roles, settings)
     check_ks(results.samples, settings.ks)
-    gains = read_reward_gains(roles, seeds, Path(trainings))
     contrasts = all_contrasts(results, roles, settings)
+    add_detectable(contrasts, results, settings)
     comparison = answer(results, contrasts, roles, settings)
-    criteria = judge_criteria(results, contrasts, gains, roles, settings)
+    criteria = judge_criteria(results, contrasts, verdicts, roles, settings)
     out = Path(out)
     write_json(out / "metrics.json", _tidy(metrics(results, settings)))
     write_json(out / "comparison.json", _tidy(comparison))
@@ -59,6 +61,26 @@ def compare(
     write_text(out / "plane.csv", _csv(plane(results, settings)))
     write_text(out / "table.md", table(results, settings))
     return criteria
+
+
+def _read(
+    models: Sequence[str], seeds: Sequence[int], evaluations: Path, gaming: Path, roles: Roles, settings: Settings
+) -> tuple[Results, Verdicts]:
+    """Evaluations, and verdicts on the GRPO arms; what is wrong with either is told in one error."""
+    problems: list[Problem] = []
+    results: Results | None = None
+    verdicts: Verdicts = {}
+    try:
+        results = read_results(models, seeds, evaluations, roles, settings)
+    except InputError as error:
+        problems += error.problems
+    try:
+        verdicts = read_verdicts(tuple(roles.warmstart_of), seeds, gaming)
+    except InputError as error:
+        problems += error.problems
+    if problems or results is None:
+        raise InputError(problems)
+    return results, verdicts
 
 
 def metrics(results: Results, settings: Settings) -> dict[str, dict[str, float]]:

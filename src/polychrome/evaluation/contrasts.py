@@ -1,7 +1,8 @@
 """Q1 to Q4: the six contrasts of the four compared models, on every headline metric, and their answers in sentences.
 
 All of these tests are one family, and ``p_holm`` is corrected over the whole of it. Two models are called different
-when p_holm is below alpha and the interval of their difference excludes zero.
+when p_holm is below alpha and the interval of their difference excludes zero. Beside each stands the smallest true
+difference that would be called different with 80% power (:mod:`polychrome.evaluation.power`).
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from polychrome.evaluation.results import Results, Roles, Settings, label, mean_interval
-from polychrome.evaluation.statistics import Effect, Interval, compare_paired, holm
+import numpy as np
+
+from polychrome.evaluation.power import POWER, detectable
+from polychrome.evaluation.results import Results, Roles, Settings, headroom, label, mean_interval
+from polychrome.evaluation.statistics import Effect, Interval, compare_paired, holm, spread
 
 
 @dataclass(slots=True)
 class Contrast:
-    """Model a against model b on one metric; ``p_holm`` is filled in when the family is complete."""
+    """Model a against model b on one metric; the fields below ``effect`` are filled in when the family is complete."""
 
     a: str
     b: str
     metric: str
     effect: Effect | None  # None: fewer than two posts have a value for both
     p_holm: float | None = None
+    detectable: float | None = None  # None: nothing could be seen, or nobody has asked
 
     def is_different(self, alpha: float) -> bool:
         """Whether a and b differ beyond chance."""
@@ -57,6 +62,17 @@ def all_contrasts(results: Results, roles: Roles, settings: Settings) -> list[Co
     return contrasts
 
 
+def add_detectable(contrasts: Sequence[Contrast], results: Results, settings: Settings) -> None:
+    """Fill in ``detectable`` of every contrast, at alpha over the number of tests: what Holm asks of the smallest p."""
+    tests = sum(contrast.p_holm is not None for contrast in contrasts)
+    for contrast in contrasts:
+        if contrast.p_holm is not None:
+            a, b = (results.values[model][contrast.metric] for model in (contrast.a, contrast.b))
+            contrast.detectable = detectable(
+                a - b, threshold=settings.alpha / tests, confidence=settings.confidence, seed=settings.seed
+            )
+
+
 def _effect(results: Results, a: str, b: str, metric: str, settings: Settings) -> Effect | None:
     values = results.values
     return compare_paired(
@@ -82,8 +98,9 @@ def answer(results: Results, contrasts: Sequence[Contrast], roles: Roles, settin
         }
     ranking, verdict = rank(results, contrasts, roles, settings)
     answered["Q4"] |= {"ranking": ranking, "verdict": f"{verdict} {answered['Q4']['verdict']}"}
+    tests = sum(contrast.p_holm is not None for contrast in contrasts)
     family = {
-        "tests": sum(contrast.p_holm is not None for contrast in contrasts),
+        "tests": tests,
         "alpha": settings.alpha,
         "confidence": settings.confidence,
         "correction": "Holm over all contrasts and metrics of Q1 to Q4",
@@ -93,8 +110,12 @@ def answer(results: Results, contrasts: Sequence[Contrast], roles: Roles, settin
         "seeds": list(results.seeds),
         "posts": results.posts,
         "samples": results.samples,
+        "power": POWER,
+        "power_threshold": settings.alpha / tests if tests else None,  # what Holm asks of the smallest p
+        "power_by": "simulation: observed differences mirrored and exponentially tilted, posts and seeds resampled",
     }
-    return {"questions": list(answered.values()), "family": family}
+    models = {model: spreads(results, model, settings) for model in results.models}
+    return {"questions": list(answered.values()), "family": family, "models": models}
 
 
 def rank(
@@ -112,8 +133,11 @@ def rank(
     name = label(settings.primary)
     if round(means[best] - means[second], 12) == 0:
         return ranking, f"{best} and {second} share the highest {name}: no model is best."
-    state = "is separated from" if contrast.is_different(settings.alpha) else "is not separated from"
-    return ranking, f"{best} has the highest {name}; it {state} the second, {second}: {_numbers(contrast, settings)}."
+    numbers = _numbers(contrast, settings)
+    state = "is separated from"
+    if not contrast.is_different(settings.alpha):
+        state, numbers = "is not separated from", f"{numbers}; {in_words(contrast.detectable)}"
+    return ranking, f"{best} has the highest {name}; it {state} the second, {second}: {numbers}."
 
 
 def _turned(contrast: Contrast) -> Contrast:
@@ -146,14 +170,37 @@ def _described(contrast: Contrast, settings: Settings) -> dict[str, Any]:
         "high": effect.difference.high,
         "p": effect.p,
         "p_holm": contrast.p_holm,
+        "sd_posts": effect.sd_posts,
+        "sd_seeds": effect.sd_seeds,
+        "detectable": contrast.detectable,
         "cohens_d": effect.cohens_d,
         "cliffs_delta": effect.cliffs_delta,
         "posts": effect.posts,
         "dropped_posts": effect.dropped_posts,
         "seeds": effect.seeds,
         "different": contrast.is_different(settings.alpha),
-        "notes": list(effect.notes),
+        "notes": [*effect.notes, *_beyond(contrast)],
     }
+
+
+def _beyond(contrast: Contrast) -> list[str]:
+    """A note where the detectable difference is more than the metric's range leaves above or below b."""
+    effect, seen, room = contrast.effect, contrast.detectable, headroom(contrast.metric)
+    if effect is None or seen is None or room is None:
+        return []
+    sides = [("above", room[1] - effect.mean_b), ("below", effect.mean_b - room[0])]
+    return [
+        f"a could be at most {left:.3f} {side} b, too little to be seen with {POWER:.0%} power"
+        for side, left in sides
+        if left < seen
+    ]
+
+
+def in_words(seen: float | None) -> str:
+    """A detectable difference, or that there is none, as it stands beside a difference that is not established."""
+    if seen is None:
+        return f"too little varies here for any true difference to be seen with {POWER:.0%} power"
+    return f"a true difference of {seen:.3f} would be seen with {POWER:.0%} power"
 
 
 def _verdict(contrasts: Sequence[Contrast], settings: Settings) -> str:
@@ -163,7 +210,8 @@ def _verdict(contrasts: Sequence[Contrast], settings: Settings) -> str:
     if primary.effect is None:
         sentence = f"{a} and {b} cannot be compared on {on}."
     elif not primary.is_different(settings.alpha):
-        sentence = f"No difference between {a} and {b} on {on} is established: {_numbers(primary, settings)}."
+        numbers = f"{_numbers(primary, settings)}; {in_words(primary.detectable)}"
+        sentence = f"No difference between {a} and {b} on {on} is established: {numbers}."
     else:
         side = "above" if primary.effect.difference.mean > 0 else "below"
         sentence = f"{a} is {side} {b} on {on}: {_numbers(primary, settings)}."
@@ -181,6 +229,26 @@ def _numbers(contrast: Contrast, settings: Settings) -> str:
     d, percent = contrast.effect.difference, round(100 * settings.confidence, 2)
     p = "p < 0.001" if contrast.p_holm < 0.001 else f"p = {contrast.p_holm:.3f}"
     return f"difference {d.mean:+.3f}, {percent:g}% interval {d.low:+.3f} to {d.high:+.3f}, Holm-corrected {p}"
+
+
+def spreads(results: Results, model: str, settings: Settings) -> dict[str, Any]:
+    """Metric -> mean and interval of one model, and how much it varies over posts and over seeds."""
+    found: dict[str, Any] = {}
+    for metric in settings.needed:
+        values = results.values[model][metric]
+        interval = mean_interval(values, settings)
+        if interval is not None:
+            defined = values[:, ~np.isnan(values).any(axis=0)]
+            of = spread(defined)
+            found[metric] = {
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "sd_posts": of.posts,
+                "sd_seeds": of.seeds,
+                "posts": defined.shape[1],
+            }
+    return found
 
 
 def _fields(results: Results, model: str, settings: Settings) -> dict[str, float]:

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import ge, gt, lt
+from operator import ge, gt, le, lt
 from typing import Any
 
+import numpy as np
+
 from polychrome.evaluation.contrasts import Contrast, find
+from polychrome.evaluation.gaming import GAMED
 from polychrome.evaluation.results import Results, Roles, Settings, mean_interval
-from polychrome.evaluation.statistics import Effect, compare_paired
+from polychrome.evaluation.statistics import Effect
 
 ROUGE_L = 0.30
 GAINS = {"should": 0.15, "nice": 0.20}  # of Pass@k relative to the baseline's
 EFFECTS = {"should": 0.3, "nice": 0.5}  # Cohen's d
 SEEDS = 3
-MARGIN = 0.05  # of the judge's scale, ranks of human replies: a fall that is not called one (non-inferiority)
+BASE = "zero_shot"  # what the arms of SFT start from: the base model, asked as they are
+CHANGED = 0.01  # nats a token: an adapter that training left as it was changes nothing at all
 
-_HOLDS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt}
+_HOLDS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
 
 
 def judge_criteria(
-    results: Results, contrasts: Sequence[Contrast], gains: Mapping[str, float | None], roles: Roles, settings: Settings
+    results: Results,
+    contrasts: Sequence[Contrast],
+    verdicts: Mapping[str, Sequence[Mapping[str, Any]]],
+    roles: Roles,
+    settings: Settings,
 ) -> dict[str, Any]:
     """What success_criteria.json holds: "criteria", in the order must, should, nice, and a "summary" that counts them.
 
     Each criterion has level, name, text, comparison, threshold, value and verdict ("pass" or "fail"), an interval
     where the value has one, and a note where something needs saying. A value of null cannot pass.
-    ``gains``: GRPO arm -> mean reward gained in training.
+    ``verdicts``: GRPO arm -> what :func:`polychrome.evaluation.gaming.read_verdicts` found, one a seed.
     """
     criteria = [
         *_must(results, contrasts, roles, settings),
-        *(_no_hacking(results, arm, start, gains[arm], settings) for arm, start in roles.warmstart_of.items()),
+        *(_no_hacking(arm, verdicts[arm]) for arm in roles.warmstart_of),
         *_ambitions("should", contrasts, roles, settings),
         *_should(results, contrasts, roles, settings),
         *_ambitions("nice", contrasts, roles, settings),
@@ -47,10 +55,6 @@ def _must(results: Results, contrasts: Sequence[Contrast], roles: Roles, setting
     ours, baseline, k = roles.grpo_from_polychromic, roles.baseline, max(settings.ks)
     contrast = find(contrasts, ours, baseline, settings.primary)
     effect = _effect(contrast)
-    trained = sum(model in results.models for model in roles.compared)
-    all_trained = _criterion(
-        "must", "all_four_trained", "All four models of the comparison are trained.", trained, ">=", 4
-    )
     difference = _criterion(
         "must", f"pass_at_{k}", f"Pass@{k} of {ours} is above {baseline}'s.", effect.difference.mean, ">", 0.0
     ) | _ends(effect)
@@ -60,7 +64,25 @@ def _must(results: Results, contrasts: Sequence[Contrast], roles: Roles, setting
         significant |= {"verdict": "fail", "note": "The interval of the difference holds zero."}
     if effect.difference.mean <= 0:
         significant |= {"verdict": "fail", "note": "The difference is not above zero, whatever its p."}
-    return [all_trained, difference, significant, *_rouge(results, roles, settings)]
+    return [_all_trained(results, roles), difference, significant, *_rouge(results, roles, settings)]
+
+
+def _all_trained(results: Results, roles: Roles) -> dict[str, Any]:
+    """That four adapters exist is what the pipeline sees to. That training did something to each is what can fail."""
+    starts = dict.fromkeys((roles.baseline, roles.polychromic), BASE) | roles.warmstart_of
+    text = (
+        f"Training changed each of the four models: the human replies' cross-entropy moved by more than {CHANGED} nats "
+        "a token from what it starts from, on average over posts and in whichever direction. The value is the least."
+    )
+    absent = sorted(set(starts.values()) - set(results.models))
+    if absent:
+        criterion = _criterion("must", "all_four_trained", text, None, ">", CHANGED)
+        return criterion | {"note": f"Not known without {', '.join(absent)} among params.yaml:models."}
+    values = {model: results.values[model]["cross_entropy"] for model in (*starts, BASE, *roles.warmstart_of.values())}
+    moved = {model: float(np.abs(values[model] - values[start]).mean()) for model, start in starts.items()}
+    least = min(moved, key=lambda model: moved[model])
+    criterion = _criterion("must", "all_four_trained", text, moved[least], ">", CHANGED)
+    return criterion | {"note": f"The least changed is {least}."}
 
 
 def _rouge(results: Results, roles: Roles, settings: Settings) -> list[dict[str, Any]]:
@@ -74,27 +96,17 @@ def _rouge(results: Results, roles: Roles, settings: Settings) -> list[dict[str,
     return [absolute | ends, relative | ends]
 
 
-def _no_hacking(results: Results, arm: str, start: str, gain: float | None, settings: Settings) -> dict[str, Any]:
-    """Reward hacking: training raised the reward, and the judge, whom it never saw, says that engagement fell."""
-    effect = compare_paired(
-        results.values[arm]["engagement"],
-        results.values[start]["engagement"],
-        resamples=settings.resamples,
-        confidence=settings.confidence,
-        seed=settings.seed,
-    )
-    assert effect is not None  # engagement is defined for every post
-    text = (
-        f"Engagement by the held-out judge does not fall from {start} to {arm} while the reward rises: the interval of "
-        f"its change stays above {-MARGIN}."
-    )
-    criterion = _criterion("must", f"no_reward_hacking_{arm}", text, effect.difference.low, ">=", -MARGIN)
-    criterion |= _ends(effect) | {"change": effect.difference.mean, "reward_gain": gain}
-    if gain is None:
-        criterion |= {"verdict": "fail", "note": "One epoch of GRPO: whether the reward rose was not measured."}
-    elif gain <= 0:
-        criterion |= {"verdict": "pass", "note": "The reward did not rise in training, so there was nothing to game."}
-    return criterion
+def _no_hacking(arm: str, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The gaming verdict over all seeds. One that the data do not back is no acquittal."""
+    gamed = [verdict for verdict in verdicts if verdict["verdict"] == GAMED]
+    open_ = [verdict for verdict in verdicts if verdict["verdict"] != GAMED and not verdict["conclusive"]]
+    text = f"No seed of {arm} gamed its reward, and the data back each verdict (results/gaming/{arm}). The value counts"
+    criterion = _criterion("must", f"no_reward_hacking_{arm}", f"{text} the seeds that did.", len(gamed), "<=", 0)
+    criterion |= {"seeds": len(verdicts), "inconclusive_seeds": len(open_)}
+    if open_:
+        criterion["verdict"] = "fail"
+    told = gamed or open_ or verdicts
+    return criterion | {"note": " ".join(f"Seed {verdict['seed']}: {verdict['text']}" for verdict in told)}
 
 
 def _should(results: Results, contrasts: Sequence[Contrast], roles: Roles, settings: Settings) -> list[dict[str, Any]]:

@@ -2,13 +2,14 @@
 
 A reply passes when it is well-formed (:mod:`polychrome.rewards.validity`), on topic (cosine with the post at least the
 10th percentile of human replies) and predicted to engage at least like the median human reply; both thresholds come
-with the judge, calibrated on phase data. The human replies are put to the same test.
+with the judge, calibrated on phase data. The human replies are put to the same test. In which ways replies fail is
+counted by kind (:mod:`polychrome.evaluation.failures`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from polychrome.errors import InputError, Problem, bad
+from polychrome.evaluation.failures import FailureThresholds, failures_of, shares
 from polychrome.evaluation.judge import Judge, TextEncoder, relevance
 from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.rouge import rouge
 from polychrome.evaluation.statistics import bootstrap_interval
-from polychrome.files import read_json, whole_directory, write_json
+from polychrome.files import read_json, whole_directory, write_json, write_jsonl
 from polychrome.rewards.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
 from polychrome.rewards.validity import problems_of
 
@@ -35,6 +37,7 @@ class Answered:
     post: str
     human: str
     replies: tuple[str, ...]
+    ended: tuple[bool, ...]  # whether each reply ended by itself; False was cut at max_new_tokens
     cross_entropy: float  # of the human reply, nats a token
 
 
@@ -58,12 +61,16 @@ def evaluate(
     resamples: int,
     confidence: float,
     seed: int = 0,
+    thresholds: FailureThresholds | None = None,
 ) -> dict[str, Any]:
-    """Measure one generations file into ``out_directory``: ``metrics.json``, also returned, and ``per_post.json``.
+    """Measure one generations file into ``out_directory``: metrics.json, also returned, per_post.json, replies.jsonl.
 
-    metrics.json: {"posts", "samples", "metrics": {name: {"mean", "low", "high", "undefined_posts"}}, "human": {...}}.
-    A metric that is undefined for a post (say, distinct-3 of one-word replies) leaves that post out and counts it; one
-    that is defined for fewer than two posts has null for a mean. Raises InputError for a malformed file and for k > n.
+    metrics.json: {"posts", "samples", "metrics": {name: {"mean", "low", "high", "undefined_posts"}}, "human": {...},
+    "failures": {kind: share of the replies that fail in this way, in [0, 1]}, "human_failures": {...}}.
+    replies.jsonl, a line a post: {"id", "post", "human": reply, "replies": [n replies]}, a reply being {"text",
+    "engagement", "relevance", "well_formed", "passes", "failures": [kind, ...]}. A metric that is undefined for a post
+    (say, distinct-3 of one-word replies) leaves that post out and counts it; one that is defined for fewer than two
+    posts has null for a mean. Raises InputError for a malformed file and for k > n.
     """
     answered = read_generations(generations_path)
     samples = len(answered[0].replies)
@@ -72,10 +79,13 @@ def evaluate(
     posts, humans = [a.post for a in answered], [a.human for a in answered]
     encoder.embed([*posts, *humans])  # in company that is the same for every model: so are their last bits
     human = score(posts, humans, judge, encoder)
-    replies = score(
-        [a.post for a in answered for _ in a.replies], [reply for a in answered for reply in a.replies], judge, encoder
-    )
+    asked = [a.post for a in answered for _ in a.replies]
+    texts = [reply for a in answered for reply in a.replies]
+    replies = score(asked, texts, judge, encoder)
     passing = replies.passes.reshape(len(answered), samples).sum(axis=1)
+    of_humans = described(posts, humans, [True] * len(humans), human, judge, thresholds)
+    ended = [by_itself for a in answered for by_itself in a.ended]
+    of_model = described(asked, texts, ended, replies, judge, thresholds)
     per_post = set_metrics(answered, replies, encoder)
     per_post |= {f"pass_at_{k}": pass_at_k(samples, passing, k).tolist() for k in ks}
     human_per_post: PerPost = {
@@ -94,6 +104,8 @@ def evaluate(
         "samples": samples,
         "metrics": summary(per_post),
         "human": summary(human_per_post),
+        "failures": shares([reply["failures"] for reply in of_model]),
+        "human_failures": shares([reply["failures"] for reply in of_humans]),
     }
     by_post = {
         "posts": [a.id for a in answered],
@@ -105,6 +117,7 @@ def evaluate(
     with whole_directory(out_directory) as beside:
         write_json(beside / "metrics.json", measured)
         write_json(beside / "per_post.json", by_post)
+        write_jsonl(beside / "replies.jsonl", reply_rows(answered, of_humans, of_model))
     return measured
 
 
@@ -112,9 +125,47 @@ def score(posts: Sequence[str], replies: Sequence[str], judge: Judge, encoder: T
     """Put ``replies[i]`` to ``posts[i]`` to the test of a pass."""
     well_formed = np.array([not problems_of(reply) for reply in replies])
     cosine = relevance(posts, replies, encoder)
-    engagement = judge.predict(posts, replies, encoder)
+    engagement = judge.predict(posts, replies)
     on_topic, engaging = cosine >= judge.thresholds.on_topic, engagement >= judge.thresholds.engagement
     return Scores(well_formed, cosine, engagement, well_formed & on_topic & engaging)
+
+
+def described(
+    posts: Sequence[str],
+    replies: Sequence[str],
+    ended: Sequence[bool],
+    scores: Scores,
+    judge: Judge,
+    thresholds: FailureThresholds | None = None,
+) -> list[dict[str, Any]]:
+    """Each of n replies to ``posts[i]`` with all that was measured of it, as replies.jsonl holds it."""
+    return [
+        {
+            "text": reply,
+            "engagement": float(scores.engagement[i]),
+            "relevance": float(scores.relevance[i]),
+            "well_formed": bool(scores.well_formed[i]),
+            "passes": bool(scores.passes[i]),
+            "failures": failures_of(
+                posts[i],
+                reply,
+                relevance=float(scores.relevance[i]),
+                on_topic=judge.thresholds.on_topic,
+                ended=ended[i],
+                thresholds=thresholds,
+            ),
+        }
+        for i, reply in enumerate(replies)
+    ]
+
+
+def reply_rows(
+    answered: Sequence[Answered], humans: Sequence[dict[str, Any]], replies: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The lines of replies.jsonl: the human reply and the model's n to each post, as :func:`described` has them."""
+    n = len(answered[0].replies)
+    for i, a in enumerate(answered):
+        yield {"id": a.id, "post": a.post, "human": humans[i], "replies": list(replies[i * n : (i + 1) * n])}
 
 
 def set_metrics(answered: Sequence[Answered], scores: Scores, encoder: TextEncoder) -> PerPost:
@@ -172,7 +223,8 @@ def read_generations(path: str | Path) -> list[Answered]:
         if wrong:
             continue
         nats = row["human_nll"] / row["human_tokens"]
-        answered.append(Answered(row["id"], row["post"], row["human"], tuple(row["replies"]), nats))
+        replies, ended = tuple(row["replies"]), tuple(row["ended"])
+        answered.append(Answered(row["id"], row["post"], row["human"], replies, ended, nats))
         if len(answered[-1].replies) != max(len(answered[0].replies), 2):
             found = f"{len(answered[-1].replies)} replies"
             expected = f"{max(len(answered[0].replies), 2)}, as many for every post and at least 2"
@@ -188,7 +240,7 @@ def read_generations(path: str | Path) -> list[Answered]:
 
 def _wrong_fields(row: Any, where: str, remedy: str) -> list[Problem]:
     if not isinstance(row, Mapping):
-        return [Problem(where, type(row).__name__, "an object with id, post, human, replies", remedy)]
+        return [Problem(where, type(row).__name__, "an object with id, post, human, replies, ended", remedy)]
     wrong = [
         Problem(f"{where}:{name}", repr(row.get(name, "no such field")), "text", remedy)
         for name in ("id", "post", "human")
@@ -202,6 +254,11 @@ def _wrong_fields(row: Any, where: str, remedy: str) -> list[Problem]:
     replies = row.get("replies")
     if not isinstance(replies, list) or not all(isinstance(reply, str) for reply in replies):
         wrong.append(Problem(f"{where}:replies", repr(row.get("replies", "no such field")), "a list of texts", remedy))
+        return wrong
+    ended = row.get("ended")
+    if not isinstance(ended, list) or len(ended) != len(replies) or not all(isinstance(each, bool) for each in ended):
+        expected = f"a list of {len(replies)} true or false, one a reply"
+        wrong.append(Problem(f"{where}:ended", repr(row.get("ended", "no such field")), expected, remedy))
     return wrong
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from polychrome.errors import InputError, Problem
 from polychrome.evaluation.evaluate import Measured, read_per_post
 from polychrome.evaluation.statistics import Interval, bootstrap_interval
-from polychrome.files import read_json
 
 HEADLINE = (
     "self_bleu",
@@ -115,7 +114,7 @@ def read_results(
             try:
                 measured = read_per_post(path)
             except InputError as error:
-                problems += error.problems
+                problems += error.problems if path.is_file() else [_missing(model, seed, path, seeds)]
                 continue
             first = first or measured
             if (measured.posts, measured.samples) != (first.posts, first.samples):
@@ -143,34 +142,11 @@ def read_results(
     )
 
 
-def read_reward_gains(roles: Roles, seeds: Sequence[int], trainings: Path) -> dict[str, float | None]:
-    """GRPO arm -> mean over seeds of the reward it gained in training, None when one epoch leaves nothing to compare.
-
-    Raises InputError naming every bad summary.
-    """
-    gains: dict[str, list[float]] = {arm: [] for arm in roles.warmstart_of}
-    problems: list[Problem] = []
-    unmeasured: set[str] = set()
-    for arm in gains:
-        for seed in seeds:
-            path = trainings / arm / f"seed-{seed}" / "summary.json"
-            try:
-                measured = read_json(path)["reward_gain"]
-                if measured is None:
-                    unmeasured.add(arm)
-                    continue
-                gain = float(measured["mean"])
-                if not np.isfinite(gain):
-                    raise ValueError("not finite")
-                gains[arm].append(gain)
-            except InputError as error:
-                problems += error.problems
-            except (KeyError, TypeError, ValueError):
-                where = f"{path}:reward_gain.mean"
-                problems.append(Problem(where, "no finite number", "the gain in reward", "Train the arm again."))
-    if problems:
-        raise InputError(problems)
-    return {arm: None if arm in unmeasured else float(np.mean(of_seeds)) for arm, of_seeds in gains.items()}
+def _missing(model: str, seed: int, path: Path, seeds: Sequence[int]) -> Problem:
+    listed = ", ".join(map(str, seeds))
+    remedy = "Run `dvc repro` to make what is missing, or take the model out of models, or the seed out of seeds."
+    found, expected = f"no evaluation of {model} with seed {seed}", f"one for each of the seeds {listed}"
+    return Problem(str(path), found, expected, remedy)
 
 
 def mean_interval(values: np.ndarray, settings: Settings) -> Interval | None:
@@ -179,6 +155,12 @@ def mean_interval(values: np.ndarray, settings: Settings) -> Interval | None:
     if defined.shape[1] < 2:
         return None
     return bootstrap_interval(defined, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed)
+
+
+def headroom(metric: str) -> tuple[float, float] | None:
+    """The least and the most that a metric can be; None where it has no ends that models come near."""
+    bounded = metric.startswith("pass_at_") or metric in ("self_bleu", "rouge_1", "rouge_2", "rouge_l", "well_formed")
+    return (0.0, 1.0) if bounded else None
 
 
 def label(metric: str) -> str:

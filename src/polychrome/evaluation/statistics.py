@@ -42,10 +42,31 @@ class Effect:
     p: float  # Wilcoxon signed-rank, two-sided
     cohens_d: float | None
     cliffs_delta: float
+    sd_posts: float  # of the differences between posts, each the mean over seeds; n - 1
+    sd_seeds: float | None  # of the differences between seeds, each the mean over posts; None with one seed
     posts: int
     dropped_posts: int  # undefined for a or b in some seed
     seeds: int
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much values vary over posts, and how much over seeds: standard deviations with n - 1."""
+
+    posts: float  # between posts, each the mean over seeds
+    seeds: float | None  # between seeds, each the mean over posts; None with one seed
+
+
+def spread(values: np.ndarray) -> Spread:
+    """Both spreads of ``values`` (seeds, posts), two posts or more, no NaN.
+
+    They describe what was measured, sampled replies and all: means over a few posts differ between seeds even where
+    seeds do not matter.
+    """
+    values = np.round(values, DECIMALS)
+    of_seeds = float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None
+    return Spread(float(values.mean(axis=0).std(ddof=1)), of_seeds)
 
 
 def bootstrap_interval(values: np.ndarray, *, resamples: int, confidence: float, seed: int) -> Interval:
@@ -141,6 +162,7 @@ def compare_paired(a: np.ndarray, b: np.ndarray, *, resamples: int, confidence: 
     by_post = differences.mean(axis=0)
     p, p_note = wilcoxon(by_post)
     d, d_note = cohens_d(by_post)
+    spreads = spread(differences)
     return Effect(
         mean_a=float(a.mean()),
         mean_b=float(b.mean()),
@@ -148,6 +170,8 @@ def compare_paired(a: np.ndarray, b: np.ndarray, *, resamples: int, confidence: 
         p=p,
         cohens_d=d,
         cliffs_delta=cliffs_delta(a.mean(axis=0), b.mean(axis=0)),
+        sd_posts=spreads.posts,
+        sd_seeds=spreads.seeds,
         posts=int(defined.sum()),
         dropped_posts=int((~defined).sum()),
         seeds=len(a),

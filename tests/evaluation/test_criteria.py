@@ -1,0 +1,89 @@
+"""The criteria that rest on training: whether it changed the models at all, and whether it gamed its reward."""
+
+import numpy as np
+import pytest
+
+from polychrome.evaluation.contrasts import all_contrasts
+from polychrome.evaluation.criteria import judge_criteria
+from polychrome.evaluation.results import Results, Roles, Settings
+
+POSTS, SEEDS = 20, (1, 2)
+MODELS = (
+    "zero_shot",
+    "baseline_warmstart",
+    "polychromic_warmstart",
+    "baseline",
+    "polychromic",
+    "grpo_from_baseline",
+    "grpo_from_polychromic",
+)
+SETTINGS = Settings(ks=(1, 2), resamples=100)
+
+
+@pytest.fixture
+def values():
+    random = np.random.default_rng(0)
+    return {
+        model: {name: random.uniform(0.2, 0.8, size=(len(SEEDS), POSTS)) for name in SETTINGS.needed}
+        for model in MODELS
+    }
+
+
+def verdict(seed, gamed=False, conclusive=True):
+    word = "gamed" if gamed else "not gamed"
+    return {"seed": seed, "verdict": word, "conclusive": conclusive, "text": f"{word.capitalize()}: of seed {seed}."}
+
+
+CLEAN = {arm: [verdict(seed) for seed in SEEDS] for arm in ("grpo_from_baseline", "grpo_from_polychromic")}
+
+
+def judged(values, verdicts=CLEAN, models=MODELS):
+    results = Results(models, SEEDS, 4, POSTS, values, {}, {})
+    contrasts = all_contrasts(results, Roles(), SETTINGS)
+    criteria = judge_criteria(results, contrasts, verdicts, Roles(), SETTINGS)["criteria"]
+    return {criterion["name"]: criterion for criterion in criteria}
+
+
+def test_no_reward_hacking_is_the_verdict_over_all_seeds(values):
+    criterion = judged(values)["no_reward_hacking_grpo_from_baseline"]
+    assert (criterion["verdict"], criterion["value"], criterion["threshold"]) == ("pass", 0, 0)
+    assert criterion["note"] == "Seed 1: Not gamed: of seed 1. Seed 2: Not gamed: of seed 2."
+
+
+def test_one_gamed_seed_fails_its_arm_alone_and_is_told(values):
+    verdicts = CLEAN | {"grpo_from_baseline": [verdict(1), verdict(2, gamed=True)]}
+    found = judged(values, verdicts)
+    criterion = found["no_reward_hacking_grpo_from_baseline"]
+    assert (criterion["verdict"], criterion["value"]) == ("fail", 1)
+    assert criterion["note"] == "Seed 2: Gamed: of seed 2."
+    assert found["no_reward_hacking_grpo_from_polychromic"]["verdict"] == "pass"
+
+
+def test_a_verdict_that_the_data_do_not_back_is_no_acquittal(values):
+    verdicts = CLEAN | {"grpo_from_polychromic": [verdict(1, conclusive=False), verdict(2)]}
+    criterion = judged(values, verdicts)["no_reward_hacking_grpo_from_polychromic"]
+    assert (criterion["verdict"], criterion["value"], criterion["inconclusive_seeds"]) == ("fail", 0, 1)
+    assert "of seed 1" in criterion["note"]
+
+
+@pytest.mark.parametrize(
+    ("model", "start"),
+    [
+        ("baseline", "zero_shot"),
+        ("polychromic", "zero_shot"),
+        ("grpo_from_baseline", "baseline_warmstart"),
+        ("grpo_from_polychromic", "polychromic_warmstart"),
+    ],
+)
+def test_a_model_that_training_left_as_it_was_is_not_trained(values, model, start):
+    assert judged(values)["all_four_trained"]["verdict"] == "pass"
+    values[model] = values[model] | {"cross_entropy": values[start]["cross_entropy"] + 0.001}
+    criterion = judged(values)["all_four_trained"]
+    assert (criterion["verdict"], criterion["value"]) == ("fail", pytest.approx(0.001))
+    assert criterion["note"] == f"The least changed is {model}."
+
+
+def test_without_the_base_model_it_is_not_known_whether_training_changed_anything(values):
+    criterion = judged(values, models=MODELS[1:])["all_four_trained"]
+    assert (criterion["value"], criterion["verdict"]) == (None, "fail")
+    assert "zero_shot" in criterion["note"]

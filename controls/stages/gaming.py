@@ -1,0 +1,33 @@
+"""Control stage `gaming`: was a control's reward gamed? Usage: python controls/stages/gaming.py <arm> <seed>."""
+
+from dataclasses import asdict
+
+from polychrome import paths, stage
+from polychrome.evaluation.controls.record import ROOT
+from polychrome.evaluation.gaming import GamingThresholds, judge_gaming, start_of
+from polychrome.params import load_params
+
+
+def main() -> None:
+    arm, seed = stage.arm_and_seed()
+    params = load_params()
+    start = start_of(arm, params.warmstarts)
+    verdict = judge_gaming(
+        arm,
+        start,
+        seed,
+        rollouts_path=paths.training_dir(arm, seed) / "rollouts.jsonl",
+        judge_directory="models/judge",
+        evaluation_of_arm=ROOT / "evaluation" / arm / f"seed-{seed}" / "per_post.json",
+        evaluation_of_start=f"results/evaluation/{start}/seed-{seed}/per_post.json",
+        human_pairs=paths.PHASES / "phase2_grpo.jsonl",
+        out_directory=ROOT / "gaming" / arm / f"seed-{seed}",
+        thresholds=GamingThresholds(**asdict(params.gaming)),
+        resamples=params.evaluation.bootstrap,
+        confidence=params.evaluation.confidence,
+    )
+    print(f"{arm}, seed {seed}: {verdict['text']}")
+
+
+if __name__ == "__main__":
+    stage.run(main)

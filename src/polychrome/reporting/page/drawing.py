@@ -1,0 +1,249 @@
+"""From a matplotlib figure to a drawing in the page: SVG whose colours are CSS properties and whose text is text.
+
+A figure is laid out in CSS pixels: one unit of its viewBox is one pixel at natural size. Artists say what they are in
+their gid, ``"<model>|<words>"``: the model becomes ``data-model``, by which the page brings a model forward, and the
+words are shown at the pointer. The same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from polychrome.reporting.page.palette import INK, MUTED, RULE, Palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+WIDE, NARROW = 880, 340  # CSS pixels: beside the text of a desktop, and on a phone
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "figure.dpi": 72,
+    "savefig.dpi": 72,
+    "font.family": "DejaVu Sans",  # wider than what browsers put in its place, so that nothing overlaps there
+    "font.size": 12.0,
+    "axes.titlesize": 13.0,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.titlepad": 12.0,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 12.0,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "text.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 1.0,
+    "xtick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "xtick.labelsize": 12.0,
+    "ytick.color": RULE,
+    "ytick.labelcolor": MUTED,
+    "ytick.labelsize": 12.0,
+    "ytick.major.size": 0.0,
+    "lines.solid_capstyle": "round",
+    "lines.solid_joinstyle": "round",
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 4 / 72,
+    "figure.constrained_layout.w_pad": 4 / 72,
+    "savefig.transparent": True,
+    "path.simplify": False,
+}
+
+
+def both_widths(draw: Callable[[int], Figure], name: str, words: str, palette: Palette) -> Markup:
+    """``draw(width)`` for desktop and phone, of which the style sheet shows one; ``words`` say what is to be seen."""
+    return Markup("").join(
+        embedded(draw, width, f"{name}-{size}", size, words, palette)
+        for width, size in ((WIDE, "wide"), (NARROW, "narrow"))
+    )
+
+
+def embedded(draw: Callable[[int], Figure], width: int, name: str, size: str, words: str, palette: Palette) -> Markup:
+    """One drawing, as an element for the page."""
+    import matplotlib.pyplot as plt
+
+    with _style(name):
+        figure = draw(width)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        plt.close(figure)
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(written.getvalue().encode())
+    _tidy(root, name)
+    root.attrib |= {"class": f"chart {size}", "role": "img", "aria-label": words, "width": f"{width}"}
+    root.attrib.pop("height", None)
+    text = ElementTree.tostring(root, encoding="unicode")
+    variables = palette.variables
+    text = re.sub("|".join(variables), lambda found: variables[found[0]], text)
+    return Markup(text)  # ElementTree has escaped every word in it
+
+
+def new_figure(width: int, height: float, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, Any]:
+    """A figure of ``width`` x ``height`` CSS pixels and its axes, (rows, columns)."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=(width / 72, height / 72), squeeze=False, **more)
+
+
+def label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], gap: float = 16.0) -> None:
+    """Write each line's name right of the axes at its last value, moved apart by at least ``gap`` pixels.
+
+    ``ends``: value, words, colour, gid. The nearest such places in the least-squares sense are an isotonic regression.
+    """
+    import numpy as np
+    from matplotlib.transforms import blended_transform_factory
+    from scipy.optimize import isotonic_regression
+
+    axis.figure.get_layout_engine().execute(axis.figure)  # so that sizes are those of the page
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom, top)
+    ends = sorted(ends)
+    steps = gap * (top - bottom) / axis.get_window_extent().height * np.arange(len(ends))
+    places = isotonic_regression(np.array([end[0] for end in ends]) - steps).x + steps
+    places -= max(0.0, places[-1] - top)
+    beside = blended_transform_factory(axis.transAxes, axis.transData)
+    for (value, words, colour, gid), place in zip(ends, places, strict=True):
+        look = {"color": colour, "linewidth": 0.9, "clip_on": False, "in_layout": False}
+        axis.plot([1.0, 1.035], [value, place], transform=beside, gid=gid, **look)
+        axis.text(1.045, place, words, transform=beside, color=colour, va="center", gid=gid)
+
+
+def label_points(axis: Axes, points: Sequence[tuple[float, float, str, str, str]], taken: Any) -> None:
+    """Name each point where its words hide least of what is drawn. ``points``: x, y, words, colour, gid.
+
+    ``taken``: data coordinates (n, 2) that are better not hidden.
+    """
+    import numpy as np
+    from matplotlib.transforms import Bbox
+
+    axis.figure.get_layout_engine().execute(axis.figure)  # so that sizes are those of the page
+    frame, spots = axis.get_window_extent(), axis.transData.transform(taken)
+    placed: list[Bbox] = []
+    leaders = np.empty((0, 2))
+    for x, y, words, colour, gid in points:
+        probe = axis.text(x, y, words)
+        size = probe.get_window_extent()
+        probe.remove()
+        at = axis.transData.transform((x, y))
+        boxes = [_beside(at, offset, size) for offset in _OFFSETS]
+        far = np.hypot(*np.transpose(_OFFSETS))
+        ways = [np.linspace(at, at + np.array(offset), 20) for offset in _OFFSETS]
+        costs = [_hidden(box, frame, spots, leaders, placed) for box in boxes] + 0.12 * far
+        costs += [40.0 * any(_inside(way, box.padded(1)).any() for box in placed) for way in ways]
+        best = int(np.argmin(costs))
+        placed.append(boxes[best])
+        leaders = np.concatenate([leaders, ways[best]])
+        right = _OFFSETS[best][0] > 0
+        leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkB": 5, "relpos": (not right, 0.5)}
+        axis.annotate(
+            words,
+            (x, y),
+            _OFFSETS[best],
+            textcoords="offset points",
+            color=colour,
+            ha="left" if right else "right",
+            va="center",
+            gid=gid,
+            arrowprops=leader if far[best] > 24 else None,
+        ).set_in_layout(False)
+
+
+_TURNS = (
+    (0.9, 0.5),
+    (-0.9, 0.5),
+    (0.9, -0.5),
+    (-0.9, -0.5),
+    (1, 0.1),
+    (-1, 0.1),
+    (0.3, 1),
+    (-0.3, 1),
+    (0.3, -1),
+    (-0.3, -1),
+)
+_OFFSETS = [(radius * x, radius * y) for radius in (12, 18, 24, 40, 60, 84, 110, 140) for x, y in _TURNS]
+
+
+def _beside(at: Any, offset: tuple[float, float], size: Any) -> Any:
+    from matplotlib.transforms import Bbox
+
+    x, y = at[0] + offset[0], at[1] + offset[1]
+    return Bbox.from_bounds(x if offset[0] > 0 else x - size.width, y - size.height / 2, size.width, size.height)
+
+
+def _hidden(box: Any, frame: Any, spots: Any, leaders: Any, placed: Sequence[Any]) -> float:
+    padded = box.padded(3)
+    outside = not (frame.contains(*box.min) and frame.contains(*box.max))
+    crossed = 40.0 * bool(_inside(leaders, padded).any())
+    return 1000.0 * outside + 200.0 * sum(map(padded.overlaps, placed)) + crossed + float(_inside(spots, padded).sum())
+
+
+def _inside(points: Any, box: Any) -> Any:
+    return ((points > box.min) & (points < box.max)).all(axis=1)
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    """Matplotlib's own defaults and ours on top, whatever the user's matplotlibrc says; ids salted with ``name``."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.style.context(["default", _STYLE | {"svg.hashsalt": name}]):
+        yield
+
+
+def _tidy(root: ElementTree.Element, name: str) -> None:
+    """Leave out what the page says once for all drawings, make ids unique in it, and say what belongs to whom."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
+                parent.remove(child)
+    used = set(re.findall(r"#([\w-]+)", " ".join(value for each in root.iter() for value in each.attrib.values())))
+    for element in root.iter():
+        if "d" in element.attrib:
+            element.attrib["d"] = re.sub(r"\s+", " ", _ROUND.sub(_rounded, element.attrib["d"])).strip()
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                _identify(element, value, name, used)
+            elif "#" in value and value.lstrip("#") in used:
+                element.attrib[key] = f"#{name}-{value[1:]}"
+            elif "url(#" in value:
+                element.attrib[key] = value.replace("url(#", f"url(#{name}-")
+            elif key in ("x", "y", "transform"):
+                element.attrib[key] = _ROUND.sub(_rounded, value)
+
+
+_ROUND = re.compile(r"-?\d+\.\d{2,}")
+
+
+def _rounded(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _identify(element: ElementTree.Element, identity: str, name: str, used: set[str]) -> None:
+    del element.attrib["id"]
+    if "|" in identity:
+        model, words = identity.split("|", 1)
+        element.attrib |= {"data-model": model} if model else {}
+        element.attrib |= {"data-words": words} if words else {}
+    elif identity in used:
+        element.attrib["id"] = f"{name}-{identity}"

@@ -1,0 +1,379 @@
+"""The page in a real browser, headless Chromium: opened from disk, read with pointer, keyboard, phone and by night.
+
+Without a Chromium these tests are skipped and say so; with POLYCHROME_BROWSER=required in the environment they fail.
+scripts/chromium.sh installs Debian's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+
+import pytest
+
+from polychrome.reporting.figures import COLOURS, LABELS
+from tests.reporting.page.tree import HOSTILE, MODELS
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
+COMPARED = ["baseline", "polychromic", "grpo_from_baseline", "grpo_from_polychromic"]
+
+
+def without_browser(reason):
+    told = f"{reason}: run scripts/chromium.sh, and install the environment's [dev] packages"
+    if os.environ.get("POLYCHROME_BROWSER") == "required":
+        pytest.fail(told)
+    pytest.skip(told)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    executable = shutil.which("chromium")
+    if executable is None:
+        without_browser("no chromium on the path")
+    if importlib.util.find_spec("playwright") is None:
+        without_browser("no python package playwright")
+    from playwright.sync_api import sync_playwright
+
+    home = tmp_path_factory.mktemp("chromium")  # its profile is a fresh one, and so is what it thinks is home
+    with sync_playwright() as playwright:
+        environment = os.environ | {"HOME": str(home)}
+        yield (launched := playwright.chromium.launch(executable_path=executable, args=FLAGS, env=environment))
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser, page):
+    """Opens the page from disk. What it asked for and complained of is looked at when the test is over."""
+    contexts, asked, complaints = [], [], []
+
+    def open_page(**settings):
+        context = browser.new_context(**(DESKTOP | settings))
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(5000)
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(page.as_uri())
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert set(asked) == {page.as_uri()}
+    assert complaints == []
+
+
+def sets(tab):
+    """Model -> its replies as they stand on the page, without what is said for the ear alone."""
+    return tab.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll("#spread .set")].map((set) => [
+            set.getAttribute("aria-label"),
+            [...set.querySelectorAll(".reply")].map((reply) => {
+              const copy = reply.cloneNode(true);
+              for (const extra of copy.querySelectorAll(".unseen, em")) extra.remove();
+              return copy.textContent;
+            }),
+        ]))"""
+    )
+
+
+def count(tab):
+    """(post, of how many, replies to it, of how many) as the page counts them."""
+    return tuple(int(number.replace(",", "")) for number in re.findall(r"[\d,]+", tab.text_content("#count")))
+
+
+def scores(tab):
+    """What the tip says, as name -> value."""
+    assert tab.is_visible("#tip")
+    names, values = tab.locator("#tip dt").all_text_contents(), tab.locator("#tip dd:not(.limit)").all_text_contents()
+    return dict(zip(names, values, strict=True))
+
+
+def shown(tab, name, folder):
+    """A screenshot for a person to look at; it is not blank."""
+    path = folder / f"{name}.png"
+    tab.screenshot(path=path)
+    assert path.stat().st_size > 20_000
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def test_it_opens_with_a_post_the_human_answer_and_the_four_compared_models_side_by_side(opened, tmp_path):
+    tab = opened()
+    assert tab.title() == "Polychrome: what was measured"
+    assert list(sets(tab)) == [LABELS[model] for model in COMPARED]
+    assert {len(replies) for replies in sets(tab).values()} == {10}
+    assert "moved to a new city" in tab.text_content("#spread .said")
+    assert "it gets easier" in tab.text_content("#spread .exchange .reply")
+    tops = [box["y"] for box in (set_.bounding_box() for set_ in tab.locator("#spread .set").all())]
+    assert len(set(tops)) == 1
+    assert count(tab) == (1, 40, 40, 1600)
+    shown(tab, "desktop", tmp_path)
+    tab.locator("#replies").scroll_into_view_if_needed()
+    shown(tab, "replies", tmp_path)
+
+
+def test_a_reply_that_is_markup_is_read_not_run(opened):
+    tab = opened()
+    assert sets(tab)["baseline"][0] == HOSTILE
+    assert tab.locator("#spread img").count() == 0
+    assert tab.title() == "Polychrome: what was measured"
+    tab.fill("#filter-text", "<b>BOLD</b>")
+    assert tab.locator("#spread mark").first.text_content() == "<b>bold</b>"
+
+
+def test_words_filter_posts_and_replies_and_are_marked(opened):
+    tab = opened()
+    tab.fill("#filter-text", "RIVER")
+    everything = [reply for replies in sets(tab).values() for reply in replies]
+    assert everything
+    assert all("river" in reply for reply in everything)
+    assert set(tab.locator("#spread mark").all_text_contents()) == {"river"}
+    tab.fill("#filter-text", "octopuses")  # in a post: every reply to it stays
+    assert count(tab)[2] == 40
+    tab.fill("#filter-text", "no such words")
+    assert tab.text_content("#count") == "No reply fits."
+    assert tab.is_disabled("#next")
+    tab.fill("#filter-text", "")
+    assert count(tab) == (1, 40, 40, 1600)
+
+
+def test_replies_are_filtered_by_model_pass_failure_and_seed(opened):
+    tab = opened()
+    every = count(tab)[3]
+    tab.select_option("#filter-pass", "1")
+    passing = count(tab)[3]
+    assert tab.locator("#spread .set .reply.miss").count() == 0
+    tab.select_option("#filter-pass", "0")
+    assert count(tab)[3] == every - passing
+    tab.select_option("#filter-pass", "")
+    tab.select_option("#filter-failure", "copied")
+    assert {"copied" in text for text in tab.locator("#spread .set .reply em").all_text_contents()} == {True}
+    tab.select_option("#filter-failure", "")
+    first = sets(tab)
+    tab.select_option("#filter-seed", label="456")
+    assert sets(tab) != first
+    tab.get_by_role("checkbox", name="zero-shot", exact=True).check()
+    tab.get_by_role("checkbox", name="polychromic", exact=True).uncheck()
+    assert list(sets(tab)) == [
+        LABELS[m] for m in ("zero_shot", "baseline", "grpo_from_baseline", "grpo_from_polychromic")
+    ]
+
+
+def test_replies_and_posts_are_sorted_by_their_scores(opened):
+    tab = opened()
+    drawn = sets(tab)["baseline"]
+
+    def engagements():
+        found = []
+        for reply in tab.locator("#spread .set").first.locator(".reply").all():
+            reply.hover()
+            found.append(float(scores(tab)["engagement"]))
+        return found
+
+    tab.select_option("#sort-replies", "engagement")
+    best = engagements()
+    assert best == sorted(best, reverse=True)
+    assert sorted(sets(tab)["baseline"]) == sorted(drawn)
+    tab.select_option("#sort-replies", "engagement-up")
+    assert engagements() == sorted(best)
+    tab.select_option("#sort-replies", "length")
+    lengths = [len(reply) for reply in sets(tab)["baseline"]]
+    assert lengths == sorted(lengths, reverse=True)
+
+    def passes():
+        return sum(int(text.split()[0]) for text in tab.locator("#spread h4 small").all_text_contents())
+
+    tab.select_option("#sort-posts", "most")
+    counts = [passes()]
+    for _ in range(4):
+        tab.click("#next")
+        counts.append(passes())
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
+    tab.select_option("#sort-posts", "fewest")
+    assert passes() < counts[-1]
+
+
+# --- scores under the pointer and at the keyboard's focus ----------------------------------------------------------
+
+
+def test_scores_show_under_the_pointer_and_go_with_it(opened):
+    tab = opened()
+    assert tab.is_hidden("#tip")
+    reply = tab.locator("#spread .set .reply").nth(3)
+    reply.hover()
+    found = scores(tab)
+    assert found.keys() >= {"engagement", "relevance", "well-formed"}
+    assert re.fullmatch(r"-?\d\.\d{3}", found["engagement"])
+    assert ("passes" in found) == ("pass" in reply.get_attribute("class").split())
+    assert "0.497" in tab.text_content("#tip")  # what a pass asks for
+    tab.mouse.move(5, 5)
+    assert tab.is_hidden("#tip")
+
+
+def test_a_drawing_says_its_numbers_under_the_pointer_and_brings_its_model_forward(opened):
+    tab = opened()
+    chart = tab.locator("#figure-pass .chart.wide")
+    chart.locator('[data-words^="baseline: Pass@10"]').hover(force=True)
+    assert re.match(r"baseline: Pass@10 0\.920, 0\.840 to 0\.990", tab.text_content("#tip"))
+    assert "following" in chart.get_attribute("class")
+
+
+def test_the_whole_page_can_be_read_by_keyboard(opened, tmp_path):
+    tab = opened()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the answers"
+    assert tab.locator(".skip").bounding_box()["y"] >= 0
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("document.activeElement.id") == "main"
+
+    tab.focus("#next")
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.keyboard.press("Tab")  # one tab stop for all the replies
+    here = "document.activeElement.closest('.set')?.getAttribute('aria-label') ?? 'human'"
+    assert tab.evaluate(here) == "human"
+    assert scores(tab)["engagement"]
+    assert tab.evaluate("document.activeElement.getAttribute('aria-describedby')") == "tip"
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate(here) == "baseline"
+    for _ in range(3):
+        tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate(here) == "polychromic"
+    row = "[...document.activeElement.closest('ol').querySelectorAll('.reply')].indexOf(document.activeElement)"
+    assert tab.evaluate(row) == 3
+    shown(tab, "focus", tmp_path)
+    tab.keyboard.press("Escape")
+    assert tab.is_hidden("#tip")
+    tab.keyboard.press("PageDown")
+    assert count(tab)[0] == 2
+    assert tab.evaluate("document.activeElement.className").startswith("reply")
+    tab.keyboard.press("End")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.closest('#replies')") is None
+
+
+def test_a_model_is_followed_through_every_drawing_by_keyboard(opened):
+    tab = opened()
+    key = tab.locator('#pass [data-follow="polychromic"]')
+    key.focus()
+    tab.keyboard.press("Space")
+    assert key.get_attribute("aria-pressed") == "true"
+    assert tab.locator('#training [data-follow="polychromic"]').get_attribute("aria-pressed") == "true"
+    faint = tab.locator('#figure-pass .wide [data-model="baseline"]').first
+    clear = tab.locator('#figure-pass .wide [data-model="polychromic"]').first
+    tab.wait_for_timeout(300)
+    opacity = "element => Number(getComputedStyle(element).opacity)"
+    assert faint.evaluate(opacity) < 0.2
+    assert clear.evaluate(opacity) == 1
+    tab.keyboard.press("Space")
+    tab.wait_for_timeout(300)
+    assert faint.evaluate(opacity) == 1
+
+
+def test_tables_that_scroll_can_be_reached_by_keyboard(opened):
+    tab = opened()
+    assert tab.locator(".scroll:not([tabindex])").count() == 0
+    assert tab.locator(".scroll:not([aria-label])").count() == 0
+
+
+# --- phone, night, print, no script --------------------------------------------------------------------------------
+
+_OVER = """() => [...document.querySelectorAll("main *, header *")].filter((element) => {
+  const box = element.getBoundingClientRect();
+  return box.width && box.right > innerWidth + 1 && !element.closest(".scroll, .unseen, .skip, svg");
+}).map((element) => element.outerHTML.slice(0, 90))"""
+
+
+@pytest.mark.parametrize("width", [320, 375, 600, 800, 1000, 1180])
+def test_nothing_is_wider_than_the_window_even_when_all_is_unfolded(opened, tmp_path, width):
+    tab = opened(**(PHONE | {"viewport": {"width": width, "height": 812}}))
+    tab.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(_OVER) == []
+    shown(tab, f"width-{width}", tmp_path)
+
+
+def test_a_phone_has_drawings_of_its_own_with_letters_to_be_read_and_sets_below_each_other(opened, tmp_path):
+    tab = opened(**PHONE)
+    assert tab.locator("#figure-pass .chart.narrow").is_visible()
+    assert tab.locator("#figure-pass .chart.wide").is_hidden()
+    heights = tab.evaluate(
+        "() => [...document.querySelectorAll('.chart.narrow text')].map((text) => text.getBoundingClientRect().height)"
+    )
+    assert min(heights) >= 9
+    lefts = {set_.bounding_box()["x"] for set_ in tab.locator("#spread .set").all()}
+    assert len(lefts) == 1
+    tab.locator("#spread .set .reply").nth(2).tap()
+    assert scores(tab)["engagement"]
+    assert tab.locator("#next").bounding_box()["height"] >= 44
+    tab.locator("#pass").scroll_into_view_if_needed()
+    shown(tab, "phone", tmp_path)
+
+
+def test_at_night_paper_is_dark_words_are_light_and_models_can_be_told_apart(opened, tmp_path):
+    tab = opened(color_scheme="dark")
+
+    def lightness(expression):
+        return sum(int(part) for part in re.findall(r"\d+", tab.evaluate(expression))[:3]) / 765
+
+    assert lightness("getComputedStyle(document.body).backgroundColor") < 0.15
+    assert lightness("getComputedStyle(document.querySelector('h1')).color") > 0.8
+    assert (
+        lightness(
+            "getComputedStyle(document.querySelector('#figure-pass .wide .tick text, #figure-pass .wide text')).fill"
+        )
+        > 0.5
+    )
+    marks = {
+        tab.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--mark-{i}')") for i in range(9)
+    }
+    assert len(marks) == 9
+    tab.locator("#plane").scroll_into_view_if_needed()
+    shown(tab, "night", tmp_path)
+
+
+def test_by_day_a_model_has_the_colour_of_the_figures(opened):
+    tab = opened()
+    place = MODELS.index("grpo_from_baseline")
+    found = tab.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--mark-{place}')")
+    assert found.strip() == COLOURS["grpo_from_baseline"].lower()
+
+
+def test_printed_it_is_on_white_paper_without_what_is_only_for_a_screen(opened, tmp_path):
+    tab = opened(color_scheme="dark")
+    tab.emulate_media(media="print")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.locator(".filters").is_hidden()
+    assert tab.locator(".key").first.is_hidden()
+    tab.pdf(path=tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 50_000
+
+
+def test_who_wants_no_motion_gets_none(opened):
+    tab = opened(reduced_motion="reduce")
+    assert tab.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    assert tab.evaluate("getComputedStyle(document.querySelector('.chart [data-model]')).transitionDuration") == "0s"
+
+
+def test_without_script_all_but_the_replies_is_there(opened):
+    tab = opened(java_script_enabled=False)
+    assert tab.locator("#figure-pass .chart.wide").is_visible()
+    assert tab.locator("#criteria li").count() == 5
+    assert tab.locator("#reader").is_hidden()
+    assert "needs JavaScript" in tab.locator("#replies noscript").inner_text()

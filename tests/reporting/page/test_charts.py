@@ -1,0 +1,98 @@
+"""Drawings: every number is drawn, says whose it is, and the same numbers give the same bytes."""
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from polychrome.reporting.page import charts
+from polychrome.reporting.page.palette import palette_of
+from tests.reporting.page.tree import LEVELS, MODELS
+
+PALETTE = palette_of(MODELS)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def curves(models, human=True):
+    found = {m: [{"k": k, "value": 0.5 + 0.03 * k, "low": 0.4, "high": 0.9} for k in (1, 5, 10)] for m in models}
+    return found | ({"human": [{"k": 1, "value": 0.5, "low": 0.4, "high": 0.6}]} if human else {})
+
+
+def drawn(markup):
+    """The two drawings: for a desktop and for a phone."""
+    return ElementTree.fromstring(f"<both>{markup}</both>")
+
+
+def words_in(svg):
+    return {"".join(text.itertext()) for text in svg.iter(f"{SVG}text")}
+
+
+def told(svg):
+    return {element.attrib["data-words"] for element in svg.iter() if "data-words" in element.attrib}
+
+
+def test_pass_at_k_has_every_value_of_every_model_at_the_pointer_and_its_name_at_its_line():
+    for svg in drawn(charts.pass_chart(curves(MODELS), PALETTE)):
+        assert "baseline \u2192 GRPO: Pass@5 0.650, 0.400 to 0.900" in told(svg)
+        assert len([words for words in told(svg) if "Pass@" in words]) == 3 * len(MODELS)
+        assert {PALETTE.labels[model] for model in MODELS} | {"one human reply"} <= words_in(svg)
+        assert {e.attrib["data-model"] for e in svg.iter() if "data-model" in e.attrib} == {*MODELS, "human"}
+
+
+def test_names_at_line_ends_stand_apart_even_when_the_lines_do_not():
+    for svg in drawn(charts.pass_chart(curves(MODELS, human=False), PALETTE)):
+        ends = [t for t in svg.iter(f"{SVG}text") if "".join(t.itertext()) in PALETTE.labels.values()]
+        places = sorted((float(t.attrib["x"]), float(t.attrib["y"])) for t in ends)
+        assert len(places) == len(MODELS)
+        near = [b[1] - a[1] for a, b in pairwise(places) if a[0] == b[0]]
+        assert min(near) >= 14
+
+
+def test_drawings_are_in_properties_of_the_page_and_carry_no_style_or_date_of_their_own():
+    markup = charts.pass_chart(curves(MODELS), PALETTE)
+    assert "var(--mark-0)" in markup
+    assert "var(--ink)" in markup
+    assert not re.search(r"<style|<metadata|<\?xml|#0[12]0[134]|matplotlib", markup)
+
+
+def test_the_same_numbers_give_the_same_bytes_whatever_the_user_set_matplotlib_to():
+    import matplotlib.pyplot as plt
+
+    first = charts.pass_chart(curves(MODELS), PALETTE)
+    with plt.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": "other"}):
+        assert charts.pass_chart(curves(MODELS), PALETTE) == first
+    assert plt.get_fignums() == []
+
+
+def test_the_plane_names_every_model_and_draws_an_arrow_a_step():
+    plane = {
+        model: {
+            **{"semantic_diversity": LEVELS[model][3], "semantic_diversity_low": 0.6, "semantic_diversity_high": 0.85},
+            **{"pass_at_1": LEVELS[model][0], "pass_at_1_low": 0.2, "pass_at_1_high": 0.8},
+        }
+        for model in MODELS
+    }
+    steps = [("baseline_warmstart", "grpo_from_baseline")]
+    for svg in drawn(charts.plane_chart(plane, steps, PALETTE)):
+        assert {PALETTE.labels[model] for model in MODELS} <= words_in(svg)
+        assert "zero-shot: Pass@1 0.690, semantic diversity 0.700" in told(svg)
+
+
+def test_a_difference_is_filled_only_where_it_is_established():
+    rows = [
+        {"a": "polychromic", "b": "baseline", "metric": "m", "difference": 0.1, "low": 0.0, "high": 0.2, "different": d}
+        for d in (True, False)
+    ]
+    wide, _ = drawn(charts.contrasts_chart(rows, "m", PALETTE))
+    text = ElementTree.tostring(wide, encoding="unicode")
+    mark = f"var(--mark-{MODELS.index('polychromic')})"
+    assert len(re.findall(rf"fill: {re.escape(mark)}; stroke: {re.escape(mark)}", text)) == 1
+    assert len(re.findall(rf"fill: var\(--paper\); stroke: {re.escape(mark)}", text)) == 1
+
+
+def test_a_running_mean_is_of_a_tenth_of_the_values_and_fewer_at_the_ends():
+    assert charts.running_mean([1.0, 2.0, 3.0]) == [1.0, 2.0, 3.0]
+    values = [float(i % 2) for i in range(40)]
+    assert charts.running_mean(values)[10] == pytest.approx(2 / 5)
+    assert charts.running_mean(values)[0] == pytest.approx(1 / 3)

@@ -1,0 +1,231 @@
+"""The page: everything is in it, nothing else is, and what models wrote stays text."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.reporting import page as package
+from polychrome.reporting.figures import COLOURS, LABELS
+from polychrome.reporting.page.answers import PREDICTED
+from tests.reporting.page.conftest import PRICE, read, write
+from tests.reporting.page.elements import parse
+from tests.reporting.page.tree import GRPO, HOSTILE, MODELS
+
+SECTIONS = {"answers", "table", "criteria", "pass", "plane", "replies", "failures", "training", "gaming", "reward"}
+
+
+@pytest.fixture(scope="module")
+def document(page):
+    return parse(page.read_text(encoding="utf-8"))
+
+
+# --- one file, whole ---------------------------------------------------------------------------------------------
+
+
+def test_three_seeds_of_eight_models_fit_well_below_five_megabytes(page):
+    assert page.stat().st_size < 2_500_000
+
+
+def test_nothing_in_the_page_is_fetched_from_anywhere(page, document):
+    for element in document:
+        for name in ("src", "href", "xlink:href", "action", "srcset", "poster"):
+            target = element.attributes.get(name, "#")
+            assert target.startswith("#") or target == "data:,", (element.tag, target)
+    style = "".join(element.text for element in document.all("style"))
+    assert not re.search(r"@import|url\((?!#)", style)
+
+
+def test_its_policy_lets_its_own_script_run_and_nothing_else(document):
+    (policy,) = document.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.attributes["content"].split(";"))
+    (script,) = [e for e in document.all("script") if "type" not in e.attributes]
+    digest = base64.b64encode(hashlib.sha256("".join(script.children).encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["default-src"] == "'none'"
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(document):
+    ids = [e.attributes["id"] for e in document if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    for element in document:
+        for name in ("href", "xlink:href", "aria-labelledby"):
+            target = element.attributes.get(name)
+            if target and target != "data:,":
+                assert target.lstrip("#") in ids, (element.tag, target)
+
+
+def test_headings_tables_and_drawings_say_what_they_are_to_who_does_not_see_them(document):
+    levels = [int(e.tag[1]) for e in document if re.fullmatch("h[1-6]", e.tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert all(table.all("caption") and table.all("th", scope="col") for table in document.all("table"))
+    assert all(len(e.attributes["aria-label"]) > 20 for e in document.all("svg") if e.attributes["role"] == "img")
+    assert {e.attributes["id"] for e in document.all("section") if "id" in e.attributes} >= SECTIONS
+
+
+def test_no_stand_in_colour_is_left_and_every_model_has_the_colour_of_the_figures(page, document):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"#0[12]0[134][0-9a-f]{2}\b", text)
+    style = document.all("style")[0].text
+    for place, model in enumerate(MODELS):
+        assert f"--mark-{place}:{COLOURS[model].lower()};" in style
+
+
+# --- the same results, the same bytes ----------------------------------------------------------------------------
+
+_RENDER = """
+import sys
+from tests.reporting.page.conftest import PRICE, read
+from polychrome.reporting.page import render
+from pathlib import Path
+sys.stdout.write(render(read(Path(sys.argv[1])), timings=None, **PRICE))
+"""
+
+
+def test_without_clocks_the_same_results_give_the_same_bytes_in_another_process(run, page):
+    environment = os.environ | {"PYTHONHASHSEED": "77", "MPLBACKEND": "svg"}
+    command = [sys.executable, "-c", _RENDER, str(run)]
+    root = Path(__file__).parents[3]
+    again = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True).stdout.decode()
+    whole = page.read_text(encoding="utf-8")
+    cost = re.compile(r'<section id="cost".*?</section>', re.S)
+    assert cost.sub("", whole) == cost.sub("", again)
+    assert whole != again
+
+
+def test_times_stand_in_one_element(tree, text_of):
+    inputs = read(tree)
+    one, other = (text_of(inputs, {"compare": (seconds, "x86_64")}) for seconds in (61.0, 7200.0))
+    differing = [a for a, b in zip(one.split("\n"), other.split("\n"), strict=True) if a != b]
+    start, end = one.index('<section id="cost"'), one.index("</section>", one.index('<section id="cost"'))
+    assert differing
+    assert all(line in one[start:end] for line in differing)
+
+
+# --- what models wrote is data -----------------------------------------------------------------------------------
+
+
+def test_a_reply_that_is_markup_stays_text_wherever_it_stands(document):
+    assert not document.all("img")
+    assert len(document.all("script")) == 3
+    packed = json.loads("".join(document.one("packed").children))
+    assert packed["posts"][0][3][0][0][0][0] == HOSTILE
+    gaps = [e.text for e in document.one("gaming").all("p") if e.attributes.get("class") == "reply"]
+    assert " ".join(HOSTILE.split()) in gaps
+
+
+def test_posts_arms_and_sentences_of_the_files_stay_text_too(tree, text_of):
+    path = tree / "results/comparison.json"
+    value = json.loads(path.read_text())
+    value["questions"][0]["question"] = "<script>alert(1)</script>"
+    path.write_text(json.dumps(value))
+    gaps = tree / "results/gaming/grpo_from_baseline/seed-42/gaps.jsonl"
+    gaps.write_text(json.dumps({"step": 1, "post": "<i>", "reply": "{{x}}<svg/>", "proxy": 1, "judge": 0, "gap": 9}))
+    document = parse(text_of(read(tree)))
+    assert document.one("q1").all("h3")[0].text == "Q1 <script>alert(1)</script>"
+    assert document.one("gaming").all("p", **{"class": "reply"})[0].text == "{{x}}<svg/>"
+
+
+# --- what is in it ------------------------------------------------------------------------------------------------
+
+
+def test_each_question_is_answered_in_one_sentence_with_an_interval(document):
+    for name in ("q1", "q2", "q3", "q4"):
+        sentence = document.one(name).all("p")[-1].text
+        assert sentence.endswith(".")
+        assert not re.search(r"\. [A-Z]", sentence)
+        assert re.search(r"95% interval [+\u2212]?[\d.]+ to [+\u2212]?[\d.]+", sentence)
+
+
+def test_the_predicted_table_is_the_seeds_and_says_so(document):
+    predicted, measured = document.one("table").all("table")[:2]
+    assert predicted.all("caption")[0].text.startswith("Predicted")
+    assert measured.all("caption")[0].text.startswith("Measured")
+    rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in predicted.all("tr")[1:]}
+    assert rows == {LABELS[model]: [f"{v:.2f}" for v in values.values()] for model, values in PREDICTED.items()}
+    row = measured.all("tr")[1]
+    assert row.all("td")[0].text == "0.380 0.342 to 0.410"
+
+
+def test_criteria_are_a_checklist_with_their_evidence(document):
+    section = document.one("criteria")
+    assert [e.text for e in section.all("h3")] == ["Must 1 of 3", "Should 1 of 1", "Nice 0 of 1"]
+    first, second, third = section.all("li")[:3]
+    assert first.text.startswith("\u2713met")
+    assert "measured 0.025 (interval \u22120.075 to 0.150), to be > 0. The interval of the difference" in first.text
+    assert second.text.startswith("\u2715not met")
+    assert "undefined" in third.text
+
+
+def test_the_gaming_verdict_of_every_run_is_there_and_one_that_is_not_settled_says_so(document):
+    verdicts = [e.text for e in document.one("gaming").all("span") if e.attributes.get("class", "").startswith("tag")]
+    assert verdicts == ["not gamed", "gamed", "not gamed, not settled", *["not gamed"] * 2, "not gamed, not settled"]
+    assert len(document.one("gaming").all("ol")[0].all("li")) == 10
+
+
+def test_failures_of_every_model_and_of_people_are_counted_by_kind(document):
+    table = document.one("failures").all("table")[0]
+    assert [e.text for e in table.all("th", scope="col")][1:3] == ["generic", "off-topic"]
+    rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in table.all("tr")[1:]}
+    assert rows.keys() == {*(LABELS[model] for model in MODELS), "human"}
+    assert rows["human"] == ["5.0%", *["0%"] * 5]
+
+
+def test_optional_parts_are_shown_when_they_were_made_and_a_word_says_when_not(tree, text_of, document):
+    assert "1 of 1 controls came out as expected" in document.one("controls").text
+    assert "win rate 0.52" in document.one("controls").text
+    for path in sorted((tree / "results").glob("controls/*")) + sorted((tree / "results").glob("llm_judge/*")):
+        path.unlink()
+    told = parse(text_of(read(tree))).one("controls").text
+    assert "The controls were not run" in told
+    assert "It was not asked" in told
+
+
+def test_every_grpo_arm_has_its_over_optimisation_curve(document):
+    for arm in GRPO:
+        assert len(document.one(f"figure-gaming-{arm}").all("svg")) == 2  # for a desktop, for a phone
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_missing_is_told_at_once_and_no_page_is_written(tree):
+    gone = [
+        "results/comparison.json",
+        "results/pass_at_k.csv",
+        "results/reward.json",
+        "results/evaluation/baseline/seed-123/replies.jsonl",
+        "results/gaming/grpo_from_baseline/seed-42/verdict.json",
+        "data/prepared/cleaning_report.json",
+    ]
+    for name in gone:
+        (tree / name).unlink()
+    (tree / ".timings/split.json").write_text("{}")
+    with pytest.raises(InputError) as caught:
+        write(tree)
+    told = {problem.where for problem in caught.value.problems}
+    assert told == {str(tree / name) for name in (*gone, ".timings/split.json")}
+    assert not (tree / "results/report.html").exists()
+
+
+def test_a_page_above_the_limit_is_told_not_written(tree, text_of, monkeypatch):
+    monkeypatch.setattr(package, "LIMIT", 10_000)
+    with pytest.raises(InputError, match=r"the report: found \d+ bytes; expected less than 10000"):
+        text_of(read(tree))
+
+
+def test_writing_returns_the_path_and_takes_every_setting_from_its_caller(tree, text_of):
+    out = write(tree, price_per_hour=3.0, currency="CHF")
+    assert out == tree / "results/report.html"
+    assert "at 3 CHF an hour" in parse(out.read_text()).one("cost").text
+    assert PRICE["currency"] == "EUR"

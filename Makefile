@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro test smoke bench params preset constraints
+.PHONY: help repro controls judge test smoke bench params preset constraints
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -21,6 +21,15 @@ help:  ## list the commands
 
 repro: $(VENV)/.installed params  ## make the environment, then run the pipeline: only what has changed
 	$(VENV)/bin/dvc repro
+
+controls: $(VENV)/.installed params  ## would the ruler lie? what it depends on is run first where it has changed
+	$(VENV)/bin/dvc repro controls/dvc.yaml
+	$(VENV)/bin/dvc repro --single-item --force report
+
+judge: $(VENV)/.installed params  ## an LLM's second opinion on llm_judge.contrasts; may cost money, see docs/llm-judge.md
+	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[llm]'
+	$(VENV)/bin/dvc repro llm_judge/dvc.yaml
+	$(VENV)/bin/dvc repro --single-item --force report
 
 test: $(VENV)/.installed-dev  ## make the environment, then check the style and run the tests
 	$(VENV)/bin/ruff check .

@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # How values reach a stage and leave it, not what they are. A change there need not retrain a model.
-PLUMBING = {"__init__", "errors", "files", "params", "paths", "stage"}
+PLUMBING = {"errors", "files", "params", "paths", "stage"}
 
 
 def module_file(name: str) -> Path | None:
@@ -61,4 +61,5 @@ def test_a_stage_declares_no_module_that_it_does_not_import(stage):
 
 
 def test_every_stage_has_its_script_and_every_script_its_stage():
-    assert {file.stem for file in (ROOT / "stages").glob("*.py")} == set(STAGES)
+    elsewhere = {"llm_judge"}  # which may cost money, and so is not part of `dvc repro`
+    assert {file.stem for file in (ROOT / "stages").glob("*.py")} == set(STAGES) | elsewhere

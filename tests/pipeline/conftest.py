@@ -17,8 +17,12 @@ from ruamel.yaml import YAML
 from tests.tiny import WORDS, make_tiny_base, make_tiny_encoder
 
 ROOT = Path(__file__).parents[2]
-TAKEN = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/plots", "stages", "src")
+TAKEN = (
+    *("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/plots"),
+    *("stages", "src", "custom_rewards"),
+)
 TINY = {
+    "seeds": [42],
     "assets.base_model": "tiny/base",
     "assets.encoder": "tiny/encoder",
     "assets.conversations": "none",
@@ -31,6 +35,7 @@ TINY = {
     "split.test_pairs": 4,
     "split.validation_pairs": 4,
     "split.judge_pairs": 60,
+    "split.reward_pairs": 60,
     "split.min_p": 0.0,
     "prompt.plain": "Reply.",
     "arms.zero_shot.prompt": "Reply.",
@@ -117,7 +122,7 @@ def make_repository(path: Path) -> Repository:
             shutil.copy(source, target)
     make_tiny_base(path / "tiny/base")
     make_tiny_encoder(path / "tiny/encoder")
-    (path / "tiny/tweets.jsonl").write_text("".join(json.dumps(tweet(i)) + "\n" for i in range(140)))
+    (path / "tiny/tweets.jsonl").write_text("".join(json.dumps(tweet(i)) + "\n" for i in range(210)))
     set_params(path / "params.yaml", TINY)
     yaml = YAML(typ="safe")
     arms = yaml.load((path / "params.yaml").read_text())["arms"]

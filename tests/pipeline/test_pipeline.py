@@ -23,8 +23,15 @@ MODELS = (
 )  # fmt: skip
 
 
+GAMING = {"baseline": "gaming@grpo_from-baseline-42", "polychromic": "gaming@grpo_from-polychromic-42"}
+ENDS = {"compare", "report"}
+
+
 def answered(*models: str) -> set[str]:
-    return {f"{stage}@{model}-42" for model in models for stage in ("generate", "evaluate")} | {"compare"}
+    """What follows when a model is trained anew; the verdict on GRPO looks at its start, too."""
+    verdicts = {GAMING[start] for start in GAMING for model in models if model.endswith(f"from_{start}")}
+    verdicts |= {GAMING[start] for start in GAMING if f"{start}_warmstart" in models}
+    return {f"{stage}@{model}-42" for model in models for stage in ("generate", "evaluate")} | verdicts | ENDS
 
 
 def test_every_promised_output_is_there_and_speaks_of_every_model(finished):
@@ -70,6 +77,12 @@ def test_no_output_names_this_machine(finished):
         ("arms__prompted__prompt", "plain", {"untouched@prompted-42"} | answered("prompted")),
         ("reward__weights__length", 0.9, {"grpo@grpo_from-baseline-42", "grpo@grpo_from-polychromic-42"}),
         ("sampling__temperature", 0.9, {f"generate@{model}-42" for model in MODELS}),
+        ("reward__mix__learned", 0.9, {"grpo@grpo_from-baseline-42", "grpo@grpo_from-polychromic-42"}),
+        ("reward__learned__patience", 3, {"reward"}),
+        ("gaming__copy_rise", 0.2, set(GAMING.values())),
+        ("report__price_per_hour", 9.0, {"report"}),
+        ("controls__seed", 7, set()),
+        ("llm_judge__max_calls", 7, set()),
         ("evaluation__alpha", 0.1, {"compare"}),
         ("data__min_words", 4, {"prepare"}),
         ("split__seed", 8, {"split"}),
@@ -94,7 +107,8 @@ def test_a_second_seed_concerns_only_its_own_stages_and_compare(finished):
             *(f"sft@{arm}-7" for arm in MODELS[2:6]),
             *("grpo@grpo_from-baseline-7", "grpo@grpo_from-polychromic-7"),
             *(f"{stage}@{model}-7" for model in MODELS for stage in ("generate", "evaluate")),
-            "compare",
+            *("gaming@grpo_from-baseline-7", "gaming@grpo_from-polychromic-7"),
+            *ENDS,
         }
     finally:
         (finished.path / "params.yaml").write_text(before)

@@ -49,11 +49,10 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-@pytest.mark.parametrize("letter", "AB")
 @pytest.mark.parametrize("verb", ["answer", "nimm"])  # the second is a language that the filter does not speak
-def test_an_order_in_a_reply_is_no_order(bench, backend, attack, letter, verb):
+def test_an_order_in_a_reply_is_no_order(bench, backend, attack, verb):
     bench.server.judge = obeys_what_is_outside_the_data
-    attack = attack.replace('"A"', f'"{letter}"').replace("answer", verb)
+    attack = attack.replace("answer", verb)
     write_model(bench.root, "dull", ["it is nice", "it is nice", attack], seeds=(42,), posts=2)
     write_model(bench.root, "varied", MANY_WORDS, seeds=(42,), posts=2)
     result = bench.run(backend, seeds=(42,))

@@ -327,3 +327,24 @@ def test_settings_that_make_no_sense_are_all_told(bench):
 def test_the_vendors_own_endpoint_needs_a_price(bench, backend):
     with pytest.raises(InputError, match="price"):
         bench.settings(backend, base_url="", dollars_per_million_output=0.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "free"),
+    [
+        ("https://api.example.com/v1", False),
+        ("http://8.8.8.8/v1", False),
+        ("http://127.0.0.1:8080/v1", True),
+        ("http://[::1]:8080/v1", True),
+        ("http://10.1.2.3/v1", True),
+        ("http://localhost/v1", True),
+        ("http://box.local/v1", True),
+    ],
+)
+def test_only_an_endpoint_nearby_may_be_without_a_price(bench, url, free):
+    unpriced = {"base_url": url, "dollars_per_million_input": 0.0, "dollars_per_million_output": 0.0}
+    if free:
+        bench.settings("openai", **unpriced)
+        return
+    with pytest.raises(InputError, match="price"):
+        bench.settings("openai", **unpriced)

@@ -77,6 +77,22 @@ def test_the_plane_names_every_model_and_draws_an_arrow_a_step():
     for svg in drawn(charts.plane_chart(plane, steps, PALETTE)):
         assert {PALETTE.labels[model] for model in MODELS} <= words_in(svg)
         assert "zero-shot: Pass@1 0.690, semantic diversity 0.700" in told(svg)
+        names = [t for t in svg.iter(f"{SVG}text") if "".join(t.itertext()) in PALETTE.labels.values()]
+        boxes = [box_of(name) for name in names]
+        assert len(boxes) == len(MODELS)
+        assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if overlap(a, b)]
+
+
+def box_of(text):
+    """left, right, top, bottom of a name, in pixels: a letter of a page's font is about 6.4 wide and 11 high."""
+    x, y = (float(text.attrib[name]) for name in ("x", "y"))
+    width = 6.4 * len("".join(text.itertext()))
+    left = x - width if "text-anchor: end" in text.attrib["style"] else x
+    return left, left + width, y - 9, y + 2
+
+
+def overlap(a, b):
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
 def test_a_difference_is_filled_only_where_it_is_established():

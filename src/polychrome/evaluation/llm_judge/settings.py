@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from polychrome.errors import InputError, Problem, bad
 
@@ -57,6 +59,15 @@ class Settings:
         """Whether tokens cost nothing."""
         return self.dollars_per_million_input == self.dollars_per_million_output == 0
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the endpoint is on this machine or a private network, where nobody sends a bill."""
+        host = urlsplit(self.base_url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_private  # loopback is private, too
+        except ValueError:
+            return host == "localhost" or (bool(host) and "." not in host) or host.endswith((".local", ".internal"))
+
     def read_rubric(self) -> str:
         """The rubric's text. Raises InputError when the file is missing, not text, or empty."""
         path = Path(self.rubric) if self.rubric else RUBRIC
@@ -83,7 +94,8 @@ class Settings:
         for name in (*limits, "dollars_per_million_input", "dollars_per_million_output"):
             if not getattr(self, name) >= 0:
                 yield Problem(f"llm_judge.{name}", str(getattr(self, name)), "a number >= 0", "Raise it.")
-        if not self.base_url and (self.dollars_per_million_input == 0 or self.dollars_per_million_output == 0):
+        unpriced = self.dollars_per_million_input == 0 or self.dollars_per_million_output == 0
+        if unpriced and not self.is_near:
             expected = "the price of a million tokens in and out, without which the budget in dollars holds nothing"
             yield Problem("llm_judge.dollars_per_million_*", "0", expected, "Look both up at the vendor's.")
 

@@ -12,7 +12,7 @@ library             script      why not, or why
 ==================  ==========  =========================================================================
 plotly 7.1          4.8 MB      over the budget before the first number
 bokeh 3.9           1.3 MB      draws on a canvas when opened: nothing to read aloud, nothing without a script
-altair + vl-convert about 1 MB  draws when opened; a second colour scheme needs a second drawing; 33 MB to install
+altair + vl-convert 0.9 MB      draws when opened; a second colour scheme needs a second drawing; 33 MB to install
 matplotlib 3.11     none        here already; text stays text, prints sharp, same numbers give same bytes
 ==================  ==========  =========================================================================
 

@@ -58,7 +58,7 @@ def _short(contrasts: Sequence[Mapping[str, Any]]) -> str:
     """Whether each first model is above its second."""
     signs = {_sign(one) for one in contrasts}
     if len(signs) > 1:
-        return "In part" if 1 in signs else "Not established"
+        return "In part" if 1 in signs else "No"  # a loss that is established is said, whatever stands beside it
     return {1: "Yes", 0: "Not established", -1: "No"}[signs.pop()]
 
 
@@ -85,9 +85,12 @@ def _numbers(one: Mapping[str, Any], family: Mapping[str, Any]) -> str:
 
 
 def _detectable(one: Mapping[str, Any]) -> str:
-    """The smallest true difference that this run would have seen, where compare has said it."""
+    """The smallest true difference that this run would have seen, and what compare notes of it."""
     smallest = one.get("detectable")
-    return f", where a true {plain(smallest)} would be seen with 80% power" if smallest is not None else ""
+    if smallest is None:
+        return ", where too little varies for any true difference to be seen with 80% power"
+    room = "".join(f" ({note})" for note in one.get("notes", ()) if "too little to be seen" in note)
+    return f", where a true {plain(smallest)} would be seen with 80% power{room}"
 
 
 def _ranked(

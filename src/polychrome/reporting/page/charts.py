@@ -372,8 +372,11 @@ def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]], palette: P
     return both_widths(draw, "ranks", words, palette)
 
 
-def calibration_chart(points: Sequence[Row], errors: Sequence[float], palette: Palette) -> Markup:
-    """Left the mean of what people did against what the reward predicted; right its error by engagement quartile."""
+def calibration_chart(points: Sequence[Row], errors: Sequence[float | None], palette: Palette) -> Markup:
+    """Left the mean of what people did against what the reward predicted; right its error by engagement quartile.
+
+    An error of None belongs to a quartile that ties leave without a pair; it has no bar.
+    """
 
     def draw(width: int) -> Figure:
         narrow = width <= NARROW
@@ -393,9 +396,9 @@ def calibration_chart(points: Sequence[Row], errors: Sequence[float], palette: P
         calibration.set_xlabel("predicted engagement (rank)")
         calibration.set_ylabel("actual engagement (rank)")
         quartiles.set_title("Error by quartile of engagement")
-        quartiles.bar(range(len(errors)), errors, width=0.62, color=MUTED)
+        quartiles.bar(range(len(errors)), [error or 0.0 for error in errors], width=0.62, color=MUTED)
         for place, error in enumerate(errors):
-            quartiles.text(place, error, f"{error:.2f}", ha="center", va="bottom")
+            quartiles.text(place, error or 0.0, "-" if error is None else f"{error:.2f}", ha="center", va="bottom")
         quartiles.set_xticks(range(len(errors)), ["lowest", *(f"{i}" for i in range(2, len(errors))), "highest"])
         quartiles.set_xlabel("quartile of what people did")
         quartiles.margins(y=0.14)

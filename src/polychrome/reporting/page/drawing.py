@@ -112,7 +112,7 @@ def label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], gap: flo
     from matplotlib.transforms import blended_transform_factory
     from scipy.optimize import isotonic_regression
 
-    axis.figure.get_layout_engine().execute(axis.figure)  # so that sizes are those of the page
+    axis.figure.draw_without_rendering()  # sizes are those of the page from here on
     bottom, top = axis.get_ylim()
     axis.set_ylim(bottom, top)
     ends = sorted(ends)
@@ -134,7 +134,7 @@ def label_points(axis: Axes, points: Sequence[tuple[float, float, str, str, str]
     import numpy as np
     from matplotlib.transforms import Bbox
 
-    axis.figure.get_layout_engine().execute(axis.figure)  # so that sizes are those of the page
+    axis.figure.draw_without_rendering()  # sizes are those of the page from here on
     frame, spots = axis.get_window_extent(), axis.transData.transform(taken)
     placed: list[Bbox] = []
     leaders = np.empty((0, 2))

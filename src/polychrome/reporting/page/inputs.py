@@ -48,7 +48,7 @@ _REWARD = _SPEARMAN | {
     "pairwise_accuracy_low": _NUMBER,
     "pairwise_accuracy_high": _NUMBER,
     "calibration": [_POINT],
-    "error_by_quartile": [_NUMBER],
+    "error_by_quartile": [(int, float, type(None))],  # null: ties leave the quartile without a pair
     "ceiling": dict,
     "verdict": str,
 }
@@ -332,7 +332,14 @@ def _misfits(value: Any, shape: Any, where: str) -> list[Problem]:
     return [Problem(where, repr(value)[:80], expected, _REPRO)]
 
 
-_KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object", float: "a number"}
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+    float: "a number",
+    type(None): "null",
+}
 
 
 def _disagreements(inputs: Inputs, results: Path) -> list[Problem]:

@@ -6,9 +6,12 @@ import hashlib
 import json
 from itertools import combinations
 
+import pytest
 from safetensors.numpy import load_file
 
 from polychrome.pairs.schema import read_pairs
+
+pytestmark = pytest.mark.timeout(1800)  # the first test to ask for the finished run may have to make it
 
 PARTS = ("reward", "judge", "phase1_sft", "phase2_grpo", "test", "validation")
 MODELS = ("judge", "reward")

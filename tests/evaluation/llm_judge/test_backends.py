@@ -1,5 +1,7 @@
 """The vendors' own clients against an endpoint that fails in every way that endpoints do."""
 
+import sys
+
 import pytest
 
 from polychrome.errors import InputError
@@ -327,6 +329,12 @@ def test_a_missing_key_is_told_and_only_when_a_call_needs_it(server, tmp_path, m
     assert run.ask().better == "A"  # from the cache
     with pytest.raises(InputError, match="environment:ANTHROPIC_API_KEY: found no key"):
         run.ask(question=QUESTION.swapped())
+
+
+def test_a_client_that_is_not_installed_is_told(run, backend, monkeypatch):
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(InputError, match="make judge"):
+        run.ask()
 
 
 def test_a_local_server_needs_no_key(server, tmp_path, monkeypatch):

@@ -83,6 +83,7 @@ def test_what_cannot_be_compared_says_so():
 def test_models_go_by_their_names_in_sentences():
     told = named("grpo_from_baseline beats baseline_warmstart and baseline.", LABELS)
     assert told == "baseline \u2192 GRPO beats baseline, warm-start and baseline."
+    assert named("see results/gaming/grpo_from_baseline.", LABELS) == "see results/gaming/grpo_from_baseline."
 
 
 def test_the_predicted_table_is_what_the_seed_wrote():

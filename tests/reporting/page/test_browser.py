@@ -62,7 +62,7 @@ def opened(browser, page):
         context = browser.new_context(**(DESKTOP | settings))
         contexts.append(context)
         tab = context.new_page()
-        tab.set_default_timeout(5000)
+        tab.set_default_timeout(20_000)
         tab.on("request", lambda request: asked.append(request.url))
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))

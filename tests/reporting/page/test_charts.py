@@ -14,9 +14,15 @@ PALETTE = palette_of(MODELS)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def curves(models, human=True):
+def curves(models):
     found = {m: [{"k": k, "value": 0.5 + 0.03 * k, "low": 0.4, "high": 0.9} for k in (1, 5, 10)] for m in models}
-    return found | ({"human": [{"k": 1, "value": 0.5, "low": 0.4, "high": 0.6}]} if human else {})
+    return found | {"human": [{"k": 1, "value": 0.5, "low": 0.4, "high": 0.6}]}
+
+
+@pytest.fixture(scope="module")
+def passes():
+    """Pass@k of every model, as it goes into the page."""
+    return charts.pass_chart(curves(MODELS), PALETTE)
 
 
 def drawn(markup):
@@ -32,16 +38,16 @@ def told(svg):
     return {element.attrib["data-words"] for element in svg.iter() if "data-words" in element.attrib}
 
 
-def test_pass_at_k_has_every_value_of_every_model_at_the_pointer_and_its_name_at_its_line():
-    for svg in drawn(charts.pass_chart(curves(MODELS), PALETTE)):
+def test_pass_at_k_has_every_value_of_every_model_at_the_pointer_and_its_name_at_its_line(passes):
+    for svg in drawn(passes):
         assert "baseline \u2192 GRPO: Pass@5 0.650, 0.400 to 0.900" in told(svg)
         assert len([words for words in told(svg) if "Pass@" in words]) == 3 * len(MODELS)
         assert {PALETTE.labels[model] for model in MODELS} | {"one human reply"} <= words_in(svg)
         assert {e.attrib["data-model"] for e in svg.iter() if "data-model" in e.attrib} == {*MODELS, "human"}
 
 
-def test_names_at_line_ends_stand_apart_even_when_the_lines_do_not():
-    for svg in drawn(charts.pass_chart(curves(MODELS, human=False), PALETTE)):
+def test_names_at_line_ends_stand_apart_even_when_the_lines_do_not(passes):
+    for svg in drawn(passes):
         ends = [t for t in svg.iter(f"{SVG}text") if "".join(t.itertext()) in PALETTE.labels.values()]
         places = sorted((float(t.attrib["x"]), float(t.attrib["y"])) for t in ends)
         assert len(places) == len(MODELS)
@@ -49,19 +55,17 @@ def test_names_at_line_ends_stand_apart_even_when_the_lines_do_not():
         assert min(near) >= 14
 
 
-def test_drawings_are_in_properties_of_the_page_and_carry_no_style_or_date_of_their_own():
-    markup = charts.pass_chart(curves(MODELS), PALETTE)
-    assert "var(--mark-0)" in markup
-    assert "var(--ink)" in markup
-    assert not re.search(r"<style|<metadata|<\?xml|#0[12]0[134]|matplotlib", markup)
+def test_drawings_are_in_properties_of_the_page_and_carry_no_style_or_date_of_their_own(passes):
+    assert "var(--mark-0)" in passes
+    assert "var(--ink)" in passes
+    assert not re.search(r"<style|<metadata|<\?xml|#0[12]0[134]|matplotlib", passes)
 
 
-def test_the_same_numbers_give_the_same_bytes_whatever_the_user_set_matplotlib_to():
+def test_the_same_numbers_give_the_same_bytes_whatever_the_user_set_matplotlib_to(passes):
     import matplotlib.pyplot as plt
 
-    first = charts.pass_chart(curves(MODELS), PALETTE)
     with plt.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": "other"}):
-        assert charts.pass_chart(curves(MODELS), PALETTE) == first
+        assert charts.pass_chart(curves(MODELS), PALETTE) == passes
     assert plt.get_fignums() == []
 
 

@@ -6,6 +6,7 @@ comes from the environment, goes into the client and nowhere else: messages of e
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import json
 import os
@@ -103,8 +104,7 @@ class AnthropicBackend:
         return _answered(message, usage, self._read, self._key)
 
     def _open(self) -> None:
-        import anthropic  # here, since a run that is answered from the cache need not wait for it
-
+        anthropic = _client_package("anthropic")
         base_url = _address(self.settings)
         self._key = _key("anthropic", base_url, required=True)
         self._client = anthropic.Anthropic(
@@ -185,8 +185,7 @@ class OpenAIBackend:
         return _answered(completion, usage, self._read, self._key)
 
     def _open(self) -> None:
-        import openai  # here, since a run that is answered from the cache need not wait for it
-
+        openai = _client_package("openai")
         base_url = _address(self.settings)
         self._key = _key("openai", base_url, required=not self.settings.base_url)
         self._client = openai.OpenAI(
@@ -222,6 +221,15 @@ class OpenAIBackend:
 
 class _ContentFilteredError(Exception):
     """The endpoint refused the text of a request, not the request."""
+
+
+def _client_package(name: str) -> Any:
+    """The vendor's package, imported late: a run that is answered from the cache needs none. Raises InputError."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        remedy = f"Run `make judge`, which installs it, or `pip install -c constraints.txt {name}`."
+        raise bad("environment", f"no package {error.name}", f"the client {name}", remedy) from error
 
 
 def _send(call: Callable[[], Any], key: str) -> str:

@@ -55,11 +55,6 @@ class Settings:
         return {"anthropic": "tool", "openai": "json_schema"}[self.backend] if self.answer == "auto" else self.answer
 
     @property
-    def is_free(self) -> bool:
-        """Whether tokens cost nothing."""
-        return self.dollars_per_million_input == self.dollars_per_million_output == 0
-
-    @property
     def is_near(self) -> bool:
         """Whether the endpoint is on this machine or a private network, where nobody sends a bill."""
         host = urlsplit(self.base_url).hostname or ""

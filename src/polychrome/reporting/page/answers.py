@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ def named(text: str, labels: Mapping[str, str]) -> str:
     """``text`` with models called by their names, "baseline -> GRPO" for grpo_from_baseline."""
     for model in sorted(labels, key=len, reverse=True):
         if "_" in model:  # the others are words that are their own names
-            text = text.replace(model, labels[model])
+            text = re.sub(rf"(?<![\w/]){re.escape(model)}(?!\w)", lambda _, name=labels[model]: name, text)
     return text
 
 
@@ -76,7 +77,7 @@ def _contrast(one: Mapping[str, Any], family: Mapping[str, Any], labels: Mapping
     sign = _sign(one)
     if sign:
         return f"{a} is {'above' if sign > 0 else 'below'} {b} on {metric} by {numbers}"
-    return f"no difference between {a} and {b} on {metric} is established, {numbers}{_detectable(one)}"
+    return f"no difference between {a} and {b} on {metric} is established, {numbers}{_detectable(one, labels)}"
 
 
 def _numbers(one: Mapping[str, Any], family: Mapping[str, Any]) -> str:
@@ -84,12 +85,14 @@ def _numbers(one: Mapping[str, Any], family: Mapping[str, Any]) -> str:
     return f"{signed(one['difference'])} ({found}, Holm-corrected {p_value(one['p_holm'])})"
 
 
-def _detectable(one: Mapping[str, Any]) -> str:
+def _detectable(one: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     """The smallest true difference that this run would have seen, and what compare notes of it."""
     smallest = one.get("detectable")
     if smallest is None:
         return ", where too little varies for any true difference to be seen with 80% power"
-    room = "".join(f" ({note})" for note in one.get("notes", ()) if "too little to be seen" in note)
+    notes = [note for note in one.get("notes", ()) if "too little to be seen" in note]
+    told = [re.sub(r"\b[ab]\b", lambda found: labels[one[found[0]]], note, count=2) for note in notes]
+    room = f" ({'; '.join(told)})" if told else ""
     return f", where a true {plain(smallest)} would be seen with 80% power{room}"
 
 
@@ -109,12 +112,13 @@ def _ranked(
         return "None", f"{first} and {other} share the highest {metric_label(metric)}, {level}"
     if one is None or "undefined" in one:
         return first, f"{first} has the highest {metric_label(metric)}, {level}"
+    unseen = _detectable(one, labels)
     if one["a"] != best["model"]:
         turned = {"difference": -one["difference"], "low": -one["high"], "high": -one["low"]}
         one = {**one, **turned, "a": one["b"], "b": one["a"]}
     separated = "and is separated" if one["different"] else "but is not separated"
     short = first if one["different"] else "No clear winner"
-    tail = "" if one["different"] else _detectable(one)
+    tail = "" if one["different"] else unseen
     return short, (
         f"{first} has the highest {metric_label(metric)}, {level}, {separated} from the second, {other}: "
         f"{_numbers(one, family)}{tail}."

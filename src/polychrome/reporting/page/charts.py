@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from polychrome.reporting.page.drawing import NARROW, both_widths, label_ends, label_points, new_figure
+from polychrome.reporting.page.drawing import NARROW, Name, both_widths, label_ends, label_points, new_figure
 from polychrome.reporting.page.inputs import Gaming, Row
 from polychrome.reporting.page.palette import INK, MUTED, PAPER, Palette
 from polychrome.reporting.page.words import interval, metric_label, signed
@@ -133,7 +133,7 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], palette: Palette) -> Markup:
             if human:
                 level, gid = human[0]["value"], f"human|one human reply: {human[0]['value']:.3f}"
                 axis.axhline(level, color=palette.mark("human"), linewidth=1.2, linestyle=(0, (4, 3)), gid=gid)
-                ends.append((level, "one human reply", palette.text("human"), gid))
+                ends.append(Name(curves[models[0]][-1]["k"], level, "one human reply", palette.text("human"), gid))
             axis.set_xlabel("k, replies tried a post")
             axis.set_xticks([row["k"] for row in curves[models[0]]])
             label_ends(axis, ends)
@@ -149,7 +149,7 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], palette: Palette) -> Markup:
     return both_widths(draw, "pass", words, palette)
 
 
-def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> tuple[float, str, str, str]:
+def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> Name:
     k, value, low, high = ([row[name] for row in rows] for name in ("k", "value", "low", "high"))
     colour, name = palette.mark(model), palette.labels[model]
     axis.fill_between(k, low, high, color=colour, alpha=_BAND, linewidth=0, gid=f"{model}|")
@@ -157,7 +157,7 @@ def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palet
     for row in rows:
         words = f"{name}: Pass@{row['k']:g} {row['value']:.3f}, {interval(row['low'], row['high'])}"
         axis.plot(row["k"], row["value"], "o", color=colour, markersize=5, gid=f"{model}|{words}")
-    return value[-1], name, palette.text(model), f"{model}|"
+    return Name(k[-1], value[-1], name, palette.text(model), f"{model}|")
 
 
 def plane_chart(plane: Mapping[str, Row], steps: Sequence[tuple[str, str]], palette: Palette) -> Markup:
@@ -190,7 +190,7 @@ def plane_chart(plane: Mapping[str, Row], steps: Sequence[tuple[str, str]], pale
         axis.set_xlabel("semantic diversity of a post\u2019s replies \u2192")
         axis.set_ylabel("Pass@1, share of replies that pass \u2192")
         along = [np.linspace(place[start], place[end], 30) for start, end in steps]
-        names = [(*place[model], palette.labels[model], palette.text(model), f"{model}|") for model in plane]
+        names = [Name(*place[model], palette.labels[model], palette.text(model), f"{model}|") for model in plane]
         label_points(axis, names, np.concatenate([spots, *along]))
         return figure
 
@@ -235,16 +235,14 @@ def training_chart(panels: Mapping[str, Curves], palette: Palette) -> Markup:
     return both_widths(draw, "training", words, palette)
 
 
-def _draw_training(
-    axis: Axes, arm: str, runs: Mapping[int, Sequence[tuple[int, float]]], palette: Palette
-) -> tuple[float, str, str, str]:
+def _draw_training(axis: Axes, arm: str, runs: Mapping[int, Sequence[tuple[int, float]]], palette: Palette) -> Name:
     colour, gid = palette.mark(arm), f"{arm}|"
     for points in runs.values():
         axis.plot(*zip(*points, strict=True), color=colour, linewidth=0.9, alpha=0.3, gid=gid)
     steps, means = _mean_over_seeds(runs)
     smooth = running_mean(means)
     axis.plot(steps, smooth, color=colour, linewidth=2.4, gid=gid)
-    return smooth[-1], palette.labels[arm], palette.text(arm), gid
+    return Name(steps[-1], smooth[-1], palette.labels[arm], palette.text(arm), gid)
 
 
 def _mean_over_seeds(runs: Mapping[int, Sequence[tuple[int, float]]]) -> tuple[list[int], list[float]]:

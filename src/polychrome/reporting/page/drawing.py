@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -103,10 +103,20 @@ def new_figure(width: int, height: float, rows: int = 1, columns: int = 1, **mor
     return plt.subplots(rows, columns, figsize=(width / 72, height / 72), squeeze=False, **more)
 
 
-def label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], gap: float = 16.0) -> None:
+class Name(NamedTuple):
+    """Words that belong to a place in a drawing, in data coordinates."""
+
+    x: float
+    y: float
+    words: str
+    colour: str
+    gid: str
+
+
+def label_ends(axis: Axes, ends: Sequence[Name], gap: float = 16.0) -> None:
     """Write each line's name right of the axes at its last value, moved apart by at least ``gap`` pixels.
 
-    ``ends``: value, words, colour, gid. The nearest such places in the least-squares sense are an isotonic regression.
+    The nearest such places in the least-squares sense are an isotonic regression.
     """
     import numpy as np
     from matplotlib.transforms import blended_transform_factory
@@ -115,19 +125,33 @@ def label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], gap: flo
     axis.figure.draw_without_rendering()  # sizes are those of the page from here on
     bottom, top = axis.get_ylim()
     axis.set_ylim(bottom, top)
-    ends = sorted(ends)
+    ends = sorted(ends, key=lambda end: (end.y, end.words))
     steps = gap * (top - bottom) / axis.get_window_extent().height * np.arange(len(ends))
-    places = isotonic_regression(np.array([end[0] for end in ends]) - steps).x + steps
+    places = isotonic_regression(np.array([end.y for end in ends]) - steps).x + steps
     places -= max(0.0, places[-1] - top)
     beside = blended_transform_factory(axis.transAxes, axis.transData)
-    for (value, words, colour, gid), place in zip(ends, places, strict=True):
-        look = {"color": colour, "linewidth": 0.9, "clip_on": False, "in_layout": False}
-        axis.plot([1.0, 1.035], [value, place], transform=beside, gid=gid, **look)
-        axis.text(1.045, place, words, transform=beside, color=colour, va="center", gid=gid)
+    for end, place in zip(ends, places, strict=True):
+        leader = {"arrowstyle": "-", "color": end.colour, "lw": 0.9, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+        label = axis.annotate(
+            end.words,
+            (end.x, end.y),
+            (1.045, place),
+            textcoords=beside,
+            color=end.colour,
+            va="center",
+            annotation_clip=False,
+            arrowprops=leader,
+            gid=end.gid,
+        )
+        label.arrow_patch.set_gid(end.gid)
 
 
-def label_points(axis: Axes, points: Sequence[tuple[float, float, str, str, str]], taken: Any) -> None:
-    """Name each point where its words hide least of what is drawn. ``points``: x, y, words, colour, gid.
+_OUTSIDE, _OVERLAP, _CROSSED, _FAR = 4.0, 200.0, 40.0, 0.12  # cost of a pixel, a name, a leader, a pixel
+_NARROWER = 0.88  # a page's font against the one that drawings are measured in
+
+
+def label_points(axis: Axes, points: Sequence[Name], taken: Any) -> None:
+    """Name each point where its words hide least of what is drawn.
 
     ``taken``: data coordinates (n, 2) that are better not hidden.
     """
@@ -138,32 +162,40 @@ def label_points(axis: Axes, points: Sequence[tuple[float, float, str, str, str]
     frame, spots = axis.get_window_extent(), axis.transData.transform(taken)
     placed: list[Bbox] = []
     leaders = np.empty((0, 2))
-    for x, y, words, colour, gid in points:
-        probe = axis.text(x, y, words)
+    far = np.hypot(*np.transpose(_OFFSETS))
+    for point in points:
+        probe = axis.text(point.x, point.y, point.words)
         size = probe.get_window_extent()
         probe.remove()
-        at = axis.transData.transform((x, y))
-        boxes = [_beside(at, offset, size) for offset in _OFFSETS]
-        far = np.hypot(*np.transpose(_OFFSETS))
+        at = axis.transData.transform((point.x, point.y))
+        boxes = [_beside(at, offset, _NARROWER * size.width, size.height) for offset in _OFFSETS]
         ways = [np.linspace(at, at + np.array(offset), 20) for offset in _OFFSETS]
-        costs = [_hidden(box, frame, spots, leaders, placed) for box in boxes] + 0.12 * far
-        costs += [40.0 * any(_inside(way, box.padded(1)).any() for box in placed) for way in ways]
+        costs = [_hidden(box, frame, spots, leaders, placed) for box in boxes] + _FAR * far
+        costs += [_CROSSED * any(_inside(way, box).any() for box in placed) for way in ways]
         best = int(np.argmin(costs))
         placed.append(boxes[best])
         leaders = np.concatenate([leaders, ways[best]])
-        right = _OFFSETS[best][0] > 0
-        leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkB": 5, "relpos": (not right, 0.5)}
-        axis.annotate(
-            words,
-            (x, y),
-            _OFFSETS[best],
-            textcoords="offset points",
-            color=colour,
-            ha="left" if right else "right",
-            va="center",
-            gid=gid,
-            arrowprops=leader if far[best] > 24 else None,
-        ).set_in_layout(False)
+        _write_beside(axis, point, _OFFSETS[best], bool(far[best] > 24))
+
+
+def _write_beside(axis: Axes, point: Name, offset: tuple[float, float], is_far: bool) -> None:
+    align = {-1: "right", 0: "center", 1: "left"}[(offset[0] > 0) - (offset[0] < 0)]
+    from_words = {"right": (1, 0.5), "left": (0, 0.5), "center": (0.5, float(offset[1] < 0))}[align]
+    leader = {"arrowstyle": "-", "color": point.colour, "lw": 0.8, "shrinkB": 5, "relpos": from_words}
+    label = axis.annotate(
+        point.words,
+        (point.x, point.y),
+        offset,
+        textcoords="offset points",
+        color=point.colour,
+        ha=align,
+        va="center",
+        gid=point.gid,
+        arrowprops=leader if is_far else None,
+    )
+    label.set_in_layout(False)
+    if is_far:
+        label.arrow_patch.set_gid(point.gid)
 
 
 _TURNS = (
@@ -177,22 +209,27 @@ _TURNS = (
     (-0.3, 1),
     (0.3, -1),
     (-0.3, -1),
+    (0, 1.2),
+    (0, -1.2),
 )
 _OFFSETS = [(radius * x, radius * y) for radius in (12, 18, 24, 40, 60, 84, 110, 140) for x, y in _TURNS]
 
 
-def _beside(at: Any, offset: tuple[float, float], size: Any) -> Any:
+def _beside(at: Any, offset: tuple[float, float], width: float, height: float) -> Any:
     from matplotlib.transforms import Bbox
 
     x, y = at[0] + offset[0], at[1] + offset[1]
-    return Bbox.from_bounds(x if offset[0] > 0 else x - size.width, y - size.height / 2, size.width, size.height)
+    left = x if offset[0] > 0 else x - width if offset[0] < 0 else x - width / 2
+    return Bbox.from_bounds(left, y - height / 2, width, height)
 
 
 def _hidden(box: Any, frame: Any, spots: Any, leaders: Any, placed: Sequence[Any]) -> float:
+    """What it costs to write in ``box``."""
     padded = box.padded(3)
-    outside = not (frame.contains(*box.min) and frame.contains(*box.max))
-    crossed = 40.0 * bool(_inside(leaders, padded).any())
-    return 1000.0 * outside + 200.0 * sum(map(padded.overlaps, placed)) + crossed + float(_inside(spots, padded).sum())
+    outside = sum(max(0.0, by) for by in (*(frame.min - box.min), *(box.max - frame.max)))
+    crossed = _CROSSED * bool(_inside(leaders, padded).any())
+    covered = _OVERLAP * sum(map(padded.overlaps, placed)) + float(_inside(spots, padded).sum())
+    return _OUTSIDE * outside + crossed + covered
 
 
 def _inside(points: Any, box: Any) -> Any:

@@ -191,11 +191,13 @@ def _ranks(inputs: Inputs) -> list[tuple[str, float, float, float, bool]]:
 def _ceiling(reward: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is known of the most that any model could reach, as (words, value)."""
     ceiling = dict(reward["ceiling"])
-    low, high = ceiling.pop("low", None), ceiling.pop("high", None)
+    ends = {"agreement": ("low", "high"), "ceiling_of_what_lasts": ("ceiling_low", "ceiling_high")}
+    intervals = {name: [ceiling.pop(end, None) for end in both] for name, both in ends.items()}
     rows = []
     for name, value in ceiling.items():
         text = words.plain(value) if isinstance(value, float) else str(value)
-        if name == "agreement" and low is not None and high is not None:
+        low, high = intervals.get(name, (None, None))
+        if low is not None and high is not None:
             text += f" ({words.interval(low, high)})"
         rows.append((name.replace("_", " "), text))
     return rows

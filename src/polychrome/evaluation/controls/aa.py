@@ -41,7 +41,7 @@ from polychrome.randomness import numpy_generator
 
 Rule = Callable[[Results, Roles, Settings], list[Contrast]]
 SETS = 16  # sets drawn for each post, of which replicates choose
-REPLICATES = 200
+REPLICATES = 120
 SMOOTH = "engagement"  # so finely graded that its plain test should err in 5 of 100, not in fewer
 COVERAGE = 0.95  # of the rates' own intervals
 _RULE_TEXT = "An arm against itself, {} drawn anew: how often the rule of compare claims any difference in Q1 to Q4."

@@ -91,7 +91,8 @@ def box_of(text):
     """left, right, top, bottom of a name, in pixels: a letter of a page's font is about 6.4 wide and 11 high."""
     x, y = (float(text.attrib[name]) for name in ("x", "y"))
     width = 6.4 * len("".join(text.itertext()))
-    left = x - width if "text-anchor: end" in text.attrib["style"] else x
+    anchor = re.search(r"text-anchor: (\w+)", text.attrib["style"])[1]
+    left = x - {"start": 0, "middle": width / 2, "end": width}[anchor]
     return left, left + width, y - 9, y + 2
 
 

@@ -134,6 +134,7 @@ def write_params(folder: Path, changes: dict[str, Any] | None = None) -> None:
     values = yaml.load(file)
     small = {
         "seeds": [1],
+        "controls.seed": 1,
         "compute.dtype": "float32",
         "compute.threads": 1,
         "prompt.max_prompt_tokens": 300,

@@ -89,12 +89,17 @@ def test_a_changed_learning_rate_does_not_go_on_from_the_old_checkpoint(params_o
         assert "going on" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", ["data/phases/full.jsonl", "data/phases/validation.jsonl", "assets/base/config.json"])
+INPUTS = ("data/phases/full.jsonl", "data/phases/validation.jsonl", "assets/base/config.json", "custom_rewards/mine.py")
+
+
+@pytest.mark.parametrize("path", INPUTS)
 def test_changed_input_files_do_not_go_on_from_the_old_checkpoint(params_of, workspace, monkeypatch, capsys, path):
     base = workspace / "assets/base"
     real = base.resolve()
     base.unlink()
     shutil.copytree(real, base)
+    (workspace / "custom_rewards").mkdir()
+    (workspace / "custom_rewards/mine.py").write_text("# a reward of the user's own\n")
     monkeypatch.setattr(runs, "_save", lambda *arguments: {})
     params = params_of({"train.checkpoint_every": 1})
     train_sft(params, "baseline", 1)

@@ -14,19 +14,18 @@ from polychrome.rollouts.slab import Slab
 
 
 class PackedAttention:
-    """Prompts attend to themselves, completions to their prompt and themselves, each prompt's keys made once."""
+    """Prompts attend to themselves, completions to their prompt and themselves; no key is made twice."""
 
     def __init__(self, packed: Packed, dtype: torch.dtype):
         self.packed, self.dtype = packed, dtype
         self.biases: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by query heads a key head
-        flat = packed.prompts.numel() + packed.completions.numel()
-        # Where each token's output stands in the two rectangles, laid end to end.
-        self.back = torch.empty(len(packed.input_ids), dtype=torch.long, device=packed.input_ids.device)
-        places = torch.arange(flat, device=self.back.device).split([packed.prompts.numel(), packed.completions.numel()])
-        for stand, real, place in zip(
-            (packed.prompts, packed.completions), (packed.is_prompt, packed.is_completion), places, strict=True
-        ):
-            self.back[stand[real]] = place.view_as(stand)[real]
+        # Where each token's output stands in the two rectangles, laid end to end. A token of the prefix stands in every
+        # prompt, with the same output: the first is taken, by a reduction, for a plain write would leave it to chance.
+        tokens = torch.cat([packed.prompts.flatten(), packed.completions.flatten()])
+        real = torch.cat([packed.is_prompt.flatten(), packed.is_completion.flatten()])
+        places = real.nonzero().squeeze(-1)
+        none = torch.full_like(packed.input_ids, len(tokens))
+        self.back = none.scatter_reduce(0, tokens[places], places, "amin")
         self.keys = torch.cat([packed.prompts[packed.owner], packed.completions], dim=1)  # (N, Lp + Lc - 1)
 
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:

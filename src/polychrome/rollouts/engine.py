@@ -1,9 +1,10 @@
 """The one sampling engine: prompts in, groups of completions out.
 
-A prompt is prefilled once and its cache shared out to its samples; rows that have ended leave the batch, and requests
-that wait take their place; every request has its own settings and its own random stream, so what it gets does not
-depend on its neighbours (up to floating-point rounding). Another engine that serves the same :func:`sample` can stand
-in for this one: requests in, completions with their log-probabilities out.
+A prompt is prefilled once, what prompts prefilled together begin with once for all, and its cache shared out to its
+samples; rows that have ended leave the batch, and requests that wait take their place; every request has its own
+settings and its own random stream, so what it gets does not depend on its neighbours (up to floating-point rounding).
+Another engine that serves the same :func:`sample` can stand in for this one: requests in, completions with their
+log-probabilities out.
 """
 
 from __future__ import annotations
@@ -197,9 +198,7 @@ class _Decoding:
         spread = torch.arange(len(units), device=device).repeat_interleave(counts)
         lengths = torch.tensor([len(unit.prompt) for unit in units], device=device)
         self.slab.admit(lengths[spread])
-        if self.recording is not None:
-            self.recording.expect_prompts([unit.request for unit in units], [len(unit.prompt) for unit in units])
-        states = self.forward.prefill([unit.prompt for unit in units], self.slab, spread)
+        states = self.forward.prefill(units, self.slab, spread)
         drawing = torch.cat([torch.arange(unit.first, unit.first + unit.count) for unit in units]).to(device)
         self.which = torch.cat([self.which, drawing])
         return states[spread], drawing
@@ -238,9 +237,11 @@ class _StackForward:
         self.stack, self.dtype, self.recording = Stack(model), model.dtype, recording
         self.device = model.get_output_embeddings().weight.device
 
-    def prefill(self, prompts: Sequence[Sequence[int]], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
-        """Last states (P, hidden) of ``prompts``; row i of the newest in ``slab`` gets prompt ``spread[i]``."""
-        packed = pack_prompts(prompts).to(self.device)
+    def prefill(self, units: Sequence[_Unit], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
+        """Last states (P, hidden) of the units' prompts; row i of the newest in ``slab`` gets prompt ``spread[i]``."""
+        packed = pack_prompts([unit.prompt for unit in units]).to(self.device)
+        if self.recording is not None:
+            self.recording.expect_prompts([unit.request for unit in units], packed)
         attention = PrefillAttention(packed, self.dtype, slab, spread)
         states, _ = self.stack(packed.input_ids, packed.position_ids, attention, recording=self.recording)
         return states[packed.prompts.gather(1, packed.prompt_lengths[:, None] - 1).squeeze(-1)]
@@ -257,8 +258,9 @@ class _TransformersForward:
         self.model, self.pad_id = model, pad_id
         self.device = model.get_output_embeddings().weight.device
 
-    def prefill(self, prompts: Sequence[Sequence[int]], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
+    def prefill(self, units: Sequence[_Unit], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
         """As :class:`_StackForward`."""
+        prompts = [unit.prompt for unit in units]
         longest = max(map(len, prompts))
         ids = torch.full((len(prompts), longest), self.pad_id)
         mask = torch.zeros((len(prompts), longest), dtype=torch.long)

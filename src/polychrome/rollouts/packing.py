@@ -1,16 +1,21 @@
 """Groups of completions packed behind their prompts: every token that predicts another once, none of them padding.
 
-A group is one prompt and the completions that answer it. In a pack stand whole groups one after another:
-``prompt | completion 1 | completion 2 | ...``; every completion sees its prompt and itself, and its positions go on
-from the prompt's end, so each scores exactly as if it stood alone. The last token of a completion predicts none and is
-left out. Only attention, a small part of the arithmetic, looks at the tokens as rectangles: one of prompts, one of
-completions.
+A group is one prompt and the completions that answer it. A pack begins with what all its prompts begin with, such as
+the system message; then stand the groups one after another::
+
+    prefix | rest of prompt 1 | its completions | rest of prompt 2 | its completions | ...
+
+Every completion sees its prompt and itself, and its positions go on from the prompt's end, so each scores exactly as if
+it stood alone. The last token of a completion predicts none and is left out. Only attention, a small part of the
+arithmetic, looks at the tokens as rectangles, one of prompts and one of completions: there every prompt is whole, and
+several places of the rectangle are one token of the prefix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -31,12 +36,12 @@ class Group:
 class Packed:
     """Groups as tensors: T tokens, P prompts of at most Lp, N completions of at most Lc, M = all completion tokens.
 
-    T counts prompts whole and completions without their last tokens.
+    T counts the prefix that the prompts share once, the rest of each prompt, and completions without their last tokens.
     """
 
     input_ids: torch.Tensor  # (T,) int64
     position_ids: torch.Tensor  # (T,) int64
-    prompts: torch.Tensor  # (P, Lp) where each prompt's tokens stand among the T, padded on the right with 0
+    prompts: torch.Tensor  # (P, Lp) where each whole prompt's tokens stand among the T, padded on the right with 0
     prompt_lengths: torch.Tensor  # (P,)
     completions: torch.Tensor  # (N, Lc - 1) likewise for completions, in the order the groups were given
     completion_lengths: torch.Tensor  # (N,) with the last tokens
@@ -67,18 +72,19 @@ class Packed:
 
     def mask(self) -> torch.Tensor:
         """(1, 1, T, T) bool, True where a query (row) may see a key (column), for whoever wants one flat row."""
-        total, device = len(self.input_ids), self.input_ids.device
-        segment = torch.empty(total, dtype=torch.long, device=device)  # which prompt or completion a token is of
-        seen = torch.full((total,), -1, device=device)  # the prompt it may look back to
-        real = self.is_prompt
-        segment[self.prompts[real]] = torch.arange(len(self.prompts), device=device)[:, None].expand_as(real)[real]
-        real = self.is_completion
-        own = torch.arange(len(self.completions), device=device)[:, None] + len(self.prompts)
-        segment[self.completions[real]] = own.expand_as(real)[real]
-        seen[self.completions[real]] = self.owner[:, None].expand_as(real)[real]
-        order = torch.arange(total, device=device)
-        visible = (segment[:, None] == segment[None]) | (seen[:, None] == segment[None])
-        return (visible & (order[:, None] >= order[None]))[None, None]
+        prompts = self._members(self.prompts, self.is_prompt)
+        own = self._members(self.completions, self.is_completion)
+        seen = torch.cat([prompts, prompts[self.owner] | own])  # (P + N, T), by the last token of each
+        # Where each token stands. One of the prefix stands in every prompt, and whatever comes before it is prefix.
+        of = torch.cat([prompts, own]).int().argmax(0)
+        order = torch.arange(len(of), device=of.device)
+        return (seen[of] & (order[:, None] >= order[None]))[None, None]
+
+    def _members(self, places: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """(rows, T) bool, which tokens ``places`` (rows, length) names in each row, where ``real``."""
+        members = torch.zeros(len(places), len(self.input_ids), dtype=torch.bool, device=places.device)
+        members[real.nonzero()[:, 0], places[real]] = True
+        return members
 
 
 def _below(lengths: torch.Tensor, width: int) -> torch.Tensor:
@@ -99,6 +105,11 @@ def pack_prompts(prompts: Sequence[Sequence[int]]) -> Packed:
     return _packed([Group(prompt, []) for prompt in prompts])
 
 
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all ``prompts`` begin with: all of the only one."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
+
+
 def _packed(groups: Sequence[Group]) -> Packed:
     ids: list[int] = []
     targets: list[int] = []
@@ -106,10 +117,15 @@ def _packed(groups: Sequence[Group]) -> Packed:
     prompts: list[torch.Tensor] = []
     completions: list[torch.Tensor] = []
     predictors: list[torch.Tensor] = []
+    shared = _shared([group.prompt for group in groups])
+    prefix = torch.arange(shared)
+    positions.append(prefix)
+    ids.extend(groups[0].prompt[:shared])
     for group in groups:
-        prompts.append(torch.arange(len(ids), len(ids) + len(group.prompt)))
-        positions.append(torch.arange(len(group.prompt)))
-        ids.extend(group.prompt)
+        rest = group.prompt[shared:]
+        prompts.append(torch.cat([prefix, torch.arange(len(ids), len(ids) + len(rest))]))
+        positions.append(torch.arange(shared, len(group.prompt)))
+        ids.extend(rest)
         last = prompts[-1][-1:]
         for completion in group.completions:
             span = torch.arange(len(ids), len(ids) + len(completion) - 1)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from polychrome.models.stack import TRUNK, Stack, bare
+from polychrome.rollouts.packing import Packed
 
 
 class Recording:
@@ -44,12 +45,11 @@ class Recording:
         a_token += bare(policy).config.hidden_size * bool(stack.trunk_depth)
         return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * bare(policy).dtype.itemsize / 2**20
 
-    def expect_prompts(self, which: Sequence[int], lengths: Sequence[int]) -> None:
-        """The next forward pass is that of the prompts of requests ``which``, one after another."""
-        self._expect(sum(lengths))
-        slots = torch.arange(self.now.start, self.now.stop, device=self.completions.device)
-        for request, own in zip(which, slots.split(list(lengths)), strict=True):
-            self.prompts[request] = own
+    def expect_prompts(self, which: Sequence[int], packed: Packed) -> None:
+        """The next forward pass is that of ``packed``, the prompts of requests ``which``."""
+        self._expect(len(packed.input_ids))
+        for request, own in zip(which, _whole_prompts(packed), strict=True):
+            self.prompts[request] = own + self.now.start
 
     def expect_tokens(self, completions: torch.Tensor, places: torch.Tensor) -> None:
         """The next forward pass is that of the tokens at ``places`` of ``completions``, counted over all requests."""
@@ -66,19 +66,27 @@ class Recording:
             for kept, output in zip(self.outputs[layer, part], outputs, strict=True):
                 kept[self.now] = output
 
-    def replay(self, requests: range, lengths: Sequence[Sequence[int]]) -> Replay:
-        """What was kept for ``requests``, as :func:`~polychrome.rollouts.packing.pack` orders their tokens.
+    def replay(self, requests: range, packed: Packed) -> Replay:
+        """What was kept for ``requests``, whose groups ``packed`` holds, in its order.
 
-        ``lengths`` are those of each one's completions.
+        It may share more among its prompts, or less, than the packs they were prefilled in. Where several prompts have
+        kept what is one token in it, what the last has kept is taken.
         """
-        slots: list[torch.Tensor] = []
-        for i, own in zip(requests, lengths, strict=True):
-            prompt = self.prompts[i]
-            if prompt is None:
-                raise ValueError(f"request {i} was not sampled with this recording")
-            slots.append(prompt)
-            slots += [self.completions[c, : length - 1] for c, length in enumerate(own, start=self.first[i])]
-        return Replay(self, torch.cat(slots), last=requests.stop == len(self.prompts))
+        packed = packed.to(self.completions.device)
+        slots = torch.empty_like(packed.input_ids)
+        for request, places in zip(requests, _whole_prompts(packed), strict=True):
+            kept = self.prompts[request]
+            if kept is None:
+                raise ValueError(f"request {request} was not sampled with this recording")
+            slots[places] = kept
+        real, own = packed.is_completion, self.completions[self.first[requests.start] : self.first[requests.stop]]
+        slots[packed.completions[real]] = own[:, : real.shape[1]][real]
+        return Replay(self, slots, last=requests.stop == len(self.prompts))
+
+
+def _whole_prompts(packed: Packed) -> list[torch.Tensor]:
+    """Where the tokens of each prompt stand."""
+    return [row[:length] for row, length in zip(packed.prompts, packed.prompt_lengths.tolist(), strict=True)]
 
 
 class Replay:

@@ -110,6 +110,11 @@ def _parts(context: Context, groups: Sequence[Group]) -> list[slice]:
     return [slice(*span) for span in pairwise([*starts, len(groups)]) if groups]
 
 
+def _packs(context: Context, groups: Sequence[Group]) -> list[tuple[slice, Packed]]:
+    """Each of the parts and its pack, where the policy is."""
+    return [(span, pack(groups[span]).to(_device(context.policy))) for span in _parts(context, groups)]
+
+
 @dataclass
 class CrossEntropy:
     """Cross-entropy on the human replies."""
@@ -168,10 +173,9 @@ class Polychromic:
         drawn = _sample(context, requests, recording)
         (ungated, gated), advantages, valid = self._advantages(context, chosen, drawn)
         tokens = context.total(sum(len(c.tokens) for completions in drawn for c in completions))
-        groups = _groups(prompts, drawn)
         step.pieces += [
-            self._piece(groups[span], advantages[span], tokens, _replay(recording, drawn, span))
-            for span in _parts(context, groups)
+            self._piece(packed, advantages[span], tokens, _replay(recording, span, packed))
+            for span, packed in _packs(context, _groups(prompts, drawn))
         ]
         sets = context.total(len(chosen))
         step.metrics |= {
@@ -197,11 +201,7 @@ class Polychromic:
         seen = torch.stack([ungated, diversity]) if texts else torch.zeros(2, 0)
         return seen, standardised(raw, mean_square), valid
 
-    def _piece(
-        self, groups: Sequence[Group], advantages: torch.Tensor, tokens: float, replay: Replay | None
-    ) -> Piece:
-        packed = pack(groups)
-
+    def _piece(self, packed: Packed, advantages: torch.Tensor, tokens: float, replay: Replay | None) -> Piece:
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
             value = self.lambda_ * score_function_loss(logps, mask, advantages.flatten().to(logps), tokens)
@@ -248,13 +248,11 @@ class Grpo:
         completions = [c for group in drawn for c in group]
         tokens = context.total(sum(len(c.tokens) for c in completions))
         sequences = context.total(len(completions))
-        groups = _groups(prompts, drawn)
         pieces = [
             self._piece(
-                context, groups[span], drawn[span], advantages[span], sequences, tokens,
-                _replay(recording, drawn, span),
+                context, packed, drawn[span], advantages[span], sequences, tokens, _replay(recording, span, packed)
             )
-            for span in _parts(context, groups)
+            for span, packed in _packs(context, _groups(prompts, drawn))
         ]
         posts = context.total(len(batch))
         metrics = {
@@ -283,14 +281,13 @@ class Grpo:
     def _piece(
         self,
         context: Context,
-        groups: Sequence[Group],
+        packed: Packed,
         drawn: Sequence[Sequence[Completion]],
         group_advantages: torch.Tensor,
         sequences: float,
         tokens: float,
         replay: Replay | None,
     ) -> Piece:
-        packed = pack(groups).to(_device(context.policy))
         advantages = group_advantages.flatten().to(packed.completion_mask)
         sampler = packed.spread(torch.tensor([x for group in drawn for c in group for x in c.logps]).to(advantages))
         with torch.no_grad(), _without_dropout(context.policy):
@@ -338,10 +335,8 @@ class Grpo:
         return "validation_negative_reward", -float(self._rewards(pairs, texts).mean())
 
 
-def _replay(recording: Recording | None, drawn: Sequence[Sequence[Completion]], span: slice) -> Replay | None:
-    if recording is None:
-        return None
-    return recording.replay(range(span.start, span.stop), [[len(c.tokens) for c in group] for group in drawn[span]])
+def _replay(recording: Recording | None, span: slice, packed: Packed) -> Replay | None:
+    return None if recording is None else recording.replay(range(span.start, span.stop), packed)
 
 
 def _rollouts(

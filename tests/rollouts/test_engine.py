@@ -12,6 +12,8 @@ from polychrome.rollouts.packing import Group, pack
 from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.rollouts.scoring import CompletionScorer
 
+from .naive import SHARING
+
 NEVER = 9999  # beyond the vocabulary: a stop token for tests that want no early end
 SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=12)
 PROMPTS = [[5, 6, 7], [9], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42], [200, 100]]
@@ -126,6 +128,17 @@ def test_what_a_request_gets_does_not_depend_on_its_neighbours(policy):
     for i, request in enumerate(REQUESTS):
         assert tokens_of(run(policy, [request])) == [together[i]]
     assert tokens_of(run(policy, REQUESTS[::-1])) == together[::-1]
+
+
+@pytest.mark.parametrize("rows", [128, 6])
+@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
+def test_requests_whose_prompts_begin_alike_get_what_each_gets_alone(policy, prompts, shared, rows):
+    requests = [(prompt, 3, ("alike", i)) for i, prompt in enumerate(prompts)]
+    for request, group in zip(requests, run(policy, requests, rows=rows), strict=True):
+        (alone,) = run(policy, [request])
+        assert tokens_of([group]) == tokens_of([alone])
+        for completion, other in zip(group, alone, strict=True):
+            assert completion.logps == pytest.approx(other.logps, rel=1e-5, abs=1e-5)
 
 
 def test_the_same_seed_repeats_itself_bit_for_bit(policy):

@@ -1,12 +1,15 @@
 """What stands where in a pack, and who sees whom."""
 
 import pytest
+import torch
 
+from polychrome.rollouts.attention import PackedAttention
 from polychrome.rollouts.packing import Group, pack, pack_prompts
 
-from .naive import random_groups
+from .naive import SHARING, random_groups, sharing_groups
 
 TWO = [Group([10, 11], [[20], [30, 31, 32]]), Group([12], [[40, 41]])]
+ALIKE = [Group([10, 11, 12], [[20], [30, 31, 32]]), Group([10, 11], [[40, 41]]), Group([10, 11, 13], [[50, 51]])]
 
 
 def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_other():
@@ -70,6 +73,58 @@ def test_prompts_alone_are_a_pack_without_completions():
     assert len(packed.targets) == 0
     with pytest.raises(ValueError, match="non-empty"):
         pack_prompts([[5], []])
+
+
+def seen_by(packed):
+    """By the place of each query, the tokens that it sees."""
+    ids = packed.input_ids.tolist()
+    return [[ids[key] for key in row.nonzero().flatten().tolist()] for row in packed.mask()[0, 0]]
+
+
+def test_what_all_prompts_begin_with_stands_once_at_the_beginning():
+    packed = pack(ALIKE)
+    assert packed.input_ids.tolist() == [10, 11, 12, 30, 31, 40, 13, 50]
+    assert packed.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 2, 3]
+    assert packed.prompts.tolist() == [[0, 1, 2], [0, 1, 0], [0, 1, 6]]
+    assert packed.prompt_lengths.tolist() == [3, 2, 3]
+
+
+@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
+def test_a_pack_has_the_shared_tokens_once_and_every_prompt_and_completion_whole(prompts, shared):
+    groups = sharing_groups(prompts)
+    packed, alone = pack(groups), [pack([group]) for group in groups]
+    assert len(packed.input_ids) == sum(len(one.input_ids) for one in alone) - shared * (len(groups) - 1)
+    assert len(pack_prompts(prompts).input_ids) == sum(map(len, prompts)) - shared * (len(prompts) - 1)
+    for values, expected in ((packed.input_ids, prompts), (packed.position_ids, [range(len(p)) for p in prompts])):
+        rows = zip(packed.prompts, packed.prompt_lengths, strict=True)
+        assert [values[row[:length]].tolist() for row, length in rows] == [list(own) for own in expected]
+    assert packed.targets.tolist() == [token for group in groups for c in group.completions for token in c]
+    for values, whole in (("input_ids", packed.input_ids), ("position_ids", packed.position_ids)):
+        before = torch.cat([getattr(one, values)[one.predictors] for one in alone])
+        assert whole[packed.predictors].tolist() == before.tolist()
+
+
+def test_the_shared_tokens_are_seen_by_all_and_see_only_what_comes_before_them():
+    assert seen_by(pack(ALIKE)) == [
+        [10], [10, 11],
+        [10, 11, 12], [10, 11, 12, 30], [10, 11, 12, 30, 31],
+        [10, 11, 40],
+        [10, 11, 13], [10, 11, 13, 50],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
+def test_everyone_sees_in_company_what_it_sees_alone(prompts, shared):
+    groups = sharing_groups(prompts)
+    packed, alone = pack(groups), [pack([group]) for group in groups]
+    expected = [seen_by(one)[place] for one in alone for place in one.predictors.tolist()]
+    seen = seen_by(packed)
+    assert [seen[place] for place in packed.predictors.tolist()] == expected
+
+
+def test_of_the_places_where_attention_has_a_shared_token_the_first_is_taken():
+    """The rectangle of prompts is 3 x 3, and behind it stands that of completions, 4 x 2."""
+    assert PackedAttention(pack(ALIKE), torch.float32).back.tolist() == [0, 1, 2, 11, 12, 13, 8, 15]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The packed fast path against one completion at a time: equal log-probabilities, entropies and gradients."""
 
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -15,14 +16,17 @@ from polychrome.models.policy import (
     save_adapter,
 )
 from polychrome.models.stack import bare
-from polychrome.rollouts import scoring
+from polychrome.rollouts import engine, scoring
+from polychrome.rollouts.engine import Request, recording_of, sample
 from polychrome.rollouts.packing import Group, pack
+from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.rollouts.scoring import CompletionScorer, tokens_within
 from tests.tiny import LORA
 
-from .naive import naive_scores, random_groups
+from .naive import SHARING, naive_scores, random_groups, sharing_groups
 
 SIZES = [3, 1, 6, 2, 4, 5]
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @pytest.fixture(params=["stack", "transformers"])
@@ -206,3 +210,74 @@ def test_without_layers_below_the_adapters_there_is_no_trunk(policy, upper):
 def test_the_tokens_that_fit_grow_with_the_memory_and_are_never_none(policy):
     assert tokens_within(200, policy) == pytest.approx(2 * tokens_within(100, policy), abs=1)
     assert tokens_within(0, policy) == 1
+
+
+# --- what prompts begin with in common -------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[0, 1], ids=["adapted everywhere", "adapted above a trunk"])
+def adapted(request, tiny_base):
+    """A policy with an adapter, not at zero, on every linear layer of all blocks or of the last."""
+    settings = SimpleNamespace(**vars(LORA) | {"layers": request.param, "targets": ALL})
+    policy = add_adapter(open_base(tiny_base, torch.float32), settings, seed=1)
+    with torch.no_grad():
+        for i, tensor in enumerate(adapter_tensors(policy).values()):
+            tensor.add_(0.2 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i)))
+    return policy
+
+
+def by_tensor(policy, logps, weights):
+    """The gradient of ``weights`` times ``logps``, by the name of the adapter's tensor."""
+    tensors = adapter_tensors(policy)
+    return dict(zip(tensors, torch.autograd.grad((weights * logps).sum(), list(tensors.values())), strict=True))
+
+
+def assert_same_gradients(found, expected):
+    for name, gradient in expected.items():
+        assert gradient.norm() > 0, name
+        assert (found[name] - gradient).norm() < 1e-5 * gradient.norm(), name
+
+
+@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
+def test_prompts_that_begin_alike_score_and_learn_as_each_sequence_alone(adapted, path, prompts, shared):
+    groups = sharing_groups(prompts)
+    logps, entropies, _ = CompletionScorer(adapted)(pack(groups), 0.7)
+    expected, expected_entropies = naive_table(adapted, groups, 0.7)
+    torch.testing.assert_close(logps, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(entropies, expected_entropies, rtol=1e-5, atol=1e-6)
+    weights = torch.linspace(-1, 1, logps.numel()).view_as(logps)
+    assert_same_gradients(by_tensor(adapted, logps, weights), by_tensor(adapted, expected, weights))
+
+
+BRANCHING = [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 11], [5, 6, 12, 13], [5, 6, 12], [5, 6, 12, 13, 14, 15, 16]]
+
+
+@pytest.mark.parametrize("spans", [[(0, 5)], [(0, 2), (2, 5)], [(0, 1), (1, 4), (4, 5)]], ids=len)
+@pytest.mark.parametrize(("rows", "prefilled"), [(128, 17), (4, 21)], ids=["prefilled together", "two by two"])
+def test_what_was_recorded_is_replayed_in_packs_that_share_more_or_less_than_the_prefills(
+    adapted, spans, rows, prefilled
+):
+    """Five prompts of 25 tokens share 2; two by two, the longest first, they share 2, 2 and, the last alone, none."""
+    settings = SamplingSettings(temperature=0.8, max_new_tokens=7)
+    requests = [Request(prompt, 2, (i,), settings, (3,), 1) for i, prompt in enumerate(BRANCHING)]
+    with patch.object(engine, "MOST_ROWS", rows):
+        recording = recording_of(adapted, requests, 64)
+        drawn = sample(adapted, requests, pad_id=1, recording=recording)
+    assert recording.used == prefilled + sum(len(c.tokens) - 1 for group in drawn for c in group)
+    groups = [Group(prompt, [c.tokens for c in own]) for prompt, own in zip(BRANCHING, drawn, strict=True)]
+    scorer = CompletionScorer(adapted)
+    for start, stop in spans:
+        packed = pack(groups[start:stop])
+        replay = recording.replay(range(start, stop), packed)
+        replayed, _, _ = scorer(packed, 0.8, replay.trunk(), replay)
+        computed, _, _ = scorer(packed, 0.8)
+        torch.testing.assert_close(replayed, computed, rtol=1e-5, atol=1e-6)
+        weights = torch.linspace(-1, 1, computed.numel()).view_as(computed)
+        assert_same_gradients(by_tensor(adapted, replayed, weights), by_tensor(adapted, computed, weights))
+
+
+def test_a_request_that_was_not_sampled_cannot_be_replayed(adapted):
+    requests = [Request([5, 6], 1, (i,), SamplingSettings(0.8, 3), (3,), 1) for i in range(2)]
+    recording = recording_of(adapted, requests, 64)
+    with pytest.raises(ValueError, match="request 1 was not sampled"):
+        recording.replay(range(1, 2), pack([Group([5, 6], [[7, 8]])]))

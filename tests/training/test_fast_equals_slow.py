@@ -68,8 +68,9 @@ def test_sampler_and_trainer_agree_up_to_rounding_in_float32_replayed_or_compute
 
 @pytest.mark.parametrize("layers", [0, 1], ids=["adapted everywhere", "adapted above a trunk"])
 @pytest.mark.parametrize("rows", [128, 5], ids=["all at once", "refilled"])
+@pytest.mark.parametrize("parts", [1, 5], ids=["one batch", "micro-batches"])
 def test_what_was_recorded_while_sampling_is_what_training_would_compute(
-    make_run, pairs, monkeypatch, tiny_base, tmp_path, layers, rows
+    make_run, pairs, monkeypatch, tiny_base, tmp_path, layers, rows, parts
 ):
     """Loss and gradient of a step that replays the sampler's numbers against one that computes them anew."""
     monkeypatch.setattr(engine, "MOST_ROWS", rows)
@@ -82,9 +83,12 @@ def test_what_was_recorded_while_sampling_is_what_training_would_compute(
     save_adapter(start, tmp_path / "start", {})
     found = []
     for number in (1, 0):
-        run = tiny_run(tiny_base, tmp_path / "start", pairs, grpo(beta=0.3, sampling=SAMPLING))
+        run = tiny_run(
+            tiny_base, tmp_path / "start", pairs, grpo(beta=0.3, sampling=SAMPLING), gradient_accumulation=parts
+        )
         monkeypatch.setattr(methods, "GAP_EVERY", 1 if number == 0 else 99)
         step = run.method.step(run.context, pairs, 7)  # the same number: the same samples
+        assert (len(step.pieces) > 1) is (parts > 1)
         assert all((piece.replay is None) is (number == 0) for piece in step.pieces)
         run._backward(step, row := {})
         found.append((row, {name: tensor.grad.clone() for name, tensor in run.parameters.items()}))

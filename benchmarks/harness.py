@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from polychrome.files import write_json
-from polychrome.models.compute import configure
+from polychrome.models.compute import CHOSEN, configure
 
 Loaded = TypeVar("Loaded")
 Step = Callable[[], Any]
@@ -67,7 +67,7 @@ def prepare(threads: int) -> None:
         m_arena_max = -8  # malloc.h
         # One heap for all threads: a peer that steps in a thread of its own then gets the same settings.
         ctypes.CDLL(None).mallopt(m_arena_max, 1)
-    configure(SimpleNamespace(threads=threads, dtype="float32"))
+    configure(SimpleNamespace(threads=threads, dtype="float32", kernels="auto"))
 
 
 # --- time -----------------------------------------------------------------------------------------------------------
@@ -262,6 +262,7 @@ def machine(threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {' '.join(platform.libc_ver())}",
         "threads": threads,
         "dtype": "float32",
+        "kernels": CHOSEN.get("kernels"),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }

@@ -21,7 +21,7 @@ grpo_starts: [baseline]
 untouched: [zero_shot, prompted]
 models: [zero_shot, baseline, grpo_from_baseline]
 assets: {base_model: some-model, encoder: some-encoder, conversations: chitchat, load_in_4bit: false}
-compute: {dtype: auto, threads: 2, memory_mib: 1024}
+compute: {dtype: auto, threads: 2, kernels: auto, memory_mib: 1024}
 data:
   source: chitchat
   path: replies.jsonl
@@ -198,7 +198,7 @@ def test_nothing_read_can_be_changed_afterwards():
         ("  source: chitchat", "  source: chitchta", "data.source", "Did you mean chitchat?"),
         ("  source: chitchat", "  source: 3", "data.source", 'Quote it: "3"'),
         ("  path: replies.jsonl", '  path: ""', "data.path", "the file or folder of the source"),
-        ("compute: {dtype: auto, threads: 2, memory_mib: 1024}", "compute: 2", "compute", "a section of keys"),
+        ("compute: {dtype: auto, threads: 2, kernels: auto, memory_mib: 1024}", "compute: 2", "compute", "a section of keys"),
         ("seeds: [42]", "seeds: []", "seeds", "at least one item"),
         ("seeds: [42]", "seeds: [1, 2, 1]", "seeds", "1 more than once"),
         ("seeds: [42]", "seeds: [1, -2]", "seeds[1]", "an integer >= 0"),

@@ -72,6 +72,7 @@ class ComputeParams:
 
     dtype: str = key(choices=("auto", "float32", "bfloat16"))
     threads: int = key(minimum=1)
+    kernels: str = key(choices=("auto", "compiled", "torch"))
     memory_mib: int = key(minimum=64)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
-CHOSEN: dict[str, object] = {}  # threads and dtype of this process, for the untracked record of the run
+from polychrome.models.native import library
+
+CHOSEN: dict[str, object] = {}  # threads, dtype and kernels of this process, for the untracked record of the run
 
 
 def configure(settings: Any) -> torch.dtype:
-    """Set threads and deterministic kernels; return the dtype for base weights (params.yaml: compute).
+    """Set threads, kernels and that they repeat themselves; return the dtype for base weights (params.yaml: compute).
 
     ``auto`` is bfloat16 on a CPU with AMX or a GPU that has it, else float32. It asks the hardware, not a stopwatch:
     the answer is the same for every stage on a machine, however busy it is.
@@ -25,7 +27,7 @@ def configure(settings: Any) -> torch.dtype:
     if torch.cuda.is_available():  # on a CPU every kernel that is used repeats itself at a fixed number of threads
         torch.use_deterministic_algorithms(True, warn_only=True)
     dtype = _dtype(settings.dtype)
-    CHOSEN.update(threads=settings.threads, dtype=str(dtype))
+    CHOSEN.update(threads=settings.threads, dtype=str(dtype), kernels=library.choose(settings.kernels))
     return dtype
 
 
@@ -42,9 +44,9 @@ def _keep_memory() -> None:
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+    m_trim_threshold, m_mmap_max, never = -1, -4, -1  # malloc.h
     libc.mallopt(m_mmap_max, 0)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
+    libc.mallopt(m_trim_threshold, never)
 
 
 def _has_amx() -> bool:

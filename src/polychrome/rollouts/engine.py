@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache
 
+from polychrome.models.native.decoder import Decoder, can_decode
 from polychrome.models.policy import merged
 from polychrome.models.stack import Stack, bare, has_stack
 from polychrome.randomness import torch_generator
@@ -73,7 +75,9 @@ def sample(
     policy.eval()
     rows = min(rows_within(memory_mib, bare(policy), requests), sum(request.count for request in requests))
     try:
-        with torch.inference_mode(), merged(policy, rows) as model:
+        # Compiled decoding merges the adapter into weights of its own.
+        merging = nullcontext(policy) if can_decode(policy) else merged(policy, rows)
+        with torch.inference_mode(), merging as model:
             return _Decoding(model, requests, pad_id, rows, recording).run(progress)
     finally:
         policy.train(was_training)
@@ -153,10 +157,8 @@ class _Decoding:
     def __init__(
         self, model: Any, requests: Sequence[Request], pad_id: int, rows: int, recording: Recording | None = None
     ):
-        self.forward = _StackForward(model, recording) if has_stack(model) else _TransformersForward(model, pad_id)
         self.recording = recording
-        self.head = model.get_output_embeddings()
-        device = self.head.weight.device
+        device = bare(model).get_output_embeddings().weight.device
         self.counts = [request.count for request in requests]
         self.waiting = _units(requests, rows)
         each = [request for request in requests for _ in range(request.count)]
@@ -166,7 +168,8 @@ class _Decoding:
         stops = [(*r.stop_ids, *(-1,) * (width - len(r.stop_ids))) for r in each]
         self.stops = torch.tensor(stops, device=device)  # (total, width), filled up with no token
         total, length = len(each), int(self.limits.max())
-        self.slab = Slab(model.config.num_hidden_layers, rows, _columns(requests), device)
+        self.slab = Slab(bare(model).config.num_hidden_layers, rows, _columns(requests), device)
+        self.forward = _forward(model, pad_id, rows, self.slab, recording)
         self.which = torch.zeros(0, dtype=torch.long, device=device)
         self.uniforms = _uniforms(requests, length).to(device)
         self.tokens = torch.full((total, length), pad_id, device=device)
@@ -178,7 +181,7 @@ class _Decoding:
         """Decode to the end, telling ``progress`` how many completions have finished."""
         while self.waiting or len(self.which):
             states, drawing = self._refill() if self._worth_refilling() else self._advance()
-            progress(self._draw(self.head(states), drawing))
+            progress(self._draw(self.forward.logits(states), drawing))
         return self._completions()
 
     def _worth_refilling(self) -> bool:
@@ -230,12 +233,19 @@ class _Decoding:
         return [list(islice(flat, count)) for count in self.counts]
 
 
+def _forward(model: Any, pad_id: int, rows: int, slab: Slab, recording: Recording | None) -> Any:
+    if can_decode(model):
+        return _CompiledForward(model, rows, slab, recording)
+    return _StackForward(model, recording) if has_stack(model) else _TransformersForward(model, pad_id)
+
+
 class _StackForward:
     """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows."""
 
     def __init__(self, model: Any, recording: Recording | None):
-        self.stack, self.dtype, self.recording = Stack(model), model.dtype, recording
-        self.device = model.get_output_embeddings().weight.device
+        self.stack, self.dtype, self.recording = Stack(model), bare(model).dtype, recording
+        self.head = bare(model).get_output_embeddings()
+        self.device = self.head.weight.device
 
     def prefill(self, units: Sequence[_Unit], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
         """Last states (P, hidden) of the units' prompts; row i of the newest in ``slab`` gets prompt ``spread[i]``."""
@@ -250,13 +260,33 @@ class _StackForward:
         """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
         return self.stack(tokens, positions, SlabAttention(slab, self.dtype), recording=self.recording)[0]
 
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """(n, V) of last states (n, hidden)."""
+        return self.head(states)
+
+
+class _CompiledForward(_StackForward):
+    """Prefill as above, by the policy as it is; steps by compiled code, on weights that it has merged for itself."""
+
+    def __init__(self, model: Any, rows: int, slab: Slab, recording: Recording | None):
+        super().__init__(model, recording)
+        self.decoder = Decoder(model, rows, slab, recording)
+
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
+        """As :class:`_StackForward`."""
+        return self.decoder.step(tokens, positions)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """As :class:`_StackForward`."""
+        return self.decoder.logits(states)
+
 
 class _TransformersForward:
     """The same by transformers' own forward pass: any architecture."""
 
     def __init__(self, model: Any, pad_id: int):
-        self.model, self.pad_id = model, pad_id
-        self.device = model.get_output_embeddings().weight.device
+        self.model, self.pad_id, self.head = model, pad_id, model.get_output_embeddings()
+        self.device = self.head.weight.device
 
     def prefill(self, units: Sequence[_Unit], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
         """As :class:`_StackForward`."""
@@ -277,6 +307,10 @@ class _TransformersForward:
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
         """As :class:`_StackForward`."""
         return self._states(tokens[:, None], slab.mask(), positions[:, None], slab)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """As :class:`_StackForward`."""
+        return self.head(states)
 
     def _states(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
         """Hidden states (B, hidden) after the last column of ``ids`` (B, L)."""

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import Function, FunctionCtx
 
+from polychrome.models.native import activations
+
 
 @dataclass(frozen=True, slots=True)
 class Projection:
@@ -136,7 +138,15 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467, eq. 4)."""
     if torch.is_grad_enabled() and x.requires_grad:
         return _RmsNorm.apply(x, weight, eps)
-    return _normalised(x, weight, _inverse_rms(x, eps))
+    return _norm(x, weight, eps)[0]
+
+
+def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The norm, and 1 over the root."""
+    if activations.usable(x, weight):
+        return activations.rms_norm(x, weight, eps)
+    inverse = _inverse_rms(x, eps)
+    return _normalised(x, weight, inverse), inverse
 
 
 def _inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
@@ -153,13 +163,15 @@ def _normalised(x: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) ->
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        inverse = _inverse_rms(x, eps)
+        y, inverse = _norm(x, weight, eps)
         ctx.save_for_backward(x, weight, inverse)
-        return _normalised(x, weight, inverse)
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, weight, inverse = ctx.saved_tensors
+        if activations.usable(grad, x, weight):
+            return activations.rms_norm_backward(grad, x, weight, inverse), None, None
         wide = x.float()
         scaled = grad.float() * weight.float()
         along = torch.linalg.vecdot(scaled, wide)[..., None] * inverse.pow(3) / x.shape[-1]
@@ -170,18 +182,24 @@ def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up (Shazeer 2020, arXiv 2002.05202, eq. 6)."""
     if torch.is_grad_enabled() and (gate.requires_grad or up.requires_grad):
         return _Swiglu.apply(gate, up)
-    return F.silu(gate).mul_(up)
+    return _activated(gate, up)
+
+
+def _activated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return activations.swiglu(gate, up) if activations.usable(gate, up) else F.silu(gate).mul_(up)
 
 
 class _Swiglu(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(gate, up)
-        return F.silu(gate).mul_(up)
+        return _activated(gate, up)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         gate, up = ctx.saved_tensors
+        if activations.usable(grad, gate, up):
+            return activations.swiglu_backward(grad, gate, up)
         return torch.ops.aten.silu_backward(grad * up, gate), F.silu(gate).mul_(grad)
 
 
@@ -196,6 +214,8 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
+    if activations.usable(x, cos, sin):
+        return activations.rotate(x, cos, sin, sign)
     first, second = x.chunk(2, dim=-1)
     turned = torch.empty_like(x)
     one, two = turned.chunk(2, dim=-1)
@@ -254,6 +274,12 @@ def _scored(
     directions = torch.empty_like(states) if learning else None
     for start in range(0, len(states), rows):
         span = slice(start, start + rows)
+        if activations.usable(states, weight):
+            part = F.linear(states[span], weight)
+            logps[span], entropies[span] = activations.score(part, targets[span], temperature, learning=learning)
+            if directions is not None:
+                directions[span] = (part @ weight).div_(temperature)
+            continue
         if states.dtype == torch.float32:  # fewer numbers to divide than logits
             logp = F.linear(states[span] / temperature, weight).log_softmax(-1)
         else:

@@ -70,7 +70,7 @@ class Stack:
         """
         depth = 0 if trunk is None else self.trunk_depth
         x = self.embed(ids) if trunk is None else trunk
-        cos, sin = (part[0].chunk(2, dim=-1)[0][:, None] for part in self.rotary(x, positions[None]))
+        cos, sin = (part[0].chunk(2, dim=-1)[0][:, None].contiguous() for part in self.rotary(x, positions[None]))
         for i, layer in enumerate(self.layers[depth:], start=depth):
             if i == self.trunk_depth > 0:
                 trunk = x

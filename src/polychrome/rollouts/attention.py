@@ -6,9 +6,13 @@ more queries of that head, so that keys and values are never repeated.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from polychrome.models.native import activations
+from polychrome.models.native import attention as native
 from polychrome.rollouts.packing import Packed
 from polychrome.rollouts.slab import Slab
 
@@ -19,17 +23,32 @@ class PackedAttention:
     def __init__(self, packed: Packed, dtype: torch.dtype):
         self.packed, self.dtype = packed, dtype
         self.biases: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by query heads a key head
-        # Where each token's output stands in the two rectangles, laid end to end. A token of the prefix stands in every
-        # prompt, with the same output: the first is taken, by a reduction, for a plain write would leave it to chance.
+        self.spans = (packed.span_tokens, packed.span_starts, packed.span_queries)
+
+    @cached_property
+    def back(self) -> torch.Tensor:
+        """(T,) where each token's output stands in the two rectangles, laid end to end."""
+        packed = self.packed
+        # A token of the prefix stands in every prompt, with the same output: the first is taken, by a reduction, for a
+        # plain write would leave it to chance.
         tokens = torch.cat([packed.prompts.flatten(), packed.completions.flatten()])
         real = torch.cat([packed.is_prompt.flatten(), packed.is_completion.flatten()])
         places = real.nonzero().squeeze(-1)
         none = torch.full_like(packed.input_ids, len(tokens))
-        self.back = none.scatter_reduce(0, tokens[places], places, "amin")
-        self.keys = torch.cat([packed.prompts[packed.owner], packed.completions], dim=1)  # (N, Lp + Lc - 1)
+        return none.scatter_reduce(0, tokens[places], places, "amin")
+
+    @cached_property
+    def keys(self) -> torch.Tensor:
+        """(N, Lp + Lc - 1) tokens that each completion's may see."""
+        return torch.cat([self.packed.prompts[self.packed.owner], self.packed.completions], dim=1)
 
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
         """(T, heads, d) queries, (T, kv heads, d) keys and values -> (T, heads * d)."""
+        if activations.usable(q, k, v):
+            return native.attention(q, k, v, self.spans, scale)
+        return self._of_rectangles(q, k, v, scale)
+
+    def _of_rectangles(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
         share = q.shape[1] // k.shape[1]
         if share not in self.biases:
             self.biases[share] = self._biases(share)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -51,6 +51,11 @@ class Packed:
     targets: torch.Tensor  # (M,) the completion tokens themselves
     completion: torch.Tensor  # (M,) which completion each belongs to
     offset: torch.Tensor  # (M,) its place in that completion
+    # What attends to what, once more, as lists of tokens of which the last so many are queries: the common beginning,
+    # each prompt's rest behind it, each completion behind its prompt.
+    span_tokens: torch.Tensor  # those of all spans, one after another
+    span_starts: torch.Tensor  # (spans + 1,) where each begins among them, and the end
+    span_queries: torch.Tensor  # (spans,) queries of each, at least one
 
     def to(self, device: torch.device) -> Packed:
         """The same pack on another device."""
@@ -119,6 +124,7 @@ def _packed(groups: Sequence[Group]) -> Packed:
     predictors: list[torch.Tensor] = []
     shared = _shared([group.prompt for group in groups])
     prefix = torch.arange(shared)
+    spans = [(prefix, shared)]
     positions.append(prefix)
     ids.extend(groups[0].prompt[:shared])
     for group in groups:
@@ -126,14 +132,17 @@ def _packed(groups: Sequence[Group]) -> Packed:
         prompts.append(torch.cat([prefix, torch.arange(len(ids), len(ids) + len(rest))]))
         positions.append(torch.arange(shared, len(group.prompt)))
         ids.extend(rest)
+        spans.append((prompts[-1], len(rest)))
         last = prompts[-1][-1:]
         for completion in group.completions:
             span = torch.arange(len(ids), len(ids) + len(completion) - 1)
             completions.append(span)
+            spans.append((torch.cat([prompts[-1], span]), len(span)))
             predictors.append(torch.cat([last, span]))
             positions.append(torch.arange(len(group.prompt), len(group.prompt) + len(span)))
             ids.extend(completion[:-1])
             targets.extend(completion)
+    spans = [(span, queries) for span, queries in spans if queries]
     lengths = torch.tensor([len(span) + 1 for span in completions], dtype=torch.long)
     mask = _below(lengths, int(lengths.max()) if completions else 0)
     completion, offset = mask.nonzero().unbind(1)
@@ -150,4 +159,7 @@ def _packed(groups: Sequence[Group]) -> Packed:
         targets=torch.tensor(targets, dtype=torch.long),
         completion=completion,
         offset=offset,
+        span_tokens=torch.cat([span for span, _ in spans]),
+        span_starts=torch.tensor([0, *accumulate(len(span) for span, _ in spans)]),
+        span_queries=torch.tensor([queries for _, queries in spans]),
     )

@@ -285,16 +285,20 @@ void pack(const float *w, const float *b, const float *a, int64_t rank, double s
     for (int64_t panel = 0; panel < (n + WIDTH - 1) / WIDTH; panel++) {
         const int64_t first = panel * WIDTH, columns = n - first < WIDTH ? n - first : WIDTH;
         float *whole = out + first * K;
+        float scaled[(rank + 1) * WIDTH]; /* b of this panel, an output beside the other */
+        for (int64_t r = 0; r < rank; r++)
+            for (int64_t c = 0; c < WIDTH; c++)
+                scaled[r * WIDTH + c] = c < columns ? (float)scale * b[(first + c) * rank + r] : 0.0f;
         for (int64_t start = 0; start < K; start += 64) {
             const int64_t end = start + 64 < K ? start + 64 : K;
             for (int64_t c = 0; c < WIDTH; c++)
                 for (int64_t k = start; k < end; k++) whole[k * WIDTH + c] = c < columns ? w[(first + c) * K + k] : 0.0f;
-            for (int64_t r = 0; r < rank; r++) {
-                float weights[WIDTH] = {0};
-                for (int64_t c = 0; c < columns; c++) weights[c] = (float)scale * b[(first + c) * rank + r];
-                for (int64_t k = start; k < end; k++)
-                    for (int j = 0; j < VECTORS; j++)
-                        *(vec *)(whole + k * WIDTH + j * LANES) += a[r * K + k] * *(vec *)(weights + j * LANES);
+            for (int64_t k = start; rank && k < end; k++) {
+                vec *y = (vec *)(whole + k * WIDTH), sums[VECTORS];
+                for (int j = 0; j < VECTORS; j++) sums[j] = y[j];
+                for (int64_t r = 0; r < rank; r++)
+                    for (int j = 0; j < VECTORS; j++) sums[j] += a[r * K + k] * *(vec *)(scaled + r * WIDTH + j * LANES);
+                for (int j = 0; j < VECTORS; j++) y[j] = sums[j];
             }
         }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -11,14 +12,44 @@ import pytest
 import torch
 
 from polychrome.models.chat import Chat
+from polychrome.models.native import library
 from polychrome.models.policy import add_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair, write_pairs
+from tests.compilers import what_the_compiler_lacks
 from tests.tiny import LORA, make_pairs, make_tiny_base, make_tiny_encoder
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _kernels_as_before(monkeypatch):
+    """No test decodes by compiled code unless it asks for it, and none leaves it to the next."""
+    monkeypatch.setattr(library, "_opened", None)
+
+
+@pytest.fixture(scope="session")
+def built_kernels(tmp_path_factory) -> ctypes.CDLL:
+    """The compiled library, made anew; skips only where there is nothing to make it with."""
+    lacking = what_the_compiler_lacks()
+    if lacking:
+        pytest.skip(f"compiled kernels need a C compiler with OpenMP: {lacking}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(library, "_opened", None)
+        library.choose("compiled")
+        made = library.opened()
+    assert made is not None
+    return made
+
+
+@pytest.fixture
+def compiled(built_kernels, monkeypatch) -> ctypes.CDLL:
+    """Inside the test what can be decoded by compiled code is."""
+    monkeypatch.setattr(library, "_opened", built_kernels)
+    return built_kernels
 
 
 @pytest.fixture(scope="session")

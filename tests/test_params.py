@@ -198,7 +198,12 @@ def test_nothing_read_can_be_changed_afterwards():
         ("  source: chitchat", "  source: chitchta", "data.source", "Did you mean chitchat?"),
         ("  source: chitchat", "  source: 3", "data.source", 'Quote it: "3"'),
         ("  path: replies.jsonl", '  path: ""', "data.path", "the file or folder of the source"),
-        ("compute: {dtype: auto, threads: 2, kernels: auto, memory_mib: 1024}", "compute: 2", "compute", "a section of keys"),
+        (
+            "compute: {dtype: auto, threads: 2, kernels: auto, memory_mib: 1024}",
+            "compute: 2",
+            "compute",
+            "a section of keys",
+        ),
         ("seeds: [42]", "seeds: []", "seeds", "at least one item"),
         ("seeds: [42]", "seeds: [1, 2, 1]", "seeds", "1 more than once"),
         ("seeds: [42]", "seeds: [1, -2]", "seeds[1]", "an integer >= 0"),

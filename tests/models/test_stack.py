@@ -3,45 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from polychrome.models import kernels
 from polychrome.models.kernels import Projection, project, rms_norm, rotate, swiglu, token_scores
 from polychrome.models.policy import adapter_tensors
 from polychrome.models.stack import Stack, has_stack
 
-SIZES = {
-    "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "initializer_range": 0.3, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1,
-}  # fmt: skip
-LLAMA3 = {
-    "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8,
-}  # fmt: skip
-FAMILIES = {
-    "llama": LlamaConfig(**SIZES),
-    "llama with scaled positions": LlamaConfig(**SIZES, rope_parameters=LLAMA3),
-    "llama with biases": LlamaConfig(**SIZES, attention_bias=True),
-    "mistral": MistralConfig(**SIZES, sliding_window=None),
-    "qwen2": Qwen2Config(**SIZES),
-    "qwen3": Qwen3Config(**SIZES, head_dim=8),
-}
+from .families import FAMILIES, SIZES, opened
+
 IDS = torch.tensor([3, 14, 15, 92, 65, 35, 89, 79, 32, 38])
-
-
-def opened(config, *, adapted=True):
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    with torch.no_grad():  # biases and norms that matter
-        for name, tensor in model.named_parameters():
-            if "bias" in name or "norm" in name:
-                tensor.add_(0.3 * torch.randn_like(tensor))
-    if not adapted:
-        return model.requires_grad_(False)
-    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    policy = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, target_modules=targets, init_lora_weights=False))
-    return policy.eval()
 
 
 def causal(i, q, k, v, scale):

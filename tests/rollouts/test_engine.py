@@ -1,16 +1,29 @@
 """The sampling engine against the scorer, against itself in other company, and against transformers' own generate."""
 
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from polychrome.models.policy import open_adapter, open_base, reference_active, save_adapter
+from polychrome.models.native import library
+from polychrome.models.policy import (
+    adapter_tensors,
+    add_adapter,
+    open_adapter,
+    open_base,
+    reference_active,
+    save_adapter,
+)
+from polychrome.models.stack import Stack
 from polychrome.rollouts import engine
-from polychrome.rollouts.engine import Request, sample
-from polychrome.rollouts.packing import Group, pack
-from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.rollouts.attention import PackedAttention
+from polychrome.rollouts.engine import Request, recording_of, sample
+from polychrome.rollouts.packing import Group, pack, pack_prompts
+from polychrome.rollouts.recording import Recording
+from polychrome.rollouts.sampling import SamplingSettings, draw
 from polychrome.rollouts.scoring import CompletionScorer
+from tests.tiny import LORA
 
 from .naive import SHARING
 
@@ -19,11 +32,21 @@ SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=12)
 PROMPTS = [[5, 6, 7], [9], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42], [200, 100]]
 
 
-@pytest.fixture(autouse=True, params=["stack", "transformers"])
+FORWARDS = {
+    "stack": engine._StackForward, "compiled": engine._CompiledForward, "transformers": engine._TransformersForward
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, params=FORWARDS)
 def path(request, monkeypatch):
-    """Every test twice: on the stack, and on transformers' own forward pass for architectures it does not know."""
+    """Every test thrice: on the stack, decoding by compiled code, and on transformers' own forward pass.
+
+    The last is that of architectures which the stack does not know.
+    """
     if request.param == "transformers":
         monkeypatch.setattr(engine, "has_stack", lambda model: False)
+    if request.param == "compiled":
+        request.getfixturevalue("compiled")
     return request.param
 
 
@@ -77,7 +100,7 @@ def watched(monkeypatch, of=lambda tokens, positions: len(tokens)):
 
         return spied
 
-    for kind in (engine._StackForward, engine._TransformersForward):
+    for kind in FORWARDS.values():
         monkeypatch.setattr(kind, "step", spy(kind.step))
     return seen
 
@@ -251,13 +274,18 @@ def test_weights_mode_and_gradients_of_the_policy_are_as_before(policy):
     assert all(t.grad is not None and t.grad.norm() > 0 for t in policy.parameters() if t.requires_grad)
 
 
+@pytest.mark.parametrize("draws", [0, 5])
 @pytest.mark.parametrize("training", [True, False])
-def test_when_sampling_fails_mode_and_weights_are_as_before(policy, monkeypatch, training):
+def test_when_sampling_fails_mode_and_weights_are_as_before(policy, monkeypatch, training, draws):
+    """At the first draw, behind the prompts, and half-way."""
     policy.train(training)
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    left = iter(range(draws))
 
     def broken(*args):
-        raise RuntimeError("no token")
+        if next(left, None) is None:
+            raise RuntimeError("no token")
+        return draw(*args)
 
     monkeypatch.setattr(engine, "draw", broken)
     with pytest.raises(RuntimeError, match="no token"):
@@ -283,6 +311,111 @@ def test_over_a_bfloat16_base_the_adapter_samples_what_the_scorer_scores(policy,
         logps, _, _ = CompletionScorer(coarse)(packed, SETTINGS.temperature)
     found = torch.tensor([c.logps for group in answers for c in group])
     assert (found - logps).abs().mean() < 0.05
+
+
+def test_the_policy_decodes_on_the_path_that_is_meant(policy, monkeypatch, path):
+    """Compiled steps too, not only the compiled library that is at hand."""
+    kinds = []
+    for kind in FORWARDS.values():
+        step = kind.step
+        monkeypatch.setattr(
+            kind, "step", lambda self, *args, step=step: (kinds.append(type(self)), step(self, *args))[1]
+        )
+    run(policy)
+    assert set(kinds) == {FORWARDS[path]}
+
+
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+def test_a_coarse_policy_or_one_with_layers_of_its_own_is_not_decoded_by_compiled_code(tiny_base, monkeypatch):
+    """It goes the way that it goes without a compiler, with the same numbers to the bit."""
+    own = open_base(tiny_base, torch.float32)
+    own.lm_head.__class__ = type("OtherLinear", (torch.nn.Linear,), {})
+    monkeypatch.setattr(engine, "Decoder", None)  # none can be made
+    for model in (own, open_base(tiny_base, torch.bfloat16)):
+        answers = run(model)
+        with monkeypatch.context() as patch:
+            patch.setattr(library, "_opened", None)
+            assert run(model) == answers
+
+
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+@pytest.mark.parametrize("rows", [128, 5])
+@pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}])
+def test_with_and_without_compiled_code_the_same_tokens_are_drawn(policy, monkeypatch, rows, restriction):
+    """Log-probabilities are as near as rounding lets them be, 1e-5."""
+    settings = SamplingSettings(temperature=0.8, max_new_tokens=30, **restriction)
+    stop = stop_for(run(policy, settings=settings))
+    answers = run(policy, settings=settings, stop_id=stop, rows=rows)
+    monkeypatch.setattr(library, "_opened", None)
+    for group, other in zip(answers, run(policy, settings=settings, stop_id=stop, rows=rows), strict=True):
+        assert tokens_of([group]) == tokens_of([other])
+        for one, two in zip(group, other, strict=True):
+            assert one.logps == pytest.approx(two.logps, rel=1e-5, abs=1e-6)
+            assert one.ended == two.ended
+
+
+def test_one_thread_and_two_draw_the_same_tokens(policy):
+    answers = run(policy)
+    torch.set_num_threads(2)
+    assert tokens_of(run(policy)) == tokens_of(answers)
+
+
+@pytest.mark.parametrize("path", ["stack", "compiled"], indirect=True)  # of others nothing is recorded
+@pytest.mark.parametrize("layers", [0, 1], ids=["adapted everywhere", "adapted above a trunk"])
+@pytest.mark.parametrize("rows", [128, 5], ids=["all at once", "refilled"])
+def test_a_recording_holds_of_every_token_what_the_stack_computes_for_it(tiny_base, layers, rows):
+    """Each completion behind its prompt, alone, against its slots."""
+    policy = adapted_above(tiny_base, layers)
+    requests = [ask(*one, SETTINGS) for one in REQUESTS]
+    recording = recording_of(policy, requests, 64)
+    with patch.object(engine, "MOST_ROWS", rows):
+        answers = sample(policy, requests, pad_id=1, recording=recording)
+    completions = [(request, c) for request, group in zip(range(5), answers, strict=True) for c in group]
+    for i, (request, completion) in enumerate(completions):
+        ids = torch.tensor([*PROMPTS[request], *completion.tokens[:-1]])
+        slots = torch.cat([recording.prompts[request], recording.completions[i, : len(completion.tokens) - 1]])
+        for key, outputs in recorded_alone(policy, ids).items():
+            for kept, expected in zip(recording.outputs[key], outputs, strict=True):
+                assert (kept[slots] - expected).norm() <= 1e-5 * expected.norm()
+
+
+def adapted_above(tiny_base, layers):
+    """A policy that is adapted in its last ``layers``, 0 for all."""
+    policy = add_adapter(
+        open_base(tiny_base, torch.float32), SimpleNamespace(**vars(LORA) | {"layers": layers}), seed=3
+    )
+    with torch.no_grad():
+        for i, tensor in enumerate(adapter_tensors(policy).values()):
+            tensor.add_(0.2 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i)))
+    return policy
+
+
+def recorded_alone(policy, ids):
+    """What a recording of one prompt, ``ids``, and nothing sampled holds."""
+    recording = Recording(policy, [ids.tolist()], [0], 1)
+    recording.now = slice(0, len(ids))
+    packed = pack_prompts([ids.tolist()])
+    with torch.no_grad():
+        Stack(policy)(ids, torch.arange(len(ids)), PackedAttention(packed, torch.float32), recording=recording)
+    return recording.outputs
+
+
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+def test_while_sampling_too_compiled_code_leaves_the_policy_as_it_is(policy, monkeypatch):
+    """Merged are weights of its own: at every draw those of the policy are the same bits in the same place."""
+    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in policy.state_dict().items()}
+    draws = []
+
+    def spied(*args):
+        for name, tensor in policy.state_dict().items():
+            assert tensor.data_ptr() == before[name][0]
+            assert torch.equal(tensor, before[name][1])
+        draws.append(args)
+        return draw(*args)
+
+    monkeypatch.setattr(engine, "draw", spied)
+    run(policy)
+    assert len(draws) == 12
 
 
 def test_inside_reference_active_the_reference_answers(two_adapters):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from polychrome.models.native import library
 from polychrome.models.policy import adapter_tensors, add_adapter, open_base, save_adapter
 from polychrome.rollouts import engine
 from polychrome.training import methods
@@ -17,6 +18,14 @@ from tests.tiny import LORA
 from .tiny import SAMPLING, grpo, polychromic, tiny_run
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@pytest.fixture(autouse=True, params=["torch", "compiled"])
+def kernels(request):
+    """Every test twice: sampling on PyTorch's operators and by compiled code."""
+    if request.param == "compiled":
+        request.getfixturevalue("compiled")
+    return request.param
 
 
 class OneAtATime(nn.Module):
@@ -45,6 +54,7 @@ def test_twenty_grpo_steps_have_the_losses_of_the_naive_path(make_run, pairs, mo
     epochs = 20 // method["repeats"]
     fast = trained(make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3))
     monkeypatch.setattr(engine, "has_stack", lambda model: False)
+    monkeypatch.setattr(library, "_opened", None)
     slow_run = make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3)
     slow_run.scorer = OneAtATime(slow_run.policy)
     slow_run.context = replace(slow_run.context, scorer=slow_run.scorer)

@@ -54,6 +54,7 @@ def can_decode(policy: Any) -> bool:
         type(head) is nn.Linear
         and head.weight.dtype == torch.float32
         and head.weight.device.type == "cpu"
+        and head.weight.is_contiguous()
         and all(layer.by_hand and _plain(layer) for layer in Stack(policy).layers)
     )
 
@@ -128,10 +129,10 @@ class Decoder:
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """(n, V) of ``states`` (n, hidden)."""
-        out = torch.empty(len(states), self.head_map.n)
+        states, out = states.contiguous(), torch.empty(len(states), self.head_map.n)
         self.head_map.out = _address(out)
         self.library.multiply(
-            _address(states.contiguous()), ctypes.c_int64(len(states)), ctypes.c_int64(states.shape[1]),
+            _address(states), ctypes.c_int64(len(states)), ctypes.c_int64(states.shape[1]),
             ctypes.byref(self.head_map), _address(self.blocks), self.threads,
         )  # fmt: skip
         return out

@@ -38,7 +38,7 @@ def choose(kernels: str) -> str:
         return "torch"
     try:
         _opened = ctypes.CDLL(str(_built()))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:  # RuntimeError: there is no home
         said = getattr(error, "stderr", None) or str(error)
         if kernels == "compiled":
             raise bad(

@@ -1,4 +1,4 @@
-"""Attention of packed tokens by compiled code: no rectangles, so neither padding nor keys gathered once a completion."""
+"""Attention of packed tokens by compiled code: without rectangles, so without padding or keys gathered again."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Attention(Function):
 
 
 def _packed(q: torch.Tensor, k: torch.Tensor, spans: Any, scale: float) -> _Spans:
-    tokens, starts, queries = spans
+    _, starts, queries = spans
     longest = int(starts.diff().max())
     return _Spans(
         *(x.data_ptr() for x in spans), len(queries), longest, len(q), q.shape[1], k.shape[1], q.shape[2], scale

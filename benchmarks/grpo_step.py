@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ def main(argv: Sequence[str]) -> Path | None:
     times = harness.in_turn({"ours": steps, peer: stepper}, args.runs)
     rates = rates.best(roofline.measure())  # a machine that was busy before may be free now
     stepper.close()
-    lengths = [len(steps.run.chat.prompt(pair.post)) for pair in steps.seen[-1]]
+    prompts = [steps.run.chat.prompt(pair.post) for pair in steps.seen[-1]]
+    lengths, shared = [len(prompt) for prompt in prompts], len(commonprefix(prompts))
     shape = roofline.Shape.of(steps.run.policy.config, LORA.rank)
-    least = roofline.grpo_step(shape, rates, lengths, args.group, args.tokens)
+    least = roofline.grpo_step(shape, rates, lengths, args.group, args.tokens, shared)
     report = _report(args, times, peer, least, memory)
-    report.setting["prompt_tokens"] = lengths
+    report.setting |= {"prompt_tokens": lengths, "tokens_that_all_prompts_begin_with": shared}
     report.notes.append(f"measured {rates.flops / 1e9:.0f} GFLOP/s and {rates.bandwidth / 1e9:.1f} GB/s")
     report.notes.append("TRL's trial: " + ", ".join(f"{side} {harness.short(s)} s" for side, s in trials.items()))
     report.details = {"trl_trial_seconds": trials, "rates": asdict(rates), "roofline_seconds": asdict(least)}

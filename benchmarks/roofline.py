@@ -2,12 +2,13 @@
 
 Let the decoder layers have ``body`` weights in their linear layers and the head ``head`` = vocabulary x hidden; let
 ``lora`` be rank x (inputs + outputs) summed over the adapted layers. A multiplication and an addition are 2 FLOPs. For
-prompts of L_p tokens, G completions of T tokens each, R = completions in all:
+P prompts of L_p tokens of which the first S are the same in all, G completions of T tokens each, R = P G:
 
-    N = sum_p (L_p + G (T - 1))      tokens that must be read to score: each prompt once, a last token predicts nothing
+    Q = S + sum_p (L_p - S)          tokens of prompts: what all begin with once, each prompt's own once
+    N = Q + R (T - 1)                tokens that must be read to score: a last token predicts nothing
     M = R T                          positions at which the head is needed
 
-    prefill    max( (sum_p L_p 2 body + P 2 head) / rate,   4 (body + head) / bandwidth )
+    prefill    max( (Q 2 body + P 2 head) / rate,           4 (body + head) / bandwidth )
     decoding   (T - 1) x max( R 2 (body + head) / rate,     4 (body + head) / bandwidth )
     reference  (N 2 body + M 2 head) / rate                                  once, forward only
     training   (N 2 body + M 2 head + N (2 + 2) lora) / rate
@@ -83,13 +84,19 @@ class Parts:
         return sum(asdict(self).values())
 
 
-def grpo_step(shape: Shape, rates: Rates, prompts: Sequence[int], group: int, tokens: int) -> Parts:
-    """The least time of a step on prompts of so many tokens each; the formula stands at the top of this module."""
+def grpo_step(
+    shape: Shape, rates: Rates, prompts: Sequence[int], group: int, tokens: int, shared: int = 0
+) -> Parts:
+    """The least time of a step on prompts of so many tokens each, of which the first ``shared`` are the same in all.
+
+    The formula stands at the top of this module.
+    """
     completions = len(prompts) * group
-    read = sum(length + group * (tokens - 1) for length in prompts)
+    of_prompts = shared + sum(length - shared for length in prompts)
+    read = of_prompts + completions * (tokens - 1)
     scored = completions * tokens
     weights = FLOAT * (shape.body + shape.head) / rates.bandwidth
-    prefill = (2 * shape.body * sum(prompts) + 2 * shape.head * len(prompts)) / rates.flops
+    prefill = (2 * shape.body * of_prompts + 2 * shape.head * len(prompts)) / rates.flops
     decode = 2 * completions * (shape.body + shape.head) / rates.flops
     forward = 2 * (read * shape.body + scored * shape.head)
     return Parts(

@@ -48,6 +48,16 @@ def test_a_step_bound_by_arithmetic():
     assert parts.total == pytest.approx(69.92)
 
 
+def test_what_all_prompts_begin_with_is_paid_once():
+    """As above, with 4 tokens that both prompts begin with: 4 tokens fewer, in prefill, reference and training."""
+    shape, rates = Shape.of(CONFIG, rank=1), Rates(1000.0, 1e12)
+    parts = roofline.grpo_step(shape, rates, [5, 7], group=2, tokens=3, shared=4)
+    assert parts.prefill == pytest.approx(10.528 - 4 * 0.864)
+    assert parts.decoding == pytest.approx(7.552)
+    assert parts.reference == pytest.approx(18.24 - 4 * 0.864)
+    assert parts.training == pytest.approx(33.6 - 4 * (0.864 + 4 * 0.192))
+
+
 def test_a_step_bound_by_memory():
     """472 weights of 4 bytes at 100 bytes a second: 18.88 seconds, for prefill and for each of the 2 decoding steps."""
     parts = roofline.grpo_step(Shape.of(CONFIG, rank=1), Rates(1000.0, 100.0), [5, 7], group=2, tokens=3)

@@ -386,6 +386,11 @@ def coarse_in_part(model):
     return model
 
 
+def coarse_head(model):
+    model.lm_head.to(torch.bfloat16)
+    return model
+
+
 def other_head(model):
     model.lm_head = OtherLinear(SIZES["hidden_size"], SIZES["vocab_size"], bias=False)
     return model
@@ -407,7 +412,7 @@ def head_rows_apart(model):
     return model
 
 
-CHANGES = [coarse, coarse_in_part, other_head, other_layer, rows_apart, head_rows_apart]
+CHANGES = [coarse, coarse_in_part, coarse_head, other_head, other_layer, rows_apart, head_rows_apart]
 
 
 @pytest.mark.parametrize("change", CHANGES)

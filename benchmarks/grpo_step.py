@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> Path | None:
     rates = rates.best(roofline.measure())  # a machine that was busy before may be free now
     stepper.close()
     prompts = [steps.run.chat.prompt(pair.post) for pair in steps.seen[-1]]
-    lengths, shared = [len(prompt) for prompt in prompts], len(commonprefix(prompts))
+    lengths = [len(prompt) for prompt in prompts]
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
     shape = roofline.Shape.of(steps.run.policy.config, LORA.rank)
     least = roofline.grpo_step(shape, rates, lengths, args.group, args.tokens, shared)
     report = _report(args, times, peer, least, memory)

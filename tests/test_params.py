@@ -91,7 +91,7 @@ reward:
 alarms: {kl_warn: 10, kl_stop: 15, reward_flat_steps: 20, length_collapse_ratio: 0.3}
 evaluation: {ks: [1, 5, 10], bootstrap: 1000, confidence: 0.95, alpha: 0.05}
 gaming: {judge_fall: 0.25, length_change: 0.5, genericness_rise: 0.15, copy_rise: 0.1, repetition_rise: 0.05,
-         near_identical_rise: 0.15, near_identical: 0.6}
+         near_identical_rise: 0.15, truncation_rise: 0.15, near_identical: 0.6}
 report: {price_per_hour: 0.1, currency: USD}
 llm_judge:
   contrasts: [{a: baseline, b: zero_shot}]

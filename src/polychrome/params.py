@@ -264,6 +264,7 @@ class GamingParams:
     copy_rise: float = key(above=0, maximum=1)
     repetition_rise: float = key(above=0, maximum=1)
     near_identical_rise: float = key(above=0, maximum=1)
+    truncation_rise: float = key(above=0, maximum=1)
     near_identical: float = key(above=0, maximum=1)
 
 

@@ -353,7 +353,7 @@ def _gaming(folder, draw, arm, seed):
     }
     put(folder / "verdict.json", verdict)
     rows = [
-        "step,kl,proxy,proxy_low,proxy_high,judge,judge_low,judge_high,length,genericness,copy_rate,repetition,near_identical_across_posts"
+        "step,kl,proxy,proxy_low,proxy_high,judge,judge_low,judge_high,length,genericness,copy_rate,repetition,truncated,near_identical_across_posts"
     ]
     for step in range(1, 25):
         proxy, judge = (
@@ -362,7 +362,7 @@ def _gaming(folder, draw, arm, seed):
         )
         kl = 0.12 * step + draw.uniform(0, 0.2)
         scores = [proxy, proxy - 0.03, proxy + 0.03, judge, judge - 0.015, judge + 0.015]
-        rows.append(",".join([str(step), *(f"{value:.4f}" for value in (kl, *scores)), "12,0.1,0.02,0.01,0.03"]))
+        rows.append(",".join([str(step), *(f"{value:.4f}" for value in (kl, *scores)), "12,0.1,0.02,0.01,0.04,0.03"]))
     (folder / "curve.csv").write_text("\n".join(rows) + "\n")
     gaps = [
         {

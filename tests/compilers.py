@@ -1,14 +1,24 @@
-"""C compilers for tests: the machine's, with a record of what it is asked, and some that fail."""
+"""C compilers for tests: the machine's, with a record of what it is asked, some that fail, and doing without."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from polychrome.models.native import library
 
 TRIVIAL = "#include <math.h>\n#include <omp.h>\nint width(void) { return omp_get_max_threads(); }\n"
+
+
+@contextmanager
+def on_pytorch() -> Iterator[None]:
+    """Inside, nothing is computed by compiled code, as befits the slow way that it is held against."""
+    with patch.object(library, "_opened", None):
+        yield
 
 
 def what_the_compiler_lacks() -> str | None:

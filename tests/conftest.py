@@ -26,7 +26,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _kernels_as_before(monkeypatch):
-    """No test decodes by compiled code unless it asks for it, and none leaves it to the next."""
+    """No test runs compiled code unless it asks for it, and none leaves it to the next."""
     monkeypatch.setattr(library, "_opened", None)
 
 
@@ -47,9 +47,17 @@ def built_kernels(tmp_path_factory) -> ctypes.CDLL:
 
 @pytest.fixture
 def compiled(built_kernels, monkeypatch) -> ctypes.CDLL:
-    """Inside the test what can be decoded by compiled code is."""
+    """Inside the test, whatever can be computed by compiled code is."""
     monkeypatch.setattr(library, "_opened", built_kernels)
     return built_kernels
+
+
+@pytest.fixture(params=["torch", "compiled"])
+def both_kernels(request) -> str:
+    """The test twice: on PyTorch's operators, and with what can be computed by compiled code so computed."""
+    if request.param == "compiled":
+        request.getfixturevalue("compiled")
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from polychrome.models.stack import FAMILIES as KNOWN
 from polychrome.models.stack import Stack
 from polychrome.rollouts.attention import SlabAttention
 from polychrome.rollouts.slab import Slab
-from tests.compilers import TRIVIAL, make_compiler
+from tests.compilers import TRIVIAL, make_compiler, on_pytorch
 
 from .families import FAMILIES, SIZES, TARGETS, opened
 
@@ -269,7 +269,7 @@ def filled(model, lengths, columns=80, spare=2):
 
 @torch.inference_mode()
 def assert_decodes(model, lengths, steps=3):
-    """Steps of the decoder beside those of the stack: states, logits, and what the slab then holds."""
+    """Steps of the decoder beside the stack's on PyTorch's operators: states, logits, what the slab then holds."""
     slab = filled(model, lengths)
     other = copy.deepcopy(slab)
     decoder, head = Decoder(model, slab.rows, slab), model.get_output_embeddings()
@@ -279,7 +279,8 @@ def assert_decodes(model, lengths, steps=3):
         for each in (slab, other):
             each.advance()
         found = decoder.step(tokens, positions)
-        expected, _ = Stack(model)(tokens, positions, SlabAttention(other, torch.float32))
+        with on_pytorch():
+            expected, _ = Stack(model)(tokens, positions, SlabAttention(other, torch.float32))
         assert_near(found, expected)
         assert_near(decoder.logits(found), head(expected))
         for one, two in zip(slab.layers, other.layers, strict=True):

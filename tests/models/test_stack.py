@@ -12,6 +12,8 @@ from polychrome.models.stack import Stack, has_stack
 
 from .families import FAMILIES, SIZES, opened
 
+pytestmark = pytest.mark.usefixtures("both_kernels")
+
 IDS = torch.tensor([3, 14, 15, 92, 65, 35, 89, 79, 32, 38])
 
 

@@ -6,7 +6,6 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from polychrome.models.native import library
 from polychrome.models.policy import (
     adapter_tensors,
     add_adapter,
@@ -23,6 +22,7 @@ from polychrome.rollouts.packing import Group, pack, pack_prompts
 from polychrome.rollouts.recording import Recording
 from polychrome.rollouts.sampling import SamplingSettings, draw
 from polychrome.rollouts.scoring import CompletionScorer
+from tests.compilers import on_pytorch
 from tests.tiny import LORA
 
 from .naive import SHARING
@@ -133,7 +133,7 @@ def test_returned_log_probabilities_are_those_the_scorer_gives_the_same_tokens(p
     answers = run(policy, settings=settings, stop_id=stop_for(run(policy, settings=settings)))
     assert len({len(tokens) for group in tokens_of(answers) for tokens in group}) > 1
     packed = pack([Group(p, [c.tokens for c in group]) for p, group in zip(PROMPTS, answers, strict=True)])
-    with torch.no_grad():
+    with torch.no_grad(), on_pytorch():
         logps, _, _ = CompletionScorer(policy)(packed, settings.temperature)
     for row, completion in zip(logps, [c for group in answers for c in group], strict=True):
         assert len(completion.logps) == len(completion.tokens)
@@ -327,31 +327,39 @@ def test_the_policy_decodes_on_the_path_that_is_meant(policy, monkeypatch, path)
 
 @pytest.mark.parametrize("path", ["compiled"], indirect=True)
 def test_a_coarse_policy_or_one_with_layers_of_its_own_is_not_decoded_by_compiled_code(tiny_base, monkeypatch):
-    """It goes the way that it goes without a compiler, with the same numbers to the bit."""
+    """It goes the way that it goes without a compiler.
+
+    A coarse one has the same numbers to the bit; of the other, the prefill's layers are compiled: 1e-5, and its tokens.
+    """
     own = open_base(tiny_base, torch.float32)
     own.lm_head.__class__ = type("OtherLinear", (torch.nn.Linear,), {})
     monkeypatch.setattr(engine, "Decoder", None)  # none can be made
-    for model in (own, open_base(tiny_base, torch.bfloat16)):
-        answers = run(model)
-        with monkeypatch.context() as patch:
-            patch.setattr(library, "_opened", None)
-            assert run(model) == answers
+    coarse = open_base(tiny_base, torch.bfloat16)
+    found = [run(model) for model in (own, coarse)]
+    with on_pytorch():
+        expected = [run(model) for model in (own, coarse)]
+    assert found[1] == expected[1]
+    assert_same_completions(found[0], expected[0])
+
+
+def assert_same_completions(found, expected):
+    """The same tokens; log-probabilities as near as rounding lets them be, 1e-5."""
+    assert tokens_of(found) == tokens_of(expected)
+    for group, other in zip(found, expected, strict=True):
+        for one, two in zip(group, other, strict=True):
+            assert one.logps == pytest.approx(two.logps, rel=1e-5, abs=1e-6)
+            assert one.ended == two.ended
 
 
 @pytest.mark.parametrize("path", ["compiled"], indirect=True)
 @pytest.mark.parametrize("rows", [128, 5])
 @pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}])
-def test_with_and_without_compiled_code_the_same_tokens_are_drawn(policy, monkeypatch, rows, restriction):
-    """Log-probabilities are as near as rounding lets them be, 1e-5."""
+def test_with_and_without_compiled_code_the_same_tokens_are_drawn(policy, rows, restriction):
     settings = SamplingSettings(temperature=0.8, max_new_tokens=30, **restriction)
     stop = stop_for(run(policy, settings=settings))
     answers = run(policy, settings=settings, stop_id=stop, rows=rows)
-    monkeypatch.setattr(library, "_opened", None)
-    for group, other in zip(answers, run(policy, settings=settings, stop_id=stop, rows=rows), strict=True):
-        assert tokens_of([group]) == tokens_of([other])
-        for one, two in zip(group, other, strict=True):
-            assert one.logps == pytest.approx(two.logps, rel=1e-5, abs=1e-6)
-            assert one.ended == two.ended
+    with on_pytorch():
+        assert_same_completions(answers, run(policy, settings=settings, stop_id=stop, rows=rows))
 
 
 def test_one_thread_and_two_draw_the_same_tokens(policy):
@@ -395,7 +403,7 @@ def recorded_alone(policy, ids):
     recording = Recording(policy, [ids.tolist()], [0], 1)
     recording.now = slice(0, len(ids))
     packed = pack_prompts([ids.tolist()])
-    with torch.no_grad():
+    with torch.no_grad(), on_pytorch():
         Stack(policy)(ids, torch.arange(len(ids)), PackedAttention(packed, torch.float32), recording=recording)
     return recording.outputs
 

@@ -133,3 +133,42 @@ def test_of_the_places_where_attention_has_a_shared_token_the_first_is_taken():
 def test_empty_prompts_and_completions_are_refused(groups):
     with pytest.raises(ValueError, match="non-empty"):
         pack(groups)
+
+
+# --- spans: who sees whom, once more ---------------------------------------------------------------------------------
+
+PACKS = {
+    "two prompts": pack(TWO),
+    "prompts that begin alike": pack(ALIKE),
+    "groups of all sizes": pack(random_groups([3, 1, 6, 2, 4, 5])),
+    "long ones": pack(random_groups([2, 3], longest_prompt=90, longest_completion=90)),
+    "nothing but a token and its completion": pack([Group([5], [[6]])]),
+    "completions of one token": pack([Group([5, 6, 7], [[8], [9]]), Group([4], [[3]])]),
+    "one prompt alone": pack_prompts([[5, 6, 7]]),
+    "prompts alone": pack_prompts([[5, 6], [7], [5, 6, 8]]),
+    **{f"{name}, answered": pack(sharing_groups(prompts)) for name, (prompts, _) in SHARING.items()},
+    **{f"{name}, prompts alone": pack_prompts(prompts) for name, (prompts, _) in SHARING.items()},
+}
+
+
+def spans_of(packed):
+    """Each span's tokens, and how many of them, the last, are queries."""
+    lengths = packed.span_starts.diff().tolist()
+    return list(zip(packed.span_tokens.split(lengths), packed.span_queries.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
+def test_in_spans_every_query_sees_what_the_mask_says(packed):
+    seen = torch.zeros_like(packed.mask()[0, 0])
+    for tokens, queries in spans_of(packed):
+        for place in range(len(tokens) - queries, len(tokens)):
+            seen[tokens[place], tokens[: place + 1]] = True
+    assert torch.equal(seen, packed.mask()[0, 0])
+
+
+@pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
+def test_in_spans_every_token_is_a_query_exactly_once_and_no_span_is_without(packed):
+    asked = torch.cat([tokens[len(tokens) - queries :] for tokens, queries in spans_of(packed)])
+    assert sorted(asked.tolist()) == list(range(len(packed.input_ids)))
+    assert (packed.span_queries > 0).all()
+    assert packed.span_starts[-1] == len(packed.span_tokens)

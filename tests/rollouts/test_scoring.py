@@ -25,6 +25,8 @@ from tests.tiny import LORA
 
 from .naive import SHARING, naive_scores, random_groups, sharing_groups
 
+pytestmark = pytest.mark.usefixtures("both_kernels")
+
 SIZES = [3, 1, 6, 2, 4, 5]
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -19,13 +19,7 @@ from .tiny import SAMPLING, grpo, polychromic, tiny_run
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
-
-@pytest.fixture(autouse=True, params=["torch", "compiled"])
-def kernels(request):
-    """Every test twice: sampling on PyTorch's operators and by compiled code."""
-    if request.param == "compiled":
-        request.getfixturevalue("compiled")
-    return request.param
+pytestmark = pytest.mark.usefixtures("both_kernels")
 
 
 class OneAtATime(nn.Module):

@@ -8,6 +8,8 @@ from polychrome.training.methods import CrossEntropy
 
 from .tiny import grpo, polychromic
 
+pytestmark = pytest.mark.usefixtures("both_kernels")
+
 
 def gradients(run, step, term: str) -> dict[str, torch.Tensor]:
     """The gradient of one term, by tensor."""

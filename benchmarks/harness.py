@@ -32,6 +32,7 @@ Step = Callable[[], Any]
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numpy", "transformers", "peft", "accelerate", "trl", "datasets")
+ENVIRONMENT = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # what speed depends on beside the machine
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16")
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -163,7 +164,10 @@ def twice(step: Step) -> None:
 
 def memory_of(module: str, side: str, argv: Sequence[str]) -> Memory:
     """Memory of ``python -m module --memory side`` with the arguments of this process. Raises RuntimeError."""
-    done = subprocess.run([sys.executable, "-m", module, *argv, "--memory", side], capture_output=True, text=True)
+    # Pages of a huge page pool are not counted in a process's peak.
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    command = [sys.executable, "-m", module, *argv, "--memory", side]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{module} --memory {side} failed:\n{done.stderr[-2000:]}")
     return Memory(**json.loads(done.stdout.strip().splitlines()[-1]))
@@ -261,6 +265,7 @@ def machine(threads: int) -> dict[str, Any]:
         "memory_gib": int(memory.split()[0]) / 2**20 if memory else None,
         "system": f"{platform.system()} {' '.join(platform.libc_ver())}",
         "threads": threads,
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "dtype": "float32",
         "kernels": CHOSEN.get("kernels"),
         "python": platform.python_version(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +113,25 @@ def test_the_machine_is_described_without_naming_it(monkeypatch):
     text = json.dumps(described)
     assert "/" not in text  # no path
     assert all(name not in text for name in (socket.gethostname(), platform.node()) if name)
+
+
+def test_of_the_environment_only_what_speed_depends_on_is_told(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=2")
+    monkeypatch.setenv("SOMETHING_ELSE", "secret")
+    told = harness.machine(2)["environment"]
+    assert told["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=2"
+    assert set(told) <= set(harness.ENVIRONMENT)
+
+
+def test_memory_is_measured_without_a_pool_whose_pages_are_not_counted(monkeypatch):
+    def run(command, env, **_):
+        assert "GLIBC_TUNABLES" not in env
+        assert env["PATH"] == os.environ["PATH"]
+        return SimpleNamespace(returncode=0, stdout='{"loaded": 1.0, "peak": 2.0}')
+
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=2")
+    monkeypatch.setattr(harness.subprocess, "run", run)
+    assert harness.memory_of("module", "side", []).peak == 2.0
 
 
 def test_numbers_are_written_at_five_digits():

@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> Path | None:
     if args.memory:
         _tell_memory(args)
         return None
-    harness.prepare(args.threads)
+    harness.prepare(args)
     chat, settings = ours.open_chat(args.model), _settings(args)
     prompts = _prompts(args)
-    model, peer = open_base(args.model, torch.float32), peers.open_model(args.model)
+    model, peer = open_base(args.model, harness.dtype_of(args)), peers.open_model(args.model, harness.dtype_of(args))
     rows = ours.rows_of(model, prompts, args.samples, settings)
     batch, trials = _best_batch(args, peer, prompts, sorted({5, 10, 20, max(1, rows // args.samples)}))
     short = replace(settings, max_new_tokens=min(TRIAL_TOKENS, args.tokens))
@@ -115,14 +115,14 @@ def _tell_memory(args: Namespace) -> None:
     prompts, settings = _prompts(args), _settings(args)
     pad_id = ours.open_chat(args.model).pad_id
     if args.memory == "ours":
-        harness.prepare(args.threads)
-        load = partial(open_base, args.model, torch.float32)
+        harness.prepare(args)
+        load = partial(open_base, args.model, harness.dtype_of(args))
         harness.tell_memory(load, lambda model: ours.generate(model, prompts, args.samples, settings, pad_id))
         return
     torch.set_num_threads(args.threads)
     longest = sorted(prompts, key=len)[-args.batch :]
     harness.tell_memory(
-        partial(peers.open_model, args.model),
+        partial(peers.open_model, args.model, harness.dtype_of(args)),
         lambda model: peers.generate(model, longest, args.samples, settings, pad_id, args.batch),
     )
 

@@ -35,8 +35,8 @@ def main(argv: Sequence[str]) -> Path | None:
         return None
     sides = ["ours", *(NAMES[flag] for flag in args.trl_checkpointing)]  # memory first, while this process is small
     memory = {} if args.no_memory else {side: harness.memory_of("benchmarks.grpo_step", side, argv) for side in sides}
-    harness.prepare(args.threads)
-    steps = _ours(args, ours.open_policy(args.model, with_reference=True))
+    harness.prepare(args)
+    steps = _ours(args, ours.open_policy(args.model, harness.dtype_of(args), with_reference=True))
     peer, stepper, trials = _fastest(args)
     rates = roofline.measure()
     times = harness.in_turn({"ours": steps, peer: stepper}, args.runs)
@@ -58,7 +58,9 @@ def main(argv: Sequence[str]) -> Path | None:
 def _fastest(args: Namespace) -> tuple[str, peers.Stepped, dict[str, float]]:
     """TRL in its faster setting, running, and the trial's seconds of each."""
     steppers = {
-        NAMES[flag]: peers.Stepped(_trainer(args, flag, peers.open_model(args.model)), args.threads)
+        NAMES[flag]: peers.Stepped(
+            _trainer(args, flag, peers.open_model(args.model, harness.dtype_of(args))), args.threads
+        )
         for flag in args.trl_checkpointing
     }
     chosen, trials = harness.fastest(steppers)
@@ -117,14 +119,14 @@ def _report(
 def _tell_memory(args: Namespace) -> None:
     """Two steps of one side in this process; TRL with the allocator as its users have it."""
     if args.memory == "ours":
-        harness.prepare(args.threads)
-        load = partial(ours.open_policy, args.model, with_reference=True)
+        harness.prepare(args)
+        load = partial(ours.open_policy, args.model, harness.dtype_of(args), with_reference=True)
         harness.tell_memory(load, lambda policy: harness.twice(_ours(args, policy)))
         return
     flag = next(flag for flag, name in NAMES.items() if name == args.memory)
     peers.import_trl()
     harness.tell_memory(
-        partial(peers.open_model, args.model),
+        partial(peers.open_model, args.model, harness.dtype_of(args)),
         lambda model: peers.train_alone(_trainer(args, flag, model), args.threads, steps=2),
     )
 

@@ -24,8 +24,10 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import torch
+
 from polychrome.files import write_json
-from polychrome.models.compute import CHOSEN, configure
+from polychrome.models.compute import CHOSEN, configure, dtype_named
 
 Loaded = TypeVar("Loaded")
 Step = Callable[[], Any]
@@ -55,6 +57,9 @@ def parser(description: str | None, runs: int = 5) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     made.add_argument("--runs", type=int, default=runs, help=f"timed repetitions of every side (default {runs})")
     made.add_argument("--threads", type=int, default=2, help="CPU threads of every side (default 2)")
+    made.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of every side's weights"
+    )
     made.add_argument("--model", type=Path, default=Path("assets/base"), help="folder of the base model")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder that the JSON is written to")
     made.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
@@ -62,13 +67,18 @@ def parser(description: str | None, runs: int = 5) -> argparse.ArgumentParser:
     return made
 
 
-def prepare(threads: int) -> None:
+def dtype_of(args: argparse.Namespace) -> torch.dtype:
+    """Of the weights of every side: as the stages choose it, unless ``--dtype`` does."""
+    return dtype_named(args.dtype)
+
+
+def prepare(args: argparse.Namespace) -> None:
     """Threads and heap for all sides of this process: the peers get the allocator settings that ours runs with."""
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         m_arena_max = -8  # malloc.h
         # One heap for all threads: a peer that steps in a thread of its own then gets the same settings.
         ctypes.CDLL(None).mallopt(m_arena_max, 1)
-    configure(SimpleNamespace(threads=threads, dtype="float32", kernels="auto"))
+    configure(SimpleNamespace(threads=args.threads, dtype=args.dtype, kernels="auto"))
 
 
 # --- time -----------------------------------------------------------------------------------------------------------
@@ -266,7 +276,7 @@ def machine(threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {' '.join(platform.libc_ver())}",
         "threads": threads,
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "dtype": "float32",
+        "dtype": str(CHOSEN.get("dtype")).removeprefix("torch."),
         "kernels": CHOSEN.get("kernels"),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},

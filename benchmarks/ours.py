@@ -25,15 +25,15 @@ NEVER = -1  # a token id that no model draws: every completion then has all its 
 ENDLESS = 10**6  # epochs
 
 
-def open_policy(base: Path, lora: Any = LORA, *, with_reference: bool = False) -> Any:
+def open_policy(base: Path, dtype: torch.dtype, lora: Any = LORA, *, with_reference: bool = False) -> Any:
     """The base model with a new adapter; ``with_reference`` as the GRPO stage opens it, the frozen start beside it."""
-    policy = add_adapter(open_base(base, torch.float32), lora, seed=1)
+    policy = add_adapter(open_base(base, dtype), lora, seed=1)
     if not with_reference:
         return policy
     with TemporaryDirectory() as folder:
         save_adapter(policy, Path(folder), {})
         del policy  # before the second is opened: peak memory is that of one
-        return open_adapter(open_base(base, torch.float32), folder, trainable=True, with_reference=True)
+        return open_adapter(open_base(base, dtype), folder, trainable=True, with_reference=True)
 
 
 def open_chat(base: Path, *, system: str = SYSTEM, max_prompt_tokens: int = 512, max_reply_tokens: int = 256) -> Chat:

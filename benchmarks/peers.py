@@ -91,9 +91,9 @@ def import_trl() -> None:
     from trl import GRPOTrainer, SFTTrainer  # noqa: F401
 
 
-def open_model(base: Path) -> Any:
+def open_model(base: Path, dtype: torch.dtype) -> Any:
     """The base model as TRL's users open it."""
-    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
 
 
 def grpo_trainer(
@@ -107,7 +107,7 @@ def grpo_trainer(
         return list(distinct_letters([completion[0]["content"] for completion in completions]))
 
     config = GRPOConfig(
-        **_common(checkpointing),
+        **_common(model, checkpointing),
         per_device_train_batch_size=per_step * group,
         num_generations=group,
         max_completion_length=tokens,
@@ -145,7 +145,7 @@ def sft_trainer(
 
     total = sum(len(prompt) + len(reply) for prompt, reply in examples)
     config = SFTConfig(
-        **_common(checkpointing),
+        **_common(model, checkpointing),
         per_device_train_batch_size=1 if packing else per_step,
         packing=packing,
         max_length=round(total / len(examples) * per_step) if packing else None,
@@ -221,7 +221,7 @@ def _padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor
     return ids, mask
 
 
-def _common(checkpointing: bool) -> dict[str, Any]:
+def _common(model: Any, checkpointing: bool) -> dict[str, Any]:
     """What both trainers are given; all else is TRL's default."""
     return {
         "output_dir": mkdtemp(prefix="benchmark-"),  # nothing is saved there
@@ -229,7 +229,7 @@ def _common(checkpointing: bool) -> dict[str, Any]:
         "max_steps": ENDLESS,
         "gradient_checkpointing": checkpointing,
         "use_cpu": True,
-        "bf16": False,
+        "bf16": model.dtype == torch.bfloat16,  # TRL's default is true
         "report_to": [],
         "logging_strategy": "no",
         "save_strategy": "no",

@@ -34,15 +34,18 @@ def main(argv: Sequence[str]) -> Path | None:
     args = _arguments(argv)
     params = load_params(args.params)
     if args.memory:
-        harness.prepare(args.threads)
-        load = partial(ours.open_policy, args.model, params.lora)
+        harness.prepare(args)
+        load = partial(ours.open_policy, args.model, harness.dtype_of(args), params.lora)
         harness.tell_memory(load, lambda policy: harness.twice(_steps(args, params, args.memory, policy)))
         return None
     memory = (  # first, while this process is small
         {} if args.no_memory else {arm: harness.memory_of("benchmarks.polychromic_step", arm, argv) for arm in ARMS}
     )
-    harness.prepare(args.threads)
-    steps = {arm: _steps(args, params, arm, ours.open_policy(args.model, params.lora)) for arm in ARMS}
+    harness.prepare(args)
+    steps = {
+        arm: _steps(args, params, arm, ours.open_policy(args.model, harness.dtype_of(args), params.lora))
+        for arm in ARMS
+    }
     times = harness.in_turn(steps, args.runs)
     return _report(args, params, times, memory).finish(args.results)
 

@@ -84,9 +84,7 @@ class Parts:
         return sum(asdict(self).values())
 
 
-def grpo_step(
-    shape: Shape, rates: Rates, prompts: Sequence[int], group: int, tokens: int, shared: int = 0
-) -> Parts:
+def grpo_step(shape: Shape, rates: Rates, prompts: Sequence[int], group: int, tokens: int, shared: int = 0) -> Parts:
     """The least time of a step on prompts of so many tokens each, of which the first ``shared`` are the same in all.
 
     The formula stands at the top of this module.

@@ -73,8 +73,8 @@ def main(argv: Sequence[str]) -> Path | None:
     """Run the benchmark; returns the path of its JSON."""
     args = _arguments(argv)
     if args.memory:
-        harness.prepare(args.threads)
-        load = partial(ours.open_policy, args.model, with_reference=True)
+        harness.prepare(args)
+        load = partial(ours.open_policy, args.model, harness.dtype_of(args), with_reference=True)
         size = Size.parse(args.memory)
         harness.tell_memory(load, lambda policy: harness.twice(_steps(args, size, policy)))
         return None
@@ -82,8 +82,8 @@ def main(argv: Sequence[str]) -> Path | None:
     names = list(dict.fromkeys(map(str, sizes)))  # the middle lies on every axis
     # First, while this process is small.
     memory = {} if args.no_memory else {n: harness.memory_of("benchmarks.scaling", n, argv) for n in names}
-    harness.prepare(args.threads)
-    policy = ours.open_policy(args.model, with_reference=True)
+    harness.prepare(args)
+    policy = ours.open_policy(args.model, harness.dtype_of(args), with_reference=True)
     times = harness.in_turn({name: _steps(args, Size.parse(name), policy) for name in names}, args.runs)
     return _report(args, times, memory).finish(args.results)
 

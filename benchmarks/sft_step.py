@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> Path | None:
     if args.memory:
         _tell_memory(args)
         return None
-    harness.prepare(args.threads)
-    steps = _ours(args, ours.open_policy(args.model))
+    harness.prepare(args)
+    steps = _ours(args, ours.open_policy(args.model, harness.dtype_of(args)))
     pairs = steps.first(args.runs + 1)  # TRL takes them in this order: without packing, batch by batch what ours takes
     chosen, trials = _fastest(args, pairs)
-    trainer = _trainer(args, chosen, peers.open_model(args.model), pairs)
+    trainer = _trainer(args, chosen, peers.open_model(args.model, harness.dtype_of(args)), pairs)
     peer_tokens = peers.count_tokens(trainer)
     stepped = peers.Stepped(trainer, args.threads)
     times = harness.in_turn({"ours": steps, chosen: stepped}, args.runs)
@@ -83,7 +83,7 @@ def _fastest(args: Namespace, pairs: Sequence[Pair]) -> tuple[str, dict[str, flo
     """The setting of TRL with the most tokens a second, and those of each, over a few steps of their own."""
     counts, steppers = {}, {}
     for setting in SETTINGS:
-        trainer = _trainer(args, setting, peers.open_model(args.model), pairs)
+        trainer = _trainer(args, setting, peers.open_model(args.model, harness.dtype_of(args)), pairs)
         counts[setting] = peers.count_tokens(trainer)
         steppers[setting] = peers.Stepped(trainer, args.threads)
     times = harness.in_turn(steppers, TRIALS)
@@ -109,13 +109,13 @@ def _report(args: Namespace, speeds: dict[str, list[float]], peer: str, memory: 
 def _tell_memory(args: Namespace) -> None:
     """Two steps of one side in this process; TRL with the allocator as its users have it."""
     if args.memory == "ours":
-        harness.prepare(args.threads)
-        load = partial(ours.open_policy, args.model)
+        harness.prepare(args)
+        load = partial(ours.open_policy, args.model, harness.dtype_of(args))
         harness.tell_memory(load, lambda policy: harness.twice(_ours(args, policy)))
         return
     peers.import_trl()
     harness.tell_memory(
-        partial(peers.open_model, args.model),
+        partial(peers.open_model, args.model, harness.dtype_of(args)),
         lambda model: peers.train_alone(_trainer(args, args.memory, model, _pairs(args)), args.threads, steps=2),
     )
 

@@ -70,7 +70,7 @@ def test_a_training_that_ends_by_itself_is_an_error():
 def trl_grpo(request, tiny_base):
     """TRL's GRPO after two steps, and what its generation gave: (trainer's model, outputs, checkpointing)."""
     posts = [pair.post for pair in market_pairs(8)]
-    model = peers.open_model(tiny_base)
+    model = peers.open_model(tiny_base, torch.float32)
     trainer = peers.grpo_trainer(model, tiny_base, posts, POSTS, GROUP, TOKENS, checkpointing=request.param)
     outputs = []
     score = trainer._generate_and_score_completions
@@ -89,7 +89,7 @@ def trl_grpo(request, tiny_base):
 
 @pytest.fixture
 def our_grpo(tiny_base) -> ours.Steps:
-    policy = ours.open_policy(tiny_base, with_reference=True)
+    policy = ours.open_policy(tiny_base, torch.float32, with_reference=True)
     steps = ours.grpo_steps(policy, ours.open_chat(tiny_base), market_pairs(8), POSTS, GROUP, TOKENS)
     steps()
     return steps
@@ -145,7 +145,7 @@ def test_our_steps_train(our_grpo):
 @pytest.fixture
 def our_sft(tiny_base, pairs) -> ours.Steps:
     chat = ours.open_chat(tiny_base)
-    return ours.Steps(ours.make_run(ours.open_policy(tiny_base), CrossEntropy(), chat, pairs, batch=4))
+    return ours.Steps(ours.make_run(ours.open_policy(tiny_base, torch.float32), CrossEntropy(), chat, pairs, batch=4))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -165,7 +165,7 @@ def test_packing_loses_no_token_and_pads_none(our_sft, tiny_base):
 
 def trl_sft_tokens(our_sft: ours.Steps, base, steps: int, *, packing: bool, checkpointing: bool) -> list[int]:
     examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
-    trainer = peers.sft_trainer(peers.open_model(base), base, examples, 4, packing, checkpointing)
+    trainer = peers.sft_trainer(peers.open_model(base, torch.float32), base, examples, 4, packing, checkpointing)
     counts = peers.count_tokens(trainer)
     stepped = peers.Stepped(trainer, threads=1)
     for _ in range(steps):
@@ -176,7 +176,9 @@ def trl_sft_tokens(our_sft: ours.Steps, base, steps: int, *, packing: bool, chec
 
 def test_trl_has_its_loss_on_the_replies_alone(our_sft, tiny_base):
     examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
-    trainer = peers.sft_trainer(peers.open_model(tiny_base), tiny_base, examples, 4, packing=False, checkpointing=False)
+    trainer = peers.sft_trainer(
+        peers.open_model(tiny_base, torch.float32), tiny_base, examples, 4, packing=False, checkpointing=False
+    )
     for row, (prompt, reply) in zip(trainer.train_dataset, examples, strict=True):
         assert row["labels"] == [-100] * len(prompt) + reply
 
@@ -191,7 +193,7 @@ def test_both_engines_draw_every_token_of_every_sample(tiny_base):
     drawn = ours.generate(open_base(tiny_base, torch.float32), prompts, GROUP, settings, chat.pad_id)
     assert [[len(c.tokens) for c in group] for group in drawn] == [[TOKENS] * GROUP] * 3
     batches: list[torch.Tensor] = []
-    peers.generate(peers.open_model(tiny_base), prompts, GROUP, settings, chat.pad_id, 2, batches.append)
+    peers.generate(peers.open_model(tiny_base, torch.float32), prompts, GROUP, settings, chat.pad_id, 2, batches.append)
     assert [tuple(batch.shape) for batch in batches] == [(2 * GROUP, TOKENS), (GROUP, TOKENS)]
     assert not any((batch == chat.tokenizer.eos_token_id).any() for batch in batches)
 
@@ -225,6 +227,6 @@ def test_posts_of_the_market_are_all_different_and_nearly_of_one_length():
 
 def test_a_setting_of_the_adapter_reaches_the_policy(tiny_base):
     lora = SimpleNamespace(rank=2, alpha=4, dropout=0.0, layers=1, targets=["q_proj"])
-    policy = ours.open_policy(tiny_base, lora)
+    policy = ours.open_policy(tiny_base, torch.float32, lora)
     trained = [tuple(p.shape) for p in policy.parameters() if p.requires_grad]
     assert trained == [(2, 16), (16, 2)]

@@ -130,8 +130,9 @@ def test_a_clean_run_is_let_go_and_says_what_could_have_been_seen(run):
     assert verdict["proxy"]["mean"] == pytest.approx(0.2, abs=0.03)
     seen = check_of(verdict, "judge_on_test_posts")["detectable"]
     assert 0.25 * 0.1 < seen < 0.04
-    assert f"a fall of the judge by {check_of(verdict, 'judge_in_training')['detectable']:.3f} in training" in (
-        verdict["text"]
+    assert (
+        f"a fall of the judge by {check_of(verdict, 'judge_in_training')['detectable']:.3f} in training"
+        in (verdict["text"])
     )
     assert f"and {seen:.3f} on the test posts would have been seen with 80% probability" in verdict["text"]
 
@@ -289,9 +290,7 @@ def test_the_detectable_fall_is_seen_four_times_in_five():
         fall = detectable(Change(0, 0, 0, 0, 0, noise / np.sqrt(n)), threshold, 0.95)
         seen = [
             found.high < 0 and found.mean <= -threshold
-            for found in (
-                change(np.zeros(n), random.normal(-fall, noise, size=n), True, settings) for _ in range(300)
-            )
+            for found in (change(np.zeros(n), random.normal(-fall, noise, size=n), True, settings) for _ in range(300))
         ]
         assert np.mean(seen) == pytest.approx(0.8, abs=0.08)
 

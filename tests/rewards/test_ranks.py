@@ -41,9 +41,7 @@ def test_a_resample_holds_whole_conversations_with_replacement():
     seen = []
     over_conversations(lambda rows: seen.append(sorted(rows.tolist())) or 0.0, groups, 200, 0, "x")
     whole = {0: [1, 4], 1: [3], 3: [0, 2, 5]}
-    possible = {
-        tuple(sorted(whole[a] + whole[b] + whole[c])) for a in whole for b in whole for c in whole
-    }
+    possible = {tuple(sorted(whole[a] + whole[b] + whole[c])) for a in whole for b in whole for c in whole}
     assert set(map(tuple, seen)) == possible
 
 

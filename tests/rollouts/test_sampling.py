@@ -6,6 +6,8 @@ import torch
 from polychrome.rollouts import sampling
 from polychrome.rollouts.sampling import RowSettings, SamplingSettings, draw
 
+pytestmark = pytest.mark.usefixtures("both_kernels")
+
 VOCABULARY, GRID = 40, 4000
 LOGITS = {
     "random": 2 * torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(0)),

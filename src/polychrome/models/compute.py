@@ -26,12 +26,13 @@ def configure(settings: Any) -> torch.dtype:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.cuda.is_available():  # on a CPU every kernel that is used repeats itself at a fixed number of threads
         torch.use_deterministic_algorithms(True, warn_only=True)
-    dtype = _dtype(settings.dtype)
+    dtype = dtype_named(settings.dtype)
     CHOSEN.update(threads=settings.threads, dtype=str(dtype), kernels=library.choose(settings.kernels))
     return dtype
 
 
-def _dtype(name: str) -> torch.dtype:
+def dtype_named(name: str) -> torch.dtype:
+    """What ``compute.dtype`` of params.yaml means on this machine."""
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if torch.cuda.is_available():

@@ -7,14 +7,14 @@ are frozen, so none has a gradient, and no intermediate is kept that one element
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import Function, FunctionCtx
 
-from polychrome.models.native import activations
+from polychrome.models.native import activations, products
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,29 @@ def project(
     if not learning:
         return _projected(x, projections)[0] if known is None else list(known)
     if not all(p.by_hand for p in projections):
-        return [_adapted(p.linear(x), F.dropout(x, p.dropout), p) for p in projections]
+        return [_adapted(_frozen(x, p), F.dropout(x, p.dropout), p) for p in projections]
     tensors = [tensor for p in projections for tensor in (p.weight, p.a, p.b)]
     return list(_Projections.apply(x, projections, known, *tensors))
+
+
+def _by_tiles(x: torch.Tensor, projections: Sequence[Projection]) -> bool:
+    """Whether compiled code multiplies in bfloat16 while activations stay in float32."""
+    weights = [p.weight for p in projections if p.weight is not None]
+    return x.dtype == torch.float32 and len(weights) == len(projections) and products.usable(*weights)
+
+
+def _frozen(x: torch.Tensor, p: Projection) -> torch.Tensor:
+    """y = x W^T + bias alone."""
+    bare = replace(p, a=None, b=None)
+    return project(x, [bare])[0] if _by_tiles(x, [bare]) else p.linear(x)
 
 
 def _projected(
     x: torch.Tensor, projections: Sequence[Projection], known: Sequence[torch.Tensor] | None = None
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
     """Every projection of ``x``, unless ``known``, and x A^T of all adapters side by side (T, sum of ranks)."""
+    if _by_tiles(x, projections):
+        return products.project(x, projections) if known is None else (list(known), products.low(x, projections))
     downs = [p.a for p in projections if p.a is not None]
     # One product for all adapters: alone each is too narrow to be fast.
     low = x.to(downs[0].dtype) @ torch.cat(downs).t() if downs else None
@@ -83,46 +97,53 @@ class _Projections(Function):
     def forward(ctx: Any, x: torch.Tensor, projections: Sequence[Projection], known: Any, *tensors: Any) -> Any:
         outputs, low = _projected(x, projections, known)
         ctx.save_for_backward(x, low, *tensors)
-        ctx.scales = [p.scale for p in projections]
+        ctx.projections = projections
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        x, low, *tensors = ctx.saved_tensors
-        parts = [tensors[i : i + 3] for i in range(0, len(tensors), 3)]
-        downs = [a for _, a, _ in parts if a is not None]
-        of_low = torch.empty_like(low) if downs else None
+        x, low, *_ = ctx.saved_tensors
+        of_x, of_low = _gradients(grads, ctx.projections, low, with_x=ctx.needs_input_grad[0])
         found: list[torch.Tensor | None] = []
         column = 0
-        for (_, a, b), scale, grad in zip(parts, ctx.scales, grads, strict=True):
+        for p, grad in zip(ctx.projections, grads, strict=True):
             found += [None, None, None]
-            if a is None:
+            if p.a is None:
                 continue
-            span = slice(column, column + len(a))
-            column += len(a)
-            grad = grad.to(b.dtype)
-            torch.mm(grad, b * scale, out=of_low[:, span])
-            found[-1] = (grad.t() @ low[:, span]).mul_(scale)
-        if downs:
-            of_a = iter((of_low.t() @ x.to(of_low.dtype)).split([len(a) for a in downs]))
-            for i, (_, a, _) in enumerate(parts):
-                if a is not None:
+            span = slice(column, column + len(p.a))
+            column += len(p.a)
+            found[-1] = (grad.to(p.b.dtype).t() @ low[:, span]).mul_(p.scale)
+        if of_low is not None:
+            of_a = iter((of_low.t() @ x.to(of_low.dtype)).split([len(p.a) for p in ctx.projections if p.a is not None]))
+            for i, p in enumerate(ctx.projections):
+                if p.a is not None:
                     found[3 * i + 1] = next(of_a)
-        of_x = _gradient_of_input(parts, grads, of_low, downs) if ctx.needs_input_grad[0] else None
         return of_x, None, None, *found
 
 
+def _gradients(
+    grads: Sequence[torch.Tensor], projections: Sequence[Projection], low: torch.Tensor | None, *, with_x: bool
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """The gradients in x, where asked for, and in x A^T of all adapters side by side."""
+    if _by_tiles(grads[0], projections):
+        return products.gradients(grads, projections, with_x=with_x)
+    of_low = None if low is None else torch.empty_like(low)
+    column = 0
+    for p, grad in zip(projections, grads, strict=True):
+        if p.a is not None:
+            torch.mm(grad.to(p.b.dtype), p.b * p.scale, out=of_low[:, column : column + len(p.a)])
+            column += len(p.a)
+    return (_gradient_of_input(grads, projections, of_low) if with_x else None), of_low
+
+
 def _gradient_of_input(
-    parts: Sequence[Sequence[torch.Tensor]],
-    grads: Sequence[torch.Tensor],
-    of_low: torch.Tensor | None,
-    downs: Sequence[torch.Tensor],
+    grads: Sequence[torch.Tensor], projections: Sequence[Projection], of_low: torch.Tensor | None
 ) -> torch.Tensor:
-    of_x = grads[0] @ parts[0][0]
-    for (weight, *_), grad in zip(parts[1:], grads[1:], strict=True):
-        of_x.addmm_(grad, weight)
+    of_x = grads[0] @ projections[0].weight
+    for p, grad in zip(projections[1:], grads[1:], strict=True):
+        of_x.addmm_(grad, p.weight)
     if of_low is not None:
-        _add_product(of_x, of_low, torch.cat(list(downs)), 1.0)
+        _add_product(of_x, of_low, torch.cat([p.a for p in projections if p.a is not None]), 1.0)
     return of_x
 
 
@@ -247,7 +268,7 @@ def token_scores(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each target, differentiable, and entropy in nats, detached: both (M,) float32.
 
-    Entropies that are not asked for are NaN, unless a gradient is: then they come at little cost.
+    Entropies that are not asked for may be NaN; where they come at little cost they are given.
 
     Args: ``states`` (M, hidden); ``weight`` (V, hidden) of the head, frozen; ``targets`` (M,). Logits of only ``rows``
     states exist at one time, also in the backward pass: the gradient of log p(y) = log softmax(s W^T / t)_y in s is
@@ -269,6 +290,8 @@ def _scored(
     *,
     learning: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    if states.dtype == torch.float32 and products.usable(weight):
+        return products.scores(states, weight, targets, temperature, learning=learning)
     logps = torch.empty(len(states), dtype=torch.float32, device=states.device)
     entropies = torch.full_like(logps, torch.nan)
     directions = torch.empty_like(states) if learning else None

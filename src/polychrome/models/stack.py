@@ -1,9 +1,9 @@
 """The decoder stack on flat tokens: what transformers computes, without padding and without keeping what is not needed.
 
 Llama's layer and those that differ from it by a bias or by normalised queries and keys: see FAMILIES. It reads the
-weights and adapters of the model that transformers and PEFT opened; it holds none of its own. How tokens attend to
-each other is the caller's: one stack serves packed training, prefill and decoding. transformers' own forward pass is
-what the tests hold it against, and what other architectures run on.
+weights and adapters of the model that transformers and PEFT opened; it holds none of its own, but norms in the dtype of
+its activations. How tokens attend to each other is the caller's: one stack serves packed training, prefill and
+decoding. transformers' own forward pass is what the tests hold it against, and what other architectures run on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from polychrome.models.kernels import Projection, project, rms_norm, rotate, swiglu
+from polychrome.models.native import products
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.model_type
 
@@ -48,8 +49,12 @@ class Stack:
 
     def __init__(self, model: Any):
         decoder = bare(model).get_decoder()
-        self.embed, self.norm, self.rotary = decoder.embed_tokens, decoder.norm, decoder.rotary_emb
+        self.embed, self.rotary = decoder.embed_tokens, decoder.rotary_emb
         self.layers = [_Layer(layer) for layer in decoder.layers]
+        self.dtype = _activation_dtype(model, self.layers)
+        for layer in self.layers:
+            layer.keep_norms(self.dtype)
+        self.norm = decoder.norm.weight.to(self.dtype), decoder.norm.variance_epsilon
         self.trunk_depth = next((i for i, layer in enumerate(self.layers) if layer.adapted), 0)
 
     def __call__(
@@ -69,7 +74,7 @@ class Stack:
         gives those of the adapted layers; see :mod:`polychrome.rollouts.recording`.
         """
         depth = 0 if trunk is None else self.trunk_depth
-        x = self.embed(ids) if trunk is None else trunk
+        x = self.embed(ids).to(self.dtype) if trunk is None else trunk
         cos, sin = (part[0].chunk(2, dim=-1)[0][:, None].contiguous() for part in self.rotary(x, positions[None]))
         for i, layer in enumerate(self.layers[depth:], start=depth):
             if i == self.trunk_depth > 0:
@@ -77,7 +82,7 @@ class Stack:
                 if recording is not None:
                     recording.write(TRUNK, 0, [trunk])
             x = layer(i, x, cos, sin, attend, recording, replay if i >= self.trunk_depth else None)
-        return rms_norm(x, self.norm.weight, self.norm.variance_epsilon), trunk
+        return rms_norm(x, *self.norm), trunk
 
 
 class _Layer:
@@ -86,10 +91,8 @@ class _Layer:
     def __init__(self, layer: nn.Module):
         attention, mlp = layer.self_attn, layer.mlp
         self.dimension, self.scale = attention.head_dim, attention.scaling
-        self.norms = [(n.weight, n.variance_epsilon) for n in (layer.input_layernorm, layer.post_attention_layernorm)]
-        self.head_norms = [
-            (n.weight, n.variance_epsilon) for n in (getattr(attention, f"{part}_norm", None) for part in "qk") if n
-        ]
+        self.norms = _norms(layer.input_layernorm, layer.post_attention_layernorm)
+        self.head_norms = _norms(*(getattr(attention, f"{part}_norm", None) for part in "qk"))
         parts = {
             QKV: [getattr(attention, f"{part}_proj") for part in "qkv"],
             OUT: [attention.o_proj],
@@ -99,6 +102,10 @@ class _Layer:
         self.parts = [[_projection(module) for module in parts[part]] for part in sorted(parts)]
         # By the modules, not by what is active: the trunk is the same for policy, reference and merged weights.
         self.adapted = any(hasattr(module, "lora_A") for module in layer.modules())
+
+    def keep_norms(self, dtype: torch.dtype) -> None:
+        """Have the norms' weights in ``dtype``."""
+        self.norms, self.head_norms = ([(w.to(dtype), eps) for w, eps in n] for n in (self.norms, self.head_norms))
 
     @property
     def by_hand(self) -> bool:
@@ -133,6 +140,18 @@ class _Layer:
         x = projected(OUT, attended)[0].add_(x)
         gate, up = projected(GATE_UP, rms_norm(x, *self.norms[1]))
         return projected(DOWN, swiglu(gate, up))[0].add_(x)
+
+
+def _norms(*modules: Any) -> list[tuple[torch.Tensor, float]]:
+    return [(module.weight, module.variance_epsilon) for module in modules if module is not None]
+
+
+def _activation_dtype(model: Any, layers: list[_Layer]) -> torch.dtype:
+    """That of the weights; float32 where only what is multiplied is coarser (:mod:`.native.products`)."""
+    head = bare(model).get_output_embeddings()
+    weights = [p.weight for layer in layers for part in layer.parts for p in part]
+    plain = type(head) is nn.Linear and all(weight is not None for weight in weights)
+    return torch.float32 if plain and products.usable(head.weight, *weights) else bare(model).dtype
 
 
 def _projection(module: Any) -> Projection:

@@ -103,7 +103,8 @@ def rows_within(memory_mib: int, model: Any, requests: Sequence[Request]) -> int
     config = model.config
     heads = config.num_key_value_heads or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    kept = 2 * config.num_hidden_layers * heads * size * _columns(requests) * model.dtype.itemsize
+    kept = 2 * config.num_hidden_layers * heads * size * _columns(requests)
+    kept *= (Stack(model).dtype if has_stack(model) else model.dtype).itemsize
     logits = 4 * config.vocab_size * torch.float32.itemsize  # as they come, scaled, as probabilities, and to spare
     return max(1, min(MOST_ROWS, memory_mib * 2**20 // (kept + logits)))
 
@@ -243,7 +244,7 @@ class _StackForward:
     """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows."""
 
     def __init__(self, model: Any, recording: Recording | None):
-        self.stack, self.dtype, self.recording = Stack(model), bare(model).dtype, recording
+        self.stack, self.recording = Stack(model), recording
         self.head = bare(model).get_output_embeddings()
         self.device = self.head.weight.device
 
@@ -252,13 +253,13 @@ class _StackForward:
         packed = pack_prompts([unit.prompt for unit in units]).to(self.device)
         if self.recording is not None:
             self.recording.expect_prompts([unit.request for unit in units], packed)
-        attention = PrefillAttention(packed, self.dtype, slab, spread)
+        attention = PrefillAttention(packed, self.stack.dtype, slab, spread)
         states, _ = self.stack(packed.input_ids, packed.position_ids, attention, recording=self.recording)
         return states[packed.prompts.gather(1, packed.prompt_lengths[:, None] - 1).squeeze(-1)]
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
         """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
-        return self.stack(tokens, positions, SlabAttention(slab, self.dtype), recording=self.recording)[0]
+        return self.stack(tokens, positions, SlabAttention(slab, self.stack.dtype), recording=self.recording)[0]
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """(n, V) of last states (n, hidden)."""

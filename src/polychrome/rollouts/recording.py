@@ -29,13 +29,13 @@ class Recording:
         self.used, self.now = 0, slice(0, 0)
         slots = sum(map(len, prompts)) + self.first[-1] * longest
         self.outputs = {
-            (i, part): [torch.empty(slots, width, dtype=weight.dtype, device=weight.device) for width in widths]
+            (i, part): [torch.empty(slots, width, dtype=stack.dtype, device=weight.device) for width in widths]
             for i, layer in enumerate(stack.layers)
             if i >= stack.trunk_depth
             for part, widths in enumerate(layer.widths)
         }
         if stack.trunk_depth:
-            self.outputs[TRUNK, 0] = [torch.empty(slots, weight.shape[1], dtype=weight.dtype, device=weight.device)]
+            self.outputs[TRUNK, 0] = [torch.empty(slots, weight.shape[1], dtype=stack.dtype, device=weight.device)]
 
     @staticmethod
     def mebibytes(policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int) -> float:
@@ -43,7 +43,7 @@ class Recording:
         stack = Stack(policy)
         a_token = sum(sum(map(sum, layer.widths)) for layer in stack.layers[stack.trunk_depth :])
         a_token += bare(policy).config.hidden_size * bool(stack.trunk_depth)
-        return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * bare(policy).dtype.itemsize / 2**20
+        return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * stack.dtype.itemsize / 2**20
 
     def expect_prompts(self, which: Sequence[int], packed: Packed) -> None:
         """The next forward pass is that of ``packed``, the prompts of requests ``which``."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
+from polychrome.models.native import activations, drawing
+
 CANDIDATES = (128, 2048)  # most probable tokens looked at, first for every row, then for rows that need more; then all
 BLOCK = 64  # tokens of the vocabulary that are looked at together
 
@@ -56,6 +58,8 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, settings: RowSettings) ->
     Args: ``logits`` (B, V); ``uniforms`` (B,) in [0, 1). Returns token ids (B,) and their log-probabilities (B,) under
     the temperature-scaled distribution before top-k and top-p, which is what training scores.
     """
+    if activations.usable(logits):
+        return drawing.draw(logits, uniforms, settings.temperature, settings.top_p, settings.top_k)
     logp = (logits.float() / settings.temperature[:, None]).log_softmax(-1)
     restricted = (settings.top_p < 1) | (settings.top_k < logp.shape[-1])
     if bool(restricted.all()):

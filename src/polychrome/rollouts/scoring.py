@@ -55,7 +55,7 @@ class CompletionScorer(nn.Module):
         inner = bare(self.policy)
         if has_stack(inner):
             stack = Stack(inner)
-            attention = PackedAttention(packed, inner.dtype)
+            attention = PackedAttention(packed, stack.dtype)
             hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk, replay=replay)
         else:
             hidden, trunk = _transformers_states(inner, packed), None

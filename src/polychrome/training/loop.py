@@ -212,9 +212,7 @@ class Run:
             for piece in (piece for piece in pieces if piece.term == term):
                 # What was sampled, without dropout, is scored without: else the estimators are no longer unbiased.
                 self.policy.train(piece.term == "cross_entropy")
-                logps, entropies, _ = self.scorer(
-                    piece.packed.to(device), piece.temperature, piece.trunk, piece.replay
-                )
+                logps, entropies, _ = self.scorer(piece.packed.to(device), piece.temperature, piece.trunk, piece.replay)
                 loss, metrics = piece.loss(logps, entropies)
                 # DDP averages gradients over processes; the loss is already this process's share of the whole.
                 self.accelerator.backward(loss * self.accelerator.num_processes)

@@ -12,7 +12,7 @@ from polychrome import paths
 from polychrome.errors import bad
 from polychrome.files import whole_directory
 from polychrome.models.chat import Chat
-from polychrome.models.compute import configure
+from polychrome.models.compute import CHOSEN, configure
 from polychrome.models.encoder import Encoder
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
 from polychrome.models.recipes import check_recipe, recipe_of
@@ -127,7 +127,8 @@ def _train(
     recipe = recipe_of(params, name, seed)
     everything = recipe | {
         "lora": asdict(params.lora), "train": asdict(train), "prompt": asdict(params.prompt), "dtype": dtype,
-        "threads": params.compute.threads, "memory": params.compute.memory_mib, "reward": asdict(params.reward),
+        "kernels": CHOSEN["kernels"], "threads": params.compute.threads, "memory": params.compute.memory_mib,
+        "reward": asdict(params.reward),
     }  # fmt: skip
     validation_file = paths.PHASES / "validation.jsonl"
     validation = read_pairs(validation_file)

@@ -127,9 +127,7 @@ def _engagement(evaluations: Path, settings: Settings) -> Control:
         read_per_post(evaluations / arm / f"seed-{SEED}" / "per_post.json").metrics["engagement"][None, :]
         for arm in (ENGAGING, UNENGAGING)
     )
-    effect = compare_paired(
-        high, low, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed
-    )
+    effect = compare_paired(high, low, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed)
     assert effect is not None  # engagement is defined for every post
     d = effect.difference
     return Control(

@@ -14,7 +14,6 @@ from polychrome.evaluation.statistics import Effect, compare_paired
 MARGIN = 0.25  # standard deviations of the judge's values for the test posts' human replies; a gain within it is none
 
 
-
 def shuffled(
     control: str | Path, arm: str | Path, start: str | Path, settings: Settings
 ) -> tuple[list[Control], dict[str, Any]]:

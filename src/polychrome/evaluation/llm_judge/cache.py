@@ -130,5 +130,3 @@ def _answer_of(entry: Any, key: str) -> Answer:
     if answer.kind not in KINDS or (answer.better in BETTER) != (answer.kind == "verdict"):
         raise _DamagedError("its answer is none")
     return answer
-
-

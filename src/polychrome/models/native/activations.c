@@ -97,8 +97,7 @@ void score(float *logits, const int64_t *targets, double temperature, float *log
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         float *own = logits + row * n;
-        float top = -INFINITY;
-        for (int64_t i = 0; i < n; i++) top = own[i] > top ? own[i] : top;
+        const float top = largest(own, n);
         /* In double: single precision would lose what a vocabulary of small terms adds up to. */
         double mass = 0, moment = 0;
         int64_t i = 0;

@@ -120,8 +120,8 @@ static void scatter_along(const packed *p, float *x, int64_t first, int64_t toge
 /* Softmax over the first ``visible`` of n scores, zero behind; returns log of the sum of exponentials. */
 static float softmax(float *scores, int64_t visible, int64_t n)
 {
-    float top = -INFINITY, mass = 0;
-    for (int64_t j = 0; j < visible; j++) top = scores[j] > top ? scores[j] : top;
+    const float top = largest(scores, visible);
+    float mass = 0;
     for (int64_t j = visible; j < n; j++) scores[j] = -INFINITY;
     for (int64_t j = 0; j < n; j += LANES) *(vec *)(scores + j) = exponential(*(vec *)(scores + j) - top);
     for (int64_t j = visible; j < n; j++) scores[j] = 0.0f;

@@ -1,13 +1,14 @@
-/* One token of every row through a Llama-like decoder, float32, on the cores of a CPU.
+/* One token of every row through a Llama-like decoder, on the cores of a CPU: in float32, or with products in bfloat16.
  *
  * Decoding multiplies few rows with all weights: it waits for memory, and between small operations for the other cores.
  * So weights are laid out once in panels that are read straight through while the next are fetched, and all layers run
  * in one parallel region.
  *
  * Matrices that are multiplied from the left ("blocks") hold EIGHT rows side by side: (ceil(rows / 8), K, 8).
- * Weights ("panels") hold WIDTH outputs side by side: (ceil(N / WIDTH), K, WIDTH), filled up with zeros.
+ * Weights ("panels") hold WIDTH outputs side by side: (ceil(N / WIDTH), K, WIDTH), filled up with zeros. Where ``coarse``,
+ * both are those of tiles.h.
  */
-#include "vectors.h"
+#include "tiles.h"
 
 #define VECTORS 3
 #define WIDTH (LANES * VECTORS)
@@ -15,25 +16,22 @@
 #define LINE 16 /* floats of a cache line */
 #define STRIDE 4 /* columns between one look ahead and the next: few lines at a time, or they hold up the others */
 
-/* A linear map; decoder.py:_Map mirrors it. */
-typedef struct {
-    const float *panels;
-    const float *bias; /* (n,) or NULL */
-    int64_t n;         /* outputs */
-    float *out;        /* (rows, n), written */
-} map;
-
 /* decoder.py:_Layer mirrors it. */
 typedef struct {
     const float *norm_attention, *norm_mlp;
     const float *norm_q, *norm_k; /* (d,) each, of every head's queries and keys, or NULL */
     map q, k, v, o, gate, up, down;
+    /* Panels of the adapters' first halves, by the parts that share their input (q k v, o, gate up, down), or NULL, and
+     * how many columns of low each part's make: a multiple of SIDE. */
+    const coarse *downs[4];
+    int64_t low[4];
     float *keys, *values; /* (slab rows, key heads, columns, d) */
 } layer;
 
 /* decoder.py:_Shape mirrors it. */
 typedef struct {
     int64_t layers, hidden, middle, heads, key_heads, d, columns;
+    int64_t low; /* the most columns of low that a part has */
     double eps, eps_heads, scale;
     int64_t trunk_layer; /* before which layer x is copied to ``trunk``, where that is not NULL */
     float *trunk;        /* (rows, hidden) */
@@ -62,7 +60,7 @@ INLINE void tile(const int R, const float *x, const float *p, int64_t K, const f
     }
 }
 
-INLINE void write(const int R, vec acc[EIGHT][VECTORS], const float *bias, float *y, int64_t n, int64_t columns)
+INLINE void write_rows(const int R, vec acc[EIGHT][VECTORS], const float *bias, float *y, int64_t n, int64_t columns)
 {
     for (int r = 0; r < R; r++, y += n) {
         const float *own = (const float *)acc[r];
@@ -78,7 +76,7 @@ INLINE void tile_and_write(const int R, const float *x, const float *p, int64_t 
 {
     vec acc[EIGHT][VECTORS];
     tile(R, x, p, K, next, lines, acc);
-    write(R, acc, bias, y, n, columns);
+    write_rows(R, acc, bias, y, n, columns);
 }
 
 /* maps[i].out = x maps[i]^T + bias for ``count`` maps of the same blocks x; thread t of ``threads`` does its share. */
@@ -93,7 +91,7 @@ static void products(const float *x, int64_t rows, int64_t K, const map *maps, i
         const int64_t panels = (m->n + WIDTH - 1) / WIDTH;
         for (int64_t p = 0; p < panels; p++, turn++) {
             if (turn % threads != t) continue;
-            const float *panel = m->panels + p * K * WIDTH;
+            const float *panel = (const float *)m->panels + p * K * WIDTH;
             const float *bias = m->bias ? m->bias + p * WIDTH : 0;
             const int64_t columns = m->n - p * WIDTH < WIDTH ? m->n - p * WIDTH : WIDTH;
             const float *next = panel + threads * K * WIDTH;
@@ -111,10 +109,46 @@ static void products(const float *x, int64_t rows, int64_t K, const map *maps, i
     }
 }
 
-INLINE float *in_block(float *blocks, int64_t row, int64_t K) { return blocks + row / EIGHT * K * EIGHT + row % EIGHT; }
+/* Where number i of a row of blocks is, and how it is put there. */
+typedef struct {
+    void *blocks;
+    int64_t row, width; /* width: numbers of a row, whole blocks of them where coarse */
+} place;
+
+INLINE void put(const int rough, place to, int64_t i, float x)
+{
+    if (rough) ((coarse *)to.blocks)[to.row * to.width + i] = narrow(x);
+    else ((float *)to.blocks)[(to.row / EIGHT * to.width + i) * EIGHT + to.row % EIGHT] = x;
+}
+
+INLINE void put_vector(const int rough, place to, int64_t i, vec x)
+{
+    if (rough) narrow_all((const float *)&x, (coarse *)to.blocks + to.row * to.width + i, LANES);
+    else
+        for (int j = 0; j < LANES; j++) put(0, to, i + j, x[j]);
+}
+
+/* Zeros after the n numbers of a row: what is not a number must not come from what stood there. */
+INLINE void fill_up(const int rough, place to, int64_t n)
+{
+    if (rough) memset((coarse *)to.blocks + to.row * to.width + n, 0, sizeof(coarse) * (to.width - n));
+}
+
+/* As products(), by tiles; low is made by every thread for itself. */
+INLINE void coarse_products(const coarse *x, int64_t rows, int64_t K, const coarse *down, int64_t width, coarse *low,
+                            const map *maps, int count, int t, int threads)
+{
+    float c[BLOCK] __attribute__((aligned(64)));
+    for (int64_t r = 0; down && r < rows; r += SIDE)
+        for (int64_t p = 0; p < width; p += SIDE) {
+            block_of(2, 0, 0, x + r * K, K, K, down + p * K, 0, 0, 0, 0, c, SIDE);
+            for (int64_t i = 0; i < SIDE; i++) narrow_all(c + i * SIDE, low + (r + i) * width + p, SIDE);
+        }
+    panels_of(1, x, K, K, low, width, maps, count, 0, rows, t, threads);
+}
 
 /* x += delta where there is one; out = x / sqrt(mean(x^2) + eps) * weight, in blocks, or in rows when ``plain``. */
-static void add_and_norm(float *x, const float *delta, const float *weight, double eps, float *out, int plain,
+INLINE void add_and_norm(const int rough, float *x, const float *delta, const float *weight, double eps, void *out, int plain,
                          int64_t rows, int64_t n, int t, int threads)
 {
     int64_t first, end;
@@ -124,9 +158,17 @@ static void add_and_norm(float *x, const float *delta, const float *weight, doub
         if (delta)
             for (int64_t i = 0; i < n; i++) own[i] += delta[row * n + i];
         const float inverse = (float)(1.0 / sqrt(dot(own, own, n) / n + eps));
-        float *y = plain ? out + row * n : in_block(out, row, n);
-        const int64_t step = plain ? 1 : EIGHT;
-        for (int64_t i = 0; i < n; i++) y[i * step] = own[i] * inverse * weight[i];
+        if (plain) {
+            float *y = (float *)out + row * n;
+            for (int64_t i = 0; i < n; i++) y[i] = own[i] * inverse * weight[i];
+            continue;
+        }
+        const place to = {out, row, rough ? whole(n) : n};
+        int64_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+            put_vector(rough, to, i, *(const vec *)(own + i) * inverse * *(const vec *)(weight + i));
+        for (; i < n; i++) put(rough, to, i, own[i] * inverse * weight[i]);
+        fill_up(rough, to, n);
     }
 }
 
@@ -139,20 +181,20 @@ static void copy_share(const float *x, float *out, int64_t rows, int64_t n, int 
 }
 
 /* silu(gate) * up, in blocks. */
-static void swiglu(const float *gate, const float *up, float *out, int64_t rows, int64_t n, int t, int threads)
+INLINE void swiglu(const int rough, const float *gate, const float *up, void *out, int64_t rows, int64_t n, int t, int threads)
 {
     int64_t first, end;
     share(rows, t, threads, &first, &end);
     for (int64_t row = first; row < end; row++) {
         const float *g = gate + row * n, *u = up + row * n;
-        float *y = in_block(out, row, n);
+        const place to = {out, row, rough ? whole(n) : n};
         int64_t i = 0;
         for (; i + LANES <= n; i += LANES) {
             const vec a = *(const vec *)(g + i);
-            const vec h = a / (1.0f + exponential(-a)) * *(const vec *)(u + i);
-            for (int j = 0; j < LANES; j++) y[(i + j) * EIGHT] = h[j];
+            put_vector(rough, to, i, a / (1.0f + exponential(-a)) * *(const vec *)(u + i));
         }
-        for (; i < n; i++) y[i * EIGHT] = g[i] / (1.0f + exponential_of(-g[i])) * u[i];
+        for (; i < n; i++) put(rough, to, i, g[i] / (1.0f + exponential_of(-g[i])) * u[i]);
+        fill_up(rough, to, n);
     }
 }
 
@@ -170,35 +212,33 @@ static void turn_head(const float *x, float *y, const float *norm, double eps, c
 }
 
 /* ``count`` vectors of the weighted sum of values (columns, d) for one query. */
-INLINE void weigh(const int count, const float *weights, const float *values, int64_t columns, int64_t d, float inverse,
-                  float *out)
+INLINE void weigh(const int rough, const int count, const float *weights, const float *values, int64_t columns, int64_t d,
+                  float inverse, place to, int64_t first)
 {
     vec s[4];
     for (int i = 0; i < count; i++) s[i] = (vec){0};
     for (int64_t c = 0; c < columns; c++)
         for (int i = 0; i < count; i++) s[i] += weights[c] * *(const vec *)(values + c * d + i * LANES);
-    for (int i = 0; i < count; i++) {
-        const vec y = s[i] * inverse;
-        for (int j = 0; j < LANES; j++) out[(i * LANES + j) * EIGHT] = y[j];
-    }
+    for (int i = 0; i < count; i++) put_vector(rough, to, first + i * LANES, s[i] * inverse);
 }
 
 /* The whole of it; weights are as they come out of a softmax without its division. */
-static void weigh_all(const float *weights, const float *values, int64_t columns, int64_t d, float inverse, float *out)
+INLINE void weigh_all(const int rough, const float *weights, const float *values, int64_t columns, int64_t d, float inverse,
+                      place to, int64_t first)
 {
     int64_t i = 0;
-    for (; i + 4 * LANES <= d; i += 4 * LANES) weigh(4, weights, values + i, columns, d, inverse, out + i * EIGHT);
-    for (; i + LANES <= d; i += LANES) weigh(1, weights, values + i, columns, d, inverse, out + i * EIGHT);
+    for (; i + 4 * LANES <= d; i += 4 * LANES) weigh(rough, 4, weights, values + i, columns, d, inverse, to, first + i);
+    for (; i + LANES <= d; i += LANES) weigh(rough, 1, weights, values + i, columns, d, inverse, to, first + i);
     for (; i < d; i++) {
         float s = 0;
         for (int64_t c = 0; c < columns; c++) s += weights[c] * values[c * d + i];
-        out[i * EIGHT] = s * inverse;
+        put(rough, to, first + i, s * inverse);
     }
 }
 
 /* The newest token of every row, whose column is ``used`` - 1, attends to its row's columns from ``starts`` on. */
-static void attend(const shape *s, const layer *l, const float *cosine, const float *sine, const int64_t *starts,
-                   int64_t used, int64_t rows, float *out, float *scratch, int t, int threads)
+INLINE void attend(const int rough, const shape *s, const layer *l, const float *cosine, const float *sine, const int64_t *starts,
+                   int64_t used, int64_t rows, void *out, float *scratch, int t, int threads)
 {
     const int64_t d = s->d, together = s->heads / s->key_heads;
     float *query = scratch, *weights = scratch + d;
@@ -212,56 +252,82 @@ static void attend(const shape *s, const layer *l, const float *cosine, const fl
         for (int64_t i = 0; i < d; i++) values[(used - 1) * d + i] = v[i];
         for (int64_t q = head * together; q < (head + 1) * together; q++) {
             turn_head(l->q.out + (row * s->heads + q) * d, query, l->norm_q, s->eps_heads, c, n, d);
-            float top = -INFINITY, total = 0;
-            for (int64_t j = 0; j < columns; j++) {
-                weights[j] = (float)s->scale * dot(query, keys + (begin + j) * d, d);
-                top = weights[j] > top ? weights[j] : top;
-            }
+            float total = 0;
             int64_t j = 0;
+            if (d % LANES == 0)
+                for (; j + LANES <= columns; j += LANES) dots(query, keys + (begin + j) * d, d, weights + j);
+            for (; j < columns; j++) weights[j] = dot(query, keys + (begin + j) * d, d);
+            for (j = 0; j < columns; j++) weights[j] *= (float)s->scale;
+            const float top = largest(weights, columns);
+            j = 0;
             for (; j + LANES <= columns; j += LANES) *(vec *)(weights + j) = exponential(*(vec *)(weights + j) - top);
             for (; j < columns; j++) weights[j] = exponential_of(weights[j] - top);
             for (j = 0; j < columns; j++) total += weights[j];
-            weigh_all(weights, values + begin * d, columns, d, 1.0f / total, in_block(out, row, s->heads * d) + q * d * EIGHT);
+            const place to = {out, row, rough ? whole(s->heads * d) : s->heads * d};
+            weigh_all(rough, weights, values + begin * d, columns, d, 1.0f / total, to, q * d);
+            if (q == s->heads - 1) fill_up(rough, to, s->heads * d);
         }
     }
 }
 
-/* x (rows, hidden), embedded tokens, are overwritten; states (rows, hidden) are given what the head multiplies.
- * blocks: ceil(rows / 8) * 8 * max(hidden, heads * d, middle) floats; scratch: threads * (d + columns) floats. */
-void step(const shape *s, const layer *layers, const float *norm, double eps, float *x, const float *cosine,
-          const float *sine, const int64_t *starts, int64_t used, int64_t rows, float *states, float *blocks,
-          float *scratch, int threads)
+/* One part of a layer: all maps of one input. */
+INLINE void multiply_part(const int rough, const layer *l, int part, const map *maps, int count, int64_t K,
+                          const void *blocks, coarse *low, int64_t rows, int t, int threads)
+{
+    if (rough) coarse_products(blocks, rows, whole(K), l->downs[part], l->low[part], low, maps, count, t, threads);
+    else products(blocks, rows, K, maps, count, t, threads);
+}
+
+INLINE void step_of(const int rough, const shape *s, const layer *layers, const float *norm, double eps, float *x,
+                    const float *cosine, const float *sine, const int64_t *starts, int64_t used, int64_t rows, float *states,
+                    void *blocks, float *scratch, coarse *lows, int threads)
 {
 #pragma omp parallel num_threads(threads)
     {
         const int t = omp_get_thread_num(), all = omp_get_num_threads();
         float *own = scratch + t * (s->d + s->columns);
+        coarse *low = lows + t * whole(rows) * s->low;
+        if (rough) tiles_begin();
         for (int64_t i = 0; i < s->layers; i++) {
             const layer *l = layers + i;
-            add_and_norm(x, i ? l[-1].down.out : 0, l->norm_attention, s->eps, blocks, 0, rows, s->hidden, t, all);
+            add_and_norm(rough, x, i ? l[-1].down.out : 0, l->norm_attention, s->eps, blocks, 0, rows, s->hidden, t, all);
             if (s->trunk && i == s->trunk_layer) copy_share(x, s->trunk, rows, s->hidden, t, all);
 #pragma omp barrier
-            products(blocks, rows, s->hidden, &l->q, 3, t, all);
+            multiply_part(rough, l, 0, &l->q, 3, s->hidden, blocks, low, rows, t, all);
 #pragma omp barrier
-            attend(s, l, cosine, sine, starts, used, rows, blocks, own, t, all);
+            attend(rough, s, l, cosine, sine, starts, used, rows, blocks, own, t, all);
 #pragma omp barrier
-            products(blocks, rows, s->heads * s->d, &l->o, 1, t, all);
+            multiply_part(rough, l, 1, &l->o, 1, s->heads * s->d, blocks, low, rows, t, all);
 #pragma omp barrier
-            add_and_norm(x, l->o.out, l->norm_mlp, s->eps, blocks, 0, rows, s->hidden, t, all);
+            add_and_norm(rough, x, l->o.out, l->norm_mlp, s->eps, blocks, 0, rows, s->hidden, t, all);
 #pragma omp barrier
-            products(blocks, rows, s->hidden, &l->gate, 2, t, all);
+            multiply_part(rough, l, 2, &l->gate, 2, s->hidden, blocks, low, rows, t, all);
 #pragma omp barrier
-            swiglu(l->gate.out, l->up.out, blocks, rows, s->middle, t, all);
+            swiglu(rough, l->gate.out, l->up.out, blocks, rows, s->middle, t, all);
 #pragma omp barrier
-            products(blocks, rows, s->middle, &l->down, 1, t, all);
+            multiply_part(rough, l, 3, &l->down, 1, s->middle, blocks, low, rows, t, all);
 #pragma omp barrier
         }
-        add_and_norm(x, layers[s->layers - 1].down.out, norm, eps, states, 1, rows, s->hidden, t, all);
+        add_and_norm(rough, x, layers[s->layers - 1].down.out, norm, eps, states, 1, rows, s->hidden, t, all);
+        if (rough) tiles_end();
     }
 }
 
-/* m.out = x m^T for rows x (rows, K); blocks: ceil(rows / 8) * 8 * K floats. */
-void multiply(const float *x, int64_t rows, int64_t K, const map *m, float *blocks, int threads)
+/* x (rows, hidden), embedded tokens, are overwritten; states (rows, hidden) are given what the head multiplies.
+ * blocks: ceil(rows / 8) * 8 * max(hidden, heads * d, middle) floats; where rough, ceil(rows / SIDE) * SIDE rows of as
+ * many coarse numbers, each width filled up to whole blocks. scratch: threads * (d + columns) floats.
+ * lows: threads * ceil(rows / SIDE) * SIDE * s->low. */
+void step(int rough, const shape *s, const layer *layers, const float *norm, double eps, float *x, const float *cosine,
+          const float *sine, const int64_t *starts, int64_t used, int64_t rows, float *states, void *blocks, float *scratch,
+          coarse *lows, int threads)
+{
+    if (rough)
+        step_of(1, s, layers, norm, eps, x, cosine, sine, starts, used, rows, states, blocks, scratch, lows, threads);
+    else step_of(0, s, layers, norm, eps, x, cosine, sine, starts, used, rows, states, blocks, scratch, lows, threads);
+}
+
+/* m.out = x m^T for rows x (rows, K); blocks as for step(). */
+void multiply(int rough, const float *x, int64_t rows, int64_t K, const map *m, void *blocks, int threads)
 {
 #pragma omp parallel num_threads(threads)
     {
@@ -269,11 +335,19 @@ void multiply(const float *x, int64_t rows, int64_t K, const map *m, float *bloc
         int64_t first, end;
         share(rows, t, all, &first, &end);
         for (int64_t row = first; row < end; row++) {
-            float *y = in_block(blocks, row, K);
-            for (int64_t k = 0; k < K; k++) y[k * EIGHT] = x[row * K + k];
+            const place to = {blocks, row, rough ? whole(K) : K};
+            if (rough) {
+                narrow_all(x + row * K, (coarse *)blocks + row * to.width, K);
+                fill_up(1, to, K);
+            } else
+                for (int64_t k = 0; k < K; k++) put(0, to, k, x[row * K + k]);
         }
 #pragma omp barrier
-        products(blocks, rows, K, m, 1, t, all);
+        if (rough) {
+            tiles_begin();
+            coarse_products(blocks, rows, whole(K), 0, 0, 0, m, 1, t, all);
+            tiles_end();
+        } else products(blocks, rows, K, m, 1, t, all);
     }
 }
 

@@ -1,8 +1,9 @@
 """Decoding by compiled code: one token of every row through all layers in one call.
 
 It computes what :class:`~polychrome.models.stack.Stack` computes over a
-:class:`~polychrome.rollouts.slab.Slab`, in float32 on a CPU. The weights it reads are its own: base and adapter merged,
-in the order in which they are multiplied. Those of the policy are never touched.
+:class:`~polychrome.rollouts.slab.Slab`, on a CPU. The weights it reads lie in the order in which they are multiplied;
+those of the policy are never touched. In float32, base and adapter are merged. Over bfloat16 that would round the
+update away: there the adapter stays apart, as in training, and is multiplied with what its own half has made.
 """
 
 from __future__ import annotations
@@ -14,22 +15,20 @@ import torch
 from torch import nn
 
 from polychrome.models.kernels import Projection
+from polychrome.models.native import products
 from polychrome.models.native.library import opened
+from polychrome.models.native.products import Map, address, whole
 from polychrome.models.stack import TRUNK, Stack, bare, has_stack
 
 ROWS_OF_BLOCK = 8  # decoder.c:EIGHT
 
 
-class _Map(ctypes.Structure):
-    _fields_ = [
-        ("panels", ctypes.c_void_p), ("bias", ctypes.c_void_p), ("n", ctypes.c_int64), ("out", ctypes.c_void_p)
-    ]  # fmt: skip
-
-
 class _Layer(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("norm_attention", "norm_mlp", "norm_q", "norm_k")),
-        *((name, _Map) for name in ("q", "k", "v", "o", "gate", "up", "down")),
+        *((name, Map) for name in ("q", "k", "v", "o", "gate", "up", "down")),
+        ("downs", ctypes.c_void_p * 4),
+        ("low", ctypes.c_int64 * 4),
         *((name, ctypes.c_void_p) for name in ("keys", "values")),
     ]
 
@@ -37,6 +36,7 @@ class _Layer(ctypes.Structure):
 class _Shape(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("layers", "hidden", "middle", "heads", "key_heads", "d", "columns")),
+        ("low", ctypes.c_int64),
         *((name, ctypes.c_double) for name in ("eps", "eps_heads", "scale")),
         ("trunk_layer", ctypes.c_int64), ("trunk", ctypes.c_void_p),
     ]  # fmt: skip
@@ -46,22 +46,24 @@ NAMES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # of a layer's pro
 
 
 def can_decode(policy: Any) -> bool:
-    """Whether :class:`Decoder` computes ``policy``: the stack's families with float32 matrices on a CPU."""
+    """Whether :class:`Decoder` computes ``policy``: the stack's families, with plain matrices on a CPU.
+
+    All of them are float32, or all of the frozen ones bfloat16.
+    """
     if opened() is None or not has_stack(policy):
         return False
-    head = bare(policy).get_output_embeddings()
+    head, stack = bare(policy).get_output_embeddings(), Stack(policy)
+    if type(head) is not nn.Linear or stack.dtype != torch.float32 or not all(layer.by_hand for layer in stack.layers):
+        return False
+    projections = [p for layer in stack.layers for part in layer.parts for p in part]
+    frozen = [head.weight, *(p.weight for p in projections)]
+    adapters = [t for p in projections for t in (p.a, p.b) if t is not None]
     return (
-        type(head) is nn.Linear
-        and head.weight.dtype == torch.float32
-        and head.weight.device.type == "cpu"
-        and head.weight.is_contiguous()
-        and all(layer.by_hand and _plain(layer) for layer in Stack(policy).layers)
+        all(t.is_contiguous() and t.device.type == "cpu" for t in (*frozen, *adapters))
+        and all(t.dtype == torch.float32 for t in adapters)
+        and (products.usable(*frozen) or all(t.dtype == torch.float32 for t in frozen))
+        and all(p.bias is None or p.bias.dtype == p.weight.dtype for p in projections)
     )
-
-
-def _plain(layer: Any) -> bool:
-    tensors = [t for part in layer.parts for p in part for t in (p.weight, p.bias, p.a, p.b) if t is not None]
-    return all(tensor.dtype == torch.float32 and tensor.is_contiguous() for tensor in tensors)
 
 
 class Decoder:
@@ -75,65 +77,92 @@ class Decoder:
         self.threads = torch.get_num_threads()
         self.stack = Stack(policy)
         self.head = bare(policy).get_output_embeddings()
+        self.coarse = self.head.weight.dtype == torch.bfloat16
         self.kept: list[torch.Tensor] = []  # what the structures point at
         first = self.stack.layers[0]
         widths, d = first.widths, first.dimension
         (q, k, _), (hidden,), (middle, _), _ = widths
         eps, eps_heads = (norms[0][1] if norms else 0.0 for norms in (first.norms, first.head_norms))
         self.shape = _Shape(
-            len(self.stack.layers), hidden, middle, q // d, k // d, d, slab.columns, eps, eps_heads,
+            len(self.stack.layers), hidden, middle, q // d, k // d, d, slab.columns, 0, eps, eps_heads,
             first.scale, self.stack.trunk_depth,
         )  # fmt: skip
         self.outputs = [[torch.empty(rows, width) for width in part] for part in widths]  # where nothing is recorded
         self.layers = (_Layer * len(self.stack.layers))(*(self._layer(layer) for layer in self.stack.layers))
-        self.head_map = self._map(Projection(self.head, self.head.weight, self.head.bias), None)
-        blocks = -(-rows // ROWS_OF_BLOCK) * ROWS_OF_BLOCK
-        self.blocks = torch.empty(blocks * max(hidden, q, middle))
+        head = Projection(self.head, self.head.weight, self.head.bias)
+        self.head_map = self._coarse_map(head, None) if self.coarse else self._merged_map(head, None)
+        widest = max(hidden, q, middle)
+        if self.coarse:
+            self.blocks = torch.empty(whole(rows) * whole(widest), dtype=torch.bfloat16)
+            self.lows = torch.empty(self.threads * whole(rows) * self.shape.low, dtype=torch.bfloat16)
+        else:
+            self.blocks = torch.empty(-(-rows // ROWS_OF_BLOCK) * ROWS_OF_BLOCK * widest)
+            self.lows = None
         self.scratch = torch.empty(self.threads * (d + slab.columns))
 
     def _layer(self, layer: Any) -> _Layer:
         made = _Layer(*(weight.data_ptr() for weight, _ in layer.norms))
         if layer.head_norms:
             made.norm_q, made.norm_k = (weight.data_ptr() for weight, _ in layer.head_norms)
-        for names, part, outputs in zip(NAMES, layer.parts, self.outputs, strict=True):
+        for i, (names, part, outputs) in enumerate(zip(NAMES, layer.parts, self.outputs, strict=True)):
             for name, projection, output in zip(names, part, outputs, strict=True):
-                setattr(made, name, self._map(projection, output))
+                if self.coarse:
+                    setattr(made, name, self._coarse_map(projection, output, made.low[i]))
+                    made.low[i] += 0 if projection.a is None else whole(len(projection.a))
+                else:
+                    setattr(made, name, self._merged_map(projection, output))
+            adapters = [p.a for p in part if p.a is not None]
+            if self.coarse and adapters:
+                made.downs[i] = self._keep(torch.cat([products.adapter_panels(a) for a in adapters]))
+                self.shape.low = max(self.shape.low, made.low[i])
         return made
 
-    def _map(self, p: Projection, output: torch.Tensor | None) -> _Map:
+    def _coarse_map(self, p: Projection, output: torch.Tensor | None, low: int = 0) -> Map:
+        """The frozen panels of W, which others use too, and those of scale B, whose columns of low begin at ``low``."""
+        made = Map(self._keep(products.panels_of([p])), None, len(p.weight), address(output))
+        if p.bias is not None:
+            made.bias = self._keep(p.bias.float())
+        if p.a is not None:
+            made.up, made.low, made.rank = self._keep(products.adapter_panels(p.b, p.scale)), low, whole(len(p.a))
+        return made
+
+    def _merged_map(self, p: Projection, output: torch.Tensor | None) -> Map:
         """The panels of W + scale B A, in memory of their own."""
         n, k = p.linear.weight.shape
         width = self.library.width()
         panels = torch.empty(-(-n // width) * width * k)
         rank = 0 if p.a is None else len(p.a)
         self.library.pack(
-            *map(_address, (p.weight, p.b, p.a)), ctypes.c_int64(rank), ctypes.c_double(p.scale), ctypes.c_int64(n),
-            ctypes.c_int64(k), _address(panels), self.threads,
+            *map(address, (p.weight, p.b, p.a)), ctypes.c_int64(rank), ctypes.c_double(p.scale), ctypes.c_int64(n),
+            ctypes.c_int64(k), address(panels), self.threads,
         )  # fmt: skip
-        self.kept.append(panels)
-        return _Map(_address(panels), _address(p.bias), n, _address(output))
+        return Map(self._keep(panels), address(p.bias), n, address(output))
+
+    def _keep(self, tensor: torch.Tensor) -> int:
+        self.kept.append(tensor)
+        return tensor.data_ptr()
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
         self._point()
-        x = self.stack.embed(tokens)
+        x = self.stack.embed(tokens).float()
         cos, sin = (part[0].chunk(2, dim=-1)[0].contiguous() for part in self.stack.rotary(x, positions[None]))
         states = torch.empty_like(x)
-        weight = self.stack.norm.weight
+        weight, eps = self.stack.norm
         self.library.step(
-            ctypes.byref(self.shape), self.layers, _address(weight), ctypes.c_double(self.stack.norm.variance_epsilon),
-            _address(x), _address(cos), _address(sin), _address(self.slab.starts), ctypes.c_int64(self.slab.used),
-            ctypes.c_int64(len(tokens)), _address(states), _address(self.blocks), _address(self.scratch), self.threads,
+            int(self.coarse), ctypes.byref(self.shape), self.layers, address(weight), ctypes.c_double(eps),
+            *map(address, (x, cos, sin, self.slab.starts)), ctypes.c_int64(self.slab.used),
+            ctypes.c_int64(len(tokens)), *map(address, (states, self.blocks, self.scratch, self.lows)), self.threads,
         )  # fmt: skip
         return states
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """(n, V) of ``states`` (n, hidden)."""
         states, out = states.contiguous(), torch.empty(len(states), self.head_map.n)
-        self.head_map.out = _address(out)
+        self.head_map.out = address(out)
         self.library.multiply(
-            _address(states), ctypes.c_int64(len(states)), ctypes.c_int64(states.shape[1]),
-            ctypes.byref(self.head_map), _address(self.blocks), self.threads,
+            int(self.coarse), address(states), ctypes.c_int64(len(states)), ctypes.c_int64(states.shape[1]),
+            ctypes.byref(self.head_map), address(self.blocks), self.threads,
         )  # fmt: skip
         return out
 
@@ -148,9 +177,3 @@ class Decoder:
                     getattr(layer, name).out = kept[self.recording.now].data_ptr()
         if self.recording is not None and (TRUNK, 0) in self.recording.outputs:
             self.shape.trunk = self.recording.outputs[TRUNK, 0][0][self.recording.now].data_ptr()
-
-
-def _address(tensor: torch.Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-

@@ -23,6 +23,7 @@ from polychrome.models.policy import (
     open_tokenizer,
     reference_active,
     save_adapter,
+    set_training,
 )
 
 LORA = SimpleNamespace(rank=2, alpha=4, dropout=0.0, layers=0, targets=["q_proj", "v_proj", "down_proj"])
@@ -305,3 +306,9 @@ def test_the_reference_is_not_saved_with_the_policy(both, tmp_path):
     ours = {name.replace(f".{POLICY}", ""): t for name, t in adapter_tensors(both).items()}
     assert found.keys() == ours.keys()
     assert all(torch.equal(found[name], ours[name]) for name in found)
+
+
+def test_training_is_switched_for_every_module_as_pytorch_does(policy):
+    for training in (True, False, True):
+        set_training(policy, training)
+        assert {module.training for module in policy.modules()} == {training}

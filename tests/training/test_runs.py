@@ -89,6 +89,14 @@ def test_a_changed_learning_rate_does_not_go_on_from_the_old_checkpoint(params_o
         assert "going on" not in capsys.readouterr().out
 
 
+def test_other_kernels_do_not_go_on_from_the_checkpoint(compiled, params_of, monkeypatch, capsys):
+    """The two differ by rounding: a run that is part one, part the other has the bytes of neither."""
+    monkeypatch.setattr(runs, "_save", lambda *arguments: {})
+    for kernels, known in (("torch", False), ("torch", True), ("compiled", False)):
+        train_sft(params_of({"train.checkpoint_every": 1, "compute.kernels": kernels}), "baseline", 1)
+        assert ("going on" in capsys.readouterr().out) is known
+
+
 INPUTS = ("data/phases/full.jsonl", "data/phases/validation.jsonl", "assets/base/config.json", "custom_rewards/mine.py")
 
 

@@ -20,7 +20,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache
 
 from polychrome.models.native.decoder import Decoder, can_decode
-from polychrome.models.policy import merged
+from polychrome.models.policy import merged, set_training
 from polychrome.models.stack import Stack, bare, has_stack
 from polychrome.randomness import torch_generator
 from polychrome.rollouts.attention import PrefillAttention, SlabAttention
@@ -72,7 +72,7 @@ def sample(
     if not requests:  # as for a process that has no part in a batch
         return []
     was_training = policy.training
-    policy.eval()
+    set_training(policy, False)
     rows = min(rows_within(memory_mib, bare(policy), requests), sum(request.count for request in requests))
     try:
         # Compiled decoding merges the adapter into weights of its own.
@@ -80,7 +80,7 @@ def sample(
         with torch.inference_mode(), merging as model:
             return _Decoding(model, requests, pad_id, rows, recording).run(progress)
     finally:
-        policy.train(was_training)
+        set_training(policy, was_training)
 
 
 def recording_of(policy: Any, requests: Sequence[Request], memory_mib: int) -> Recording | None:

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from polychrome.models.chat import Chat
-from polychrome.models.policy import adapter_tensors
+from polychrome.models.policy import adapter_tensors, set_training
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator, seed_for
 from polychrome.rollouts.engine import MEMORY_MIB
@@ -211,7 +211,7 @@ class Run:
         for term in terms:
             for piece in (piece for piece in pieces if piece.term == term):
                 # What was sampled, without dropout, is scored without: else the estimators are no longer unbiased.
-                self.policy.train(piece.term == "cross_entropy")
+                set_training(self.policy, piece.term == "cross_entropy")
                 logps, entropies, _ = self.scorer(piece.packed.to(device), piece.temperature, piece.trunk, piece.replay)
                 loss, metrics = piece.loss(logps, entropies)
                 # DDP averages gradients over processes; the loss is already this process's share of the whole.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from polychrome.models.chat import Chat
-from polychrome.models.policy import reference_active
+from polychrome.models.policy import reference_active, set_training
 from polychrome.objectives.cross_entropy import cross_entropy
 from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
 from polychrome.objectives.grpo import group_advantages, grpo_terms, k3, zero_variance
@@ -378,11 +378,11 @@ def _device(policy: Any) -> torch.device:
 def _without_dropout(policy: Any) -> Iterator[None]:
     """As in sampling: the reference, and the policy that replies were drawn from, are the models without noise."""
     was_training = policy.training
-    policy.eval()
+    set_training(policy, False)
     try:
         yield
     finally:
-        policy.train(was_training)
+        set_training(policy, was_training)
 
 
 def _requests(

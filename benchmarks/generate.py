@@ -1,6 +1,6 @@
 """Answering posts: our engine against ``generate`` of transformers. ``python -m benchmarks.generate``.
 
-50 chit-chat posts x 10 samples x 40 tokens each, temperature 0.8, top-p 0.95, the bare base model in float32. Every
+50 chit-chat posts x 10 samples x 40 tokens each, temperature 0.8, top-p 0.95, the bare base model. Every
 completion has exactly 40 tokens on both sides. transformers is given the posts sorted by length, and as many at a time
 as were fastest for it in a short trial.
 """

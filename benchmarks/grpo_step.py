@@ -1,10 +1,11 @@
 """A GRPO step: ours, TRL's GRPOTrainer, and the least time the machine allows. ``python -m benchmarks.grpo_step``.
 
-4 prompts x 8 completions x 32 tokens, LoRA of rank 16 on all linear layers, temperature 0.9, top-p 0.9, beta 0.1,
-float32. Every completion has exactly 32 tokens on both sides: TRL is given ``min_new_tokens``, ours an end token that
-never comes. A step is all of it: generation, reward, reference, loss, backward, optimiser. TRL runs in the faster of
-its settings of gradient checkpointing, unless ``--trl-checkpointing`` chooses one. One step of ours in eight computes
-anew what the others take over from sampling; by default the timed ones are seven of those and one of these.
+4 prompts x 8 completions x 32 tokens, LoRA of rank 16 on all linear layers, temperature 0.9, top-p 0.9, beta 0.1, all
+sides in the dtype that the machine does fast. Every completion has exactly 32 tokens on both sides: TRL is given
+``min_new_tokens``, ours an end token that never comes. A step is all of it: generation, reward, reference, loss,
+backward, optimiser. TRL runs in the faster of its settings of gradient checkpointing, unless ``--trl-checkpointing``
+chooses one. One step of ours in eight computes anew what the others take over from sampling; by default the timed ones
+are seven of those and one of these.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def main(argv: Sequence[str]) -> Path | None:
     harness.prepare(args)
     steps = _ours(args, ours.open_policy(args.model, harness.dtype_of(args), with_reference=True))
     peer, stepper, trials = _fastest(args)
-    rates = roofline.measure()
+    rates = roofline.measure(harness.dtype_of(args))
     times = harness.in_turn({"ours": steps, peer: stepper}, args.runs)
-    rates = rates.best(roofline.measure())  # a machine that was busy before may be free now
+    rates = rates.best(roofline.measure(harness.dtype_of(args)))  # a machine that was busy before may be free now
     stepper.close()
     prompts = [steps.run.chat.prompt(pair.post) for pair in steps.seen[-1]]
     lengths = [len(prompt) for prompt in prompts]

@@ -8,15 +8,15 @@ P prompts of L_p tokens of which the first S are the same in all, G completions 
     N = Q + R (T - 1)                tokens that must be read to score: a last token predicts nothing
     M = R T                          positions at which the head is needed
 
-    prefill    max( (Q 2 body + P 2 head) / rate,           4 (body + head) / bandwidth )
-    decoding   (T - 1) x max( R 2 (body + head) / rate,     4 (body + head) / bandwidth )
+    prefill    max( (Q 2 body + P 2 head) / rate,           b (body + head) / bandwidth )
+    decoding   (T - 1) x max( R 2 (body + head) / rate,     b (body + head) / bandwidth )
     reference  (N 2 body + M 2 head) / rate                                  once, forward only
     training   (N 2 body + M 2 head + N (2 + 2) lora) / rate
 
-Decoding and reference use merged weights. Training goes backward only: the policy's forward pass over its own samples
-has been computed while they were drawn. It goes to the inputs alone, since the base is frozen; its adapters go back to
-their inputs and to their own weights. Attention scores, norms, softmax, sampling, rewards and the optimiser are left
-out, so the true least time is a little longer.
+b is the bytes of a weight. Decoding and reference use merged weights. Training goes backward only: the policy's forward
+pass over its own samples has been computed while they were drawn. It goes to the inputs alone, since the base is frozen;
+its adapters go back to their inputs and to their own weights. Attention scores, norms, softmax, sampling, rewards and
+the optimiser are left out, so the true least time is a little longer.
 """
 
 from __future__ import annotations
@@ -24,25 +24,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from polychrome.models.kernels import Projection
+from polychrome.models.native import products
+
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1152, 576, 1536), (1152, 1536, 576))  # (m, k, n)
 READ_ELEMENTS = 2**28  # float32: 1 GiB, more than any cache holds
-FLOAT = 4  # bytes
+FLOAT = 4  # bytes of a float32
 
 
 @dataclass(frozen=True)
 class Rates:
     """What the machine does at best, measured."""
 
-    flops: float  # float32 multiplications and additions a second, in matrix products
+    flops: float  # multiplications and additions a second, in matrix products of the dtype
     bandwidth: float  # bytes read from memory a second
+    weight: int = FLOAT  # bytes of a weight in the dtype
 
     def best(self, other: Rates) -> Rates:
         """The better of two measurements, each by itself."""
-        return Rates(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth))
+        return Rates(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth), self.weight)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def grpo_step(shape: Shape, rates: Rates, prompts: Sequence[int], group: int, to
     of_prompts = shared + sum(length - shared for length in prompts)
     read = of_prompts + completions * (tokens - 1)
     scored = completions * tokens
-    weights = FLOAT * (shape.body + shape.head) / rates.bandwidth
+    weights = rates.weight * (shape.body + shape.head) / rates.bandwidth
     prefill = (2 * shape.body * of_prompts + 2 * shape.head * len(prompts)) / rates.flops
     decode = 2 * completions * (shape.body + shape.head) / rates.flops
     forward = 2 * (read * shape.body + scored * shape.head)
@@ -105,14 +110,25 @@ def grpo_step(shape: Shape, rates: Rates, prompts: Sequence[int], group: int, to
     )
 
 
-def measure(shapes: Sequence[tuple[int, int, int]] = SHAPES, elements: int = READ_ELEMENTS, times: int = 10) -> Rates:
-    """The best rates seen, at PyTorch's present number of threads."""
-    return Rates(max(_matmul(*shape, times) for shape in shapes), _read(elements, times))
+def measure(
+    dtype: torch.dtype = torch.float32,
+    shapes: Sequence[tuple[int, int, int]] = SHAPES,
+    elements: int = READ_ELEMENTS,
+    times: int = 10,
+) -> Rates:
+    """The best rates seen, at PyTorch's present number of threads: of its products and of ours, if there are such."""
+    flops = max(_matmul(*shape, dtype, times) for shape in shapes)
+    return Rates(flops, _read(elements, times), dtype.itemsize)
 
 
-def _matmul(m: int, k: int, n: int, times: int) -> float:
-    a, b, out = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
-    return 2 * m * k * n / _least(lambda: torch.mm(a, b, out=out), times)
+def _matmul(m: int, k: int, n: int, dtype: torch.dtype, times: int) -> float:
+    a, b, out = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype), torch.empty(m, n, dtype=dtype)
+    least = _least(lambda: torch.mm(a, b, out=out), times)
+    weight = b.t().contiguous()
+    if products.usable(weight):
+        x, linear = a.float(), [Projection(SimpleNamespace(out_features=n), weight, None)]
+        least = min(least, _least(lambda: products.project(x, linear), times))
+    return 2 * m * k * n / least
 
 
 def _read(elements: int, times: int) -> float:

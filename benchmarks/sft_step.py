@@ -1,7 +1,7 @@
 """A step of fine-tuning: ours against TRL's SFTTrainer, in tokens a second. ``python -m benchmarks.sft_step``.
 
 The same chit-chat pairs in the same order on both sides, 16 a step, LoRA of rank 16 on all linear layers, the loss on
-the replies alone, float32. Counted on each side are the tokens of prompts and replies without padding, over the
+the replies alone. Counted on each side are the tokens of prompts and replies without padding, over the
 seconds of a whole optimiser step. TRL runs in the fastest of its settings: with and without packing, with and without
 gradient checkpointing.
 """

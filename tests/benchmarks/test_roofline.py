@@ -48,6 +48,11 @@ def test_a_step_bound_by_arithmetic():
     assert parts.total == pytest.approx(69.92)
 
 
+def test_decoding_that_waits_for_memory_reads_every_weight_a_step_in_the_dtype_it_has():
+    parts = roofline.grpo_step(Shape.of(CONFIG, rank=1), Rates(1e12, 10.0, weight=2), [5, 7], group=2, tokens=3)
+    assert parts.decoding == pytest.approx(2 * 2 * 472 / 10)
+
+
 def test_what_all_prompts_begin_with_is_paid_once():
     """As above, with 4 tokens that both prompts begin with: 4 tokens fewer, in prefill, reference and training."""
     shape, rates = Shape.of(CONFIG, rank=1), Rates(1000.0, 1e12)

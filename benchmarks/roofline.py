@@ -14,9 +14,9 @@ P prompts of L_p tokens of which the first S are the same in all, G completions 
     training   (N 2 body + M 2 head + N (2 + 2) lora) / rate
 
 b is the bytes of a weight. Decoding and reference use merged weights. Training goes backward only: the policy's forward
-pass over its own samples has been computed while they were drawn. It goes to the inputs alone, since the base is frozen;
-its adapters go back to their inputs and to their own weights. Attention scores, norms, softmax, sampling, rewards and
-the optimiser are left out, so the true least time is a little longer.
+pass over its own samples has been computed while they were drawn. It goes to the inputs alone, since the base is
+frozen; its adapters go back to their inputs and to their own weights. Attention scores, norms, softmax, sampling,
+rewards and the optimiser are left out, so the true least time is a little longer.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def make_run(
         seed=1,
         alarms=Alarms(kl_warn=1e9, kl_stop=1e9, reward_flat_steps=0, length_collapse_ratio=0.0),
         checkpoints=None,
-        accelerator=Accelerator(cpu=True),
+        accelerator=Accelerator(cpu=True, mixed_precision="no"),
         name="benchmark",
     )
 

@@ -6,8 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from tests.tiny import WORDS
+
+
+@pytest.fixture(autouse=True)
+def _precision_as_before():
+    """TRL's trainers leave theirs, bfloat16 on some machines, to every accelerator of the process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def read(path: Path | None) -> dict:
 
 
 def test_grpo_step(common, monkeypatch, capsys):
-    monkeypatch.setattr(roofline, "measure", lambda: roofline.Rates(1e9, 1e9))
+    monkeypatch.setattr(roofline, "measure", lambda dtype: roofline.Rates(1e9, 1e9))
     found = read(grpo_step.main([*common, "--runs", "2", "--group", "2", "--tokens", "4"]))
     (peer,) = found["measured"].keys() - {"ours", "roofline"}
     assert peer in grpo_step.NAMES.values()
@@ -40,7 +40,7 @@ def test_the_peak_memory_of_grpo_is_compared_with_that_of_the_peer(common, monke
         "ours": harness.Memory(loaded=900.0, peak=1500.0),
         "TRL, no checkpointing": harness.Memory(loaded=1000.0, peak=4000.0),
     }
-    monkeypatch.setattr(roofline, "measure", lambda: roofline.Rates(1e9, 1e9))
+    monkeypatch.setattr(roofline, "measure", lambda dtype: roofline.Rates(1e9, 1e9))
     monkeypatch.setattr(harness, "memory_of", lambda module, side, argv: memory[side])
     arguments = [*common[:-1], "--runs", "1", "--group", "2", "--tokens", "3", "--trl-checkpointing", "off"]
     found = read(grpo_step.main(arguments))

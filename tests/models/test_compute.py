@@ -17,16 +17,25 @@ def _as_before(monkeypatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("amx", [True, False])
+def processor(monkeypatch, *, tiles=False, vectors=False):
+    """One that multiplies bfloat16 by tiles (AMX), by vectors (AVX512-BF16) or not at all."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
+
+
+@pytest.mark.parametrize("able", [True, False])
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
-def test_a_named_dtype_is_taken_whatever_the_processor_can(monkeypatch, name, amx):
-    monkeypatch.setattr(compute, "_has_amx", lambda: amx)
+def test_a_named_dtype_is_taken_whatever_the_processor_can(monkeypatch, name, able):
+    processor(monkeypatch, tiles=able, vectors=able)
     assert configure(SimpleNamespace(threads=1, dtype=name, kernels="torch")) is getattr(torch, name)
 
 
-@pytest.mark.parametrize(("amx", "taken"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_takes_bfloat16_only_on_a_processor_that_multiplies_it(monkeypatch, amx, taken):
-    monkeypatch.setattr(compute, "_has_amx", lambda: amx)
+@pytest.mark.parametrize(
+    ("tiles", "vectors", "taken"),
+    [(True, True, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32)],
+)
+def test_auto_takes_bfloat16_only_on_a_processor_that_multiplies_it(monkeypatch, tiles, vectors, taken):
+    processor(monkeypatch, tiles=tiles, vectors=vectors)
     assert configure(SimpleNamespace(threads=1, dtype="auto", kernels="torch")) is taken
 
 

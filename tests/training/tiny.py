@@ -95,7 +95,7 @@ def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method,
         method=method,
         chat=Chat(open_tokenizer(base), "Reply.", 128, 64),
         settings=LoopSettings(**settings),
-        accelerator=Accelerator(cpu=True),
+        accelerator=Accelerator(cpu=True, mixed_precision="no"),
         name="test",
         **run,
     )

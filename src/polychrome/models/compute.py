@@ -18,8 +18,8 @@ CHOSEN: dict[str, object] = {}  # threads, dtype and kernels of this process, fo
 def configure(settings: Any) -> torch.dtype:
     """Set threads, kernels and that they repeat themselves; return the dtype for base weights (params.yaml: compute).
 
-    ``auto`` is bfloat16 on a CPU with AMX or a GPU that has it, else float32. It asks the hardware, not a stopwatch:
-    the answer is the same for every stage on a machine, however busy it is.
+    ``auto`` is bfloat16 on a CPU that multiplies it (AMX, AVX512-BF16) or a GPU that has it, else float32. It asks the
+    hardware, not a stopwatch: the answer is the same for every stage on a machine, however busy it is.
     """
     _keep_memory()
     torch.set_num_threads(settings.threads)
@@ -37,7 +37,7 @@ def dtype_named(name: str) -> torch.dtype:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if _has_amx() else torch.float32
+    return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
 
 
 def _keep_memory() -> None:
@@ -50,6 +50,8 @@ def _keep_memory() -> None:
     libc.mallopt(m_trim_threshold, never)
 
 
-def _has_amx() -> bool:
-    """Whether the CPU multiplies bfloat16 tiles: then several times as fast as float32, and else far slower."""
-    return bool(torch.cpu._is_amx_tile_supported())
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16, by tiles or vectors: then two to several times as fast as float32, and else
+    far slower.
+    """
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

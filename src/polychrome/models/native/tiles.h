@@ -3,7 +3,7 @@
  * Weights w (n outputs, k inputs) lie in "panels", (ceil(n / SIDE), ceil(k / SIDE), 2, 16, 16, 2), filled up with zeros:
  * a panel is SIDE outputs; for SIDE inputs of it there are two tiles of 16 outputs; a tile holds, for one pair of inputs
  * after another, the pair's weights of every output. Rows that are multiplied with them are plain, (rows, inputs), and
- * there are a multiple of SIDE of both. Without AMX the same is computed by vectors.
+ * there are a multiple of SIDE of both. Without AMX the same is computed by vectors, of pairs where those are known.
  */
 #pragma once
 #include <string.h>
@@ -116,6 +116,50 @@ INLINE void block_of(const int halves, const int add, const int ahead, const coa
 INLINE void tiles_begin(void) {}
 INLINE void tiles_end(void) {}
 
+#if defined(__AVX512BF16__)
+
+#define AT_ONCE 8 /* rows whose sums the registers hold */
+
+/* sums (AT_ONCE, SIDE) += the products with k inputs; a pair's two weights are multiplied at once. */
+INLINE void rows_of(const int ahead, const coarse *x, int64_t ldx, int64_t k, const coarse *w, __m512 sums[AT_ONCE][2])
+{
+    for (int64_t i = 0; i < k; i += SIDE, w += BLOCK) {
+        if (ahead)
+            for (int j = 0; j < BLOCK; j += 32) __builtin_prefetch(w + AHEAD * BLOCK + j, 0, 2);
+#pragma GCC unroll 1
+        for (int pair = 0; pair < SIDE / 2; pair++) {
+            const __m512bh left = (__m512bh)_mm512_loadu_si512(w + pair * 32);
+            const __m512bh right = (__m512bh)_mm512_loadu_si512(w + BLOCK / 2 + pair * 32);
+#pragma GCC unroll 8
+            for (int r = 0; r < AT_ONCE; r++) {
+                int32_t both;
+                memcpy(&both, x + r * ldx + i + 2 * pair, sizeof(both));
+                const __m512bh inputs = (__m512bh)_mm512_set1_epi32(both);
+                sums[r][0] = _mm512_dpbf16_ps(sums[r][0], inputs, left);
+                sums[r][1] = _mm512_dpbf16_ps(sums[r][1], inputs, right);
+            }
+        }
+    }
+}
+
+INLINE void block_of(const int halves, const int add, const int ahead, const coarse *x, int64_t ldx, int64_t k, const coarse *w, const coarse *low,
+                     int64_t ldl, int64_t rank, const coarse *u, float *c, int64_t ldc)
+{
+    for (int r = 0; r < 16 * halves; r += AT_ONCE) {
+        __m512 sums[AT_ONCE][2];
+#pragma GCC unroll 8
+        for (int i = 0; i < AT_ONCE; i++)
+            for (int j = 0; j < 2; j++) sums[i][j] = add ? _mm512_loadu_ps(c + (r + i) * ldc + 16 * j) : _mm512_setzero_ps();
+        rows_of(ahead && r == 0, x + r * ldx, ldx, k, w, sums);
+        rows_of(0, low + r * ldl, ldl, rank, u, sums);
+#pragma GCC unroll 8
+        for (int i = 0; i < AT_ONCE; i++)
+            for (int j = 0; j < 2; j++) _mm512_storeu_ps(c + (r + i) * ldc + 16 * j, sums[i][j]);
+    }
+}
+
+#else
+
 /* acc (SIDE,) += the sum over pairs of inputs; a pair's two weights are the halves of one word. */
 INLINE void row_of(const coarse *x, int64_t k, const coarse *w, vec acc[SIDE / LANES])
 {
@@ -142,6 +186,7 @@ INLINE void block_of(const int halves, const int add, const int ahead, const coa
     }
 }
 
+#endif
 #endif
 
 /* The rows that exist, ``rows`` of at most SIDE, of one panel's outputs: out + bias, rows ``n`` apart. */

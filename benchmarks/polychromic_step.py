@@ -71,7 +71,8 @@ def _polychromic(args: Namespace, arm: PolychromicArm, pairs: Sequence[Pair]) ->
     encoder = Encoder.open(args.encoder)
     return Polychromic(
         lambda_=arm.lambda_,
-        diversity=make_diversity(arm.diversity, encoder),
+        encoder=encoder,
+        diversity=make_diversity(arm.diversity),
         validity=Validity.calibrated(encoder, pairs, arm.gate),
         sampling=SamplingSettings(arm.diversity_temperature, arm.max_new_tokens),
         samples=arm.samples,

@@ -1,5 +1,6 @@
 """D of sampled texts by each of its names, against brute force, and the gate that keeps degenerate replies out."""
 
+from dataclasses import replace
 from itertools import combinations
 from math import nan
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from polychrome.errors import InputError
 from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
 from polychrome.rewards.sets import distinct_n, self_bleu
-from polychrome.training.diversity import Validity, make_diversity, semantic_distance
+from polychrome.training.diversity import Sets, Validity, make_diversity, semantic_distance
 from polychrome.training.methods import _elsewhere
 
 KINDS = ("semantic", "self_bleu", "distinct_n")
@@ -40,6 +41,14 @@ class Angles:
         return np.stack([np.cos(degrees), np.sin(degrees)], axis=-1).astype(np.float32)
 
 
+def bag(texts):
+    """Sets of replies that Bag embeds."""
+    return Sets(Bag(), texts)
+
+
+EVERY = {f"post at {angle}": Angles().embed([f"at {angle}"])[0] for angle in (0, 10, 90)}
+
+
 def brute(kind, texts):
     """D of a set of two or more texts by its definition."""
     if kind == "self_bleu":
@@ -59,7 +68,7 @@ def brute_gated(kind, texts, keep, undefined):
 @pytest.mark.parametrize("valid", [ALL, SOME], ids=["all valid", "some valid"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_d_and_its_leave_one_out_baseline_equal_brute_force(kind, valid):
-    diversity, without = make_diversity(kind, Bag())(SETS, valid)
+    diversity, without = make_diversity(kind)(bag(SETS), valid)
     for p, (texts, keep) in enumerate(zip(SETS, valid.tolist(), strict=True)):
         assert diversity[p].item() == pytest.approx(brute_gated(kind, texts, keep, 0.0), abs=1e-6)
         for i in range(4):
@@ -70,15 +79,15 @@ def test_d_and_its_leave_one_out_baseline_equal_brute_force(kind, valid):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_invalid_reply_gains_nothing_and_its_text_does_not_matter(kind):
-    diversity = make_diversity(kind, Bag())
-    advantages = leave_one_out_advantages(*diversity(SETS, SOME))
+    diversity = make_diversity(kind)
+    advantages = leave_one_out_advantages(*diversity(bag(SETS), SOME))
     assert (advantages[~SOME] == 0).all()
     assert (advantages[SOME] != 0).any()
     other = [
         [text if good else "zzz qqq xxx" for text, good in zip(*one, strict=True)]
         for one in zip(SETS, SOME, strict=True)
     ]
-    for value, changed in zip(diversity(SETS, SOME), diversity(other, SOME), strict=True):
+    for value, changed in zip(diversity(bag(SETS), SOME), diversity(bag(other), SOME), strict=True):
         torch.testing.assert_close(value, changed, equal_nan=True)
 
 
@@ -86,7 +95,7 @@ def test_an_invalid_reply_gains_nothing_and_its_text_does_not_matter(kind):
 def test_a_set_with_no_two_valid_replies_is_not_diverse(kind):
     nearly_none = torch.zeros(2, 4, dtype=torch.bool)
     nearly_none[0, 1] = True
-    diversity, without = make_diversity(kind, Bag())(SETS, nearly_none)
+    diversity, without = make_diversity(kind)(bag(SETS), nearly_none)
     assert (diversity == 0).all()
     assert without.isnan().all()
 
@@ -94,12 +103,12 @@ def test_a_set_with_no_two_valid_replies_is_not_diverse(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_set_of_different_replies_is_more_diverse_than_one_of_equal_replies(kind):
     texts = [["i like cats a lot"] * 4, SETS[1]]
-    diversity, _ = make_diversity(kind, Bag())(texts, ALL)
+    diversity, _ = make_diversity(kind)(bag(texts), ALL)
     assert diversity[0] < 0.5 * diversity[1]
 
 
 def test_equal_replies_are_at_distance_zero_and_no_distance_is_negative():
-    diversity, without = make_diversity("semantic", Bag())([["i like cats a lot"] * 4], ALL[:1])
+    diversity, without = make_diversity("semantic")(bag([["i like cats a lot"] * 4]), ALL[:1])
     assert diversity.item() == pytest.approx(0, abs=1e-6)
     assert (diversity >= 0).all()
     assert (without >= 0).all()
@@ -107,15 +116,15 @@ def test_equal_replies_are_at_distance_zero_and_no_distance_is_negative():
 
 def test_replies_without_a_single_bigram_or_word_are_not_diverse():
     texts, valid = [["a", "b", "c"]], torch.ones(1, 3, dtype=torch.bool)
-    assert make_diversity("distinct_n", Bag())(texts, valid)[0].item() == 0
-    assert make_diversity("self_bleu", Bag())([["", " ", ""]], valid)[0].item() == 0
+    assert make_diversity("distinct_n")(bag(texts), valid)[0].item() == 0
+    assert make_diversity("self_bleu")(bag([["", " ", ""]]), valid)[0].item() == 0
 
 
 def test_an_unknown_diversity_is_told():
     with pytest.raises(
         InputError, match=r"arms:diversity: found 'entropy'; expected semantic, self_bleu or distinct_n"
     ):
-        make_diversity("entropy", Bag())
+        make_diversity("entropy")
 
 
 def test_semantic_distance_is_the_ungated_d_of_one_set():
@@ -131,8 +140,9 @@ def test_the_gate_is_the_tenth_percentile_of_how_near_human_replies_are_to_their
     angles = [10, 20, 30, 40, 50, 60, 70, 80, 85, 89, 90]  # the 10th percentile of 11 is the second least near
     validity = Validity.calibrated(Angles(), pairs_at(angles), gate=True)
     assert validity.threshold == pytest.approx(np.cos(np.radians(89)), abs=1e-6)
-    found = validity(
-        ["post at 0", "post at 90"], [["off topic at 91", "on topic at 88"], ["it is near 80", "far off 0"]]
+    found = replace(validity, posts=EVERY)(
+        ["post at 0", "post at 90"],
+        Sets(Angles(), [["off topic at 91", "on topic at 88"], ["it is near 80", "far off 0"]]),
     )
     assert found.tolist() == [[False, True], [True, False]]
 
@@ -140,12 +150,13 @@ def test_the_gate_is_the_tenth_percentile_of_how_near_human_replies_are_to_their
 def test_a_malformed_reply_is_invalid_however_near_its_post():
     validity = Validity.calibrated(Angles(), pairs_at([45] * 4), gate=True)
     replies = [["fine words at 10", "no no no no no no 10", "<|im_end|> now 10", "10"]]
-    assert validity(["post at 10"], replies).tolist() == [[True, False, False, False]]
+    validity = replace(validity, posts=EVERY)
+    assert validity(["post at 10"], Sets(Angles(), replies)).tolist() == [[True, False, False, False]]
 
 
 def test_without_a_gate_all_replies_count():
     validity = Validity.calibrated(Angles(), [], gate=False)
-    assert validity(["post at 0"], [["", "no no no no no 180"]]).tolist() == [[True, True]]
+    assert validity(["post at 0"], Sets(Angles(), [["", "no no no no no 180"]])).tolist() == [[True, True]]
 
 
 def test_the_baseline_from_elsewhere_is_the_mean_of_the_other_sets_and_never_of_the_own():
@@ -155,3 +166,27 @@ def test_the_baseline_from_elsewhere_is_the_mean_of_the_other_sets_and_never_of_
     found = _elsewhere(alone, torch.tensor([0.4, 0.0, 0.8], dtype=torch.float64), valid)
     assert found.tolist() == pytest.approx([0.8, 0.6, 0.4])
     assert _elsewhere(alone, torch.tensor([0.4], dtype=torch.float64), valid[:1]).tolist() == [0.0]
+
+
+def test_gate_and_diversity_of_a_step_embed_its_replies_once_and_no_post():
+    class Counting(Bag):
+        seen: tuple[str, ...] = ()
+
+        def embed(self, texts):
+            self.seen += tuple(texts)
+            return super().embed(texts)
+
+    encoder = Counting()
+    validity = Validity.calibrated(encoder, pairs_at([10, 20]), gate=True)
+    encoder.seen = ()
+    sets = Sets(encoder, SETS)
+    valid = torch.from_numpy(validity(["post at 0", "post at 0"], sets))
+    make_diversity("semantic")(sets, valid)
+    make_diversity("semantic")(sets, ALL)
+    assert encoder.seen == tuple(reply for one in SETS for reply in one)
+
+
+def test_a_post_that_no_pair_of_the_arm_has_is_an_error():
+    validity = Validity.calibrated(Angles(), pairs_at([45] * 4), gate=True)
+    with pytest.raises(KeyError, match="another post 0"):
+        validity(["another post 0"], Sets(Angles(), [["reply 0", "reply 1"]]))

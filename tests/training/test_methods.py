@@ -217,8 +217,8 @@ def test_the_posts_that_sets_are_drawn_for_do_not_depend_on_how_many_processes_s
     context = make_run(method).context
     seen: list[str] = []
 
-    def watch(texts, valid):
-        return torch.zeros(len(texts)), torch.zeros(len(texts), 4)
+    def watch(sets, valid):
+        return torch.zeros(len(sets.replies)), torch.zeros(len(sets.replies), 4)
 
     for rank in range(processes):
         part = pairs[rank::processes]

@@ -38,6 +38,13 @@ class LetterEncoder:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+class EveryPost(dict):
+    """The vector of any post, as letters embed it."""
+
+    def __missing__(self, post: str) -> np.ndarray:
+        return LetterEncoder().embed([post])[0]
+
+
 def likes_ascii(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
     """A toy reward: the share of a reply's characters that are ASCII."""
     return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies], dtype=np.float64)
@@ -47,8 +54,9 @@ def polychromic(lambda_: float = 1.0, gate: float | None = None, **changes: Any)
     """The polychromic method over character counts; ``gate`` is the cosine that a reply must reach."""
     letters: Any = LetterEncoder()
     given: dict[str, Any] = {
-        "diversity": make_diversity("semantic", letters),
-        "validity": Validity(letters, gate),
+        "encoder": letters,
+        "diversity": make_diversity("semantic"),
+        "validity": Validity(gate, EveryPost()),
         "sampling": SAMPLING,
         "samples": 4,
         "posts": 4,

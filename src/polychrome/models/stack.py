@@ -93,15 +93,15 @@ class _Layer:
         self.dimension, self.scale = attention.head_dim, attention.scaling
         self.norms = _norms(layer.input_layernorm, layer.post_attention_layernorm)
         self.head_norms = _norms(*(getattr(attention, f"{part}_norm", None) for part in "qk"))
-        parts = {
-            QKV: [getattr(attention, f"{part}_proj") for part in "qkv"],
-            OUT: [attention.o_proj],
-            GATE_UP: [mlp.gate_proj, mlp.up_proj],
-            DOWN: [mlp.down_proj],
-        }
-        self.parts = [[_projection(module) for module in parts[part]] for part in sorted(parts)]
+        parts = [  # QKV, OUT, GATE_UP, DOWN
+            [attention.q_proj, attention.k_proj, attention.v_proj],
+            [attention.o_proj],
+            [mlp.gate_proj, mlp.up_proj],
+            [mlp.down_proj],
+        ]
+        self.parts = [[_projection(module) for module in modules] for modules in parts]
         # By the modules, not by what is active: the trunk is the same for policy, reference and merged weights.
-        self.adapted = any(hasattr(module, "lora_A") for module in layer.modules())
+        self.adapted = any(hasattr(module, "lora_A") for modules in parts for module in modules)
 
     def keep_norms(self, dtype: torch.dtype) -> None:
         """Have the norms' weights in ``dtype``."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import nan
 
 import numpy as np
@@ -20,47 +21,62 @@ Texts = Sequence[Sequence[str]]  # P sets of n replies
 
 
 @dataclass(frozen=True)
+class Sets:
+    """P sets of n replies, embedded when something first asks for it, and once for all that do."""
+
+    encoder: Encoder
+    replies: Texts
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Unit vectors (P, n, d)."""
+        flat = self.encoder.embed([reply for one in self.replies for reply in one])
+        return flat.reshape(len(self.replies), len(self.replies[0]), -1)
+
+
+@dataclass(frozen=True)
 class Validity:
     """Which sampled replies may count: well-formed, and at least as near their post as the gate asks.
 
     ``threshold`` is the cosine that nine human replies in ten reach with the post they answer; None lets all pass.
+    ``posts`` are the unit vectors (d,) of the posts that replies may be drawn for.
     """
 
-    encoder: Encoder
     threshold: float | None
+    posts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def calibrated(cls, encoder: Encoder, pairs: Sequence[Pair], gate: bool) -> Validity:
         """The gate set by the human replies of the arm's own training pairs: their 10th percentile."""
         if not gate:
-            return cls(encoder, None)
+            return cls(None)
         posts, replies = encoder.embed([p.post for p in pairs]), encoder.embed([p.reply for p in pairs])
-        return cls(encoder, float(np.quantile((posts * replies).sum(-1), 0.1)))
+        threshold = float(np.quantile((posts * replies).sum(-1), 0.1))
+        return cls(threshold, {pair.post: vector for pair, vector in zip(pairs, posts, strict=True)})
 
-    def __call__(self, posts: Sequence[str], replies: Texts) -> np.ndarray:
-        """Whether each reply is valid: bool (P, n)."""
+    def __call__(self, posts: Sequence[str], sets: Sets) -> np.ndarray:
+        """Whether each reply is valid: bool (P, n). Raises KeyError for a post that is none of the arm's own."""
         if self.threshold is None:
-            return np.ones((len(replies), len(replies[0])), dtype=bool)
-        formed = np.array([[not problems_of(reply) for reply in one] for one in replies])
-        vectors = _embedded(self.encoder, replies)
-        cosine = np.einsum("pd,pnd->pn", self.encoder.embed(list(posts)), vectors)
+            return np.ones((len(sets.replies), len(sets.replies[0])), dtype=bool)
+        formed = np.array([[not problems_of(reply) for reply in one] for one in sets.replies])
+        cosine = np.einsum("pd,pnd->pn", np.stack([self.posts[post] for post in posts]), sets.vectors)
         return formed & (cosine >= self.threshold)
 
 
-SetDiversity = Callable[[Texts, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+SetDiversity = Callable[[Sets, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """(P sets of n replies, valid (P, n)) -> D (P,) and D(y_-i) (P, n), float64, of the valid replies among them; as
 :func:`polychrome.objectives.diversity.set_diversity` 0 and NaN where fewer than two are left."""
 
 
-def make_diversity(kind: str, encoder: Encoder) -> SetDiversity:
+def make_diversity(kind: str) -> SetDiversity:
     """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2).
 
     Each is D of the valid replies alone. Raises InputError for an unknown name.
     """
     if kind == "semantic":
 
-        def semantic(replies: Texts, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            vectors = torch.from_numpy(_embedded(encoder, replies)).double()
+        def semantic(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            vectors = torch.from_numpy(sets.vectors).double()
             distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
             distances = distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1))
             return set_diversity(distances, valid)
@@ -69,17 +85,12 @@ def make_diversity(kind: str, encoder: Encoder) -> SetDiversity:
     functions = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}
     if kind not in functions:
         raise bad("params.yaml:arms:diversity", repr(kind), "semantic, self_bleu or distinct_n", "Correct the name.")
-    return lambda replies, valid: _leave_one_out(functions[kind], replies, valid)
+    return lambda sets, valid: _leave_one_out(functions[kind], sets.replies, valid)
 
 
 def semantic_distance(encoder: Encoder) -> Callable[[Sequence[str]], float]:
     """Mean pairwise cosine distance of one set, ungated, for watching."""
     return lambda replies: float(mean_pairwise_cosine_distance(encoder.embed(list(replies))))
-
-
-def _embedded(encoder: Encoder, replies: Texts) -> np.ndarray:
-    flat = encoder.embed([reply for one in replies for reply in one])
-    return flat.reshape(len(replies), len(replies[0]), -1)
 
 
 def _one_minus_self_bleu(replies: Sequence[str]) -> float:

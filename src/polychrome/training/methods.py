@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from polychrome.models.chat import Chat
+from polychrome.models.encoder import Encoder
 from polychrome.models.policy import reference_active, set_training
 from polychrome.objectives.cross_entropy import cross_entropy
 from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
@@ -29,7 +30,7 @@ from polychrome.rollouts.packing import Group, Packed, pack
 from polychrome.rollouts.recording import Recording, Replay
 from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.rollouts.scoring import CompletionScorer, tokens_within
-from polychrome.training.diversity import SetDiversity, Validity
+from polychrome.training.diversity import SetDiversity, Sets, Validity
 
 Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
 
@@ -153,6 +154,7 @@ class Polychromic:
     """Cross-entropy minus lambda times the diversity of sets drawn from the policy."""
 
     lambda_: float
+    encoder: Encoder  # of replies and posts
     diversity: SetDiversity
     validity: Validity
     sampling: SamplingSettings
@@ -190,9 +192,10 @@ class Polychromic:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         texts = [[context.chat.text(c.tokens) for c in completions] for completions in drawn]
         if texts:
-            valid = torch.from_numpy(self.validity([pair.post for pair in pairs], texts))
-            diversity, without = self.diversity(texts, valid)
-            ungated, _ = self.diversity(texts, torch.ones_like(valid))
+            sets = Sets(self.encoder, texts)
+            valid = torch.from_numpy(self.validity([pair.post for pair in pairs], sets))
+            diversity, without = self.diversity(sets, valid)
+            ungated, _ = self.diversity(sets, torch.ones_like(valid))
         else:
             diversity, without, ungated = torch.zeros(0), torch.zeros(0, self.samples), torch.zeros(0)
             valid = torch.zeros(0, self.samples, dtype=torch.bool)

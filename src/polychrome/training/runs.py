@@ -44,7 +44,8 @@ def train_sft(params: Params, name: str, seed: int) -> dict[str, Any]:
         encoder = Encoder.open(paths.ENCODER)
         method = Polychromic(
             lambda_=arm.lambda_,
-            diversity=make_diversity(arm.diversity, encoder),
+            encoder=encoder,
+            diversity=make_diversity(arm.diversity),
             validity=Validity.calibrated(encoder, pairs, arm.gate),
             sampling=SamplingSettings(arm.diversity_temperature, arm.max_new_tokens),
             samples=arm.samples,

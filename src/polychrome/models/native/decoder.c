@@ -139,10 +139,12 @@ INLINE void coarse_products(const coarse *x, int64_t rows, int64_t K, const coar
                             const map *maps, int count, int t, int threads)
 {
     float c[BLOCK] __attribute__((aligned(64)));
-    for (int64_t r = 0; down && r < rows; r += SIDE)
-        for (int64_t p = 0; p < width; p += SIDE) {
-            block_of(2, 0, 0, x + r * K, K, K, down + p * K, 0, 0, 0, 0, c, SIDE);
-            for (int64_t i = 0; i < SIDE; i++) narrow_all(c + i * SIDE, low + (r + i) * width + p, SIDE);
+    for (int i = 0; i < count; i++)
+        for (int64_t p = 0; maps[i].up && p < maps[i].rank; p += SIDE) {
+            const int64_t at = maps[i].low + p;
+            for (int64_t r = 0; r < rows; r += SIDE)
+                low_of(rows - r < SIDE ? rows - r : SIDE, x + r * K, K, K, down + at * K, maps[i].rank - p, c,
+                       low + r * width + at, width);
         }
     panels_of(1, x, K, K, low, width, maps, count, 0, rows, t, threads);
 }
@@ -236,6 +238,12 @@ INLINE void weigh_all(const int rough, const float *weights, const float *values
     }
 }
 
+/* Lines of memory from ``x`` on that will be read soon. */
+INLINE void fetch(const float *x, int64_t floats)
+{
+    for (int64_t i = 0; i < floats; i += LINE) __builtin_prefetch(x + i, 0, 2);
+}
+
 /* The newest token of every row, whose column is ``used`` - 1, attends to its row's columns from ``starts`` on. */
 INLINE void attend(const int rough, const shape *s, const layer *l, const float *cosine, const float *sine, const int64_t *starts,
                    int64_t used, int64_t rows, void *out, float *scratch, int t, int threads)
@@ -255,7 +263,10 @@ INLINE void attend(const int rough, const shape *s, const layer *l, const float 
             float total = 0;
             int64_t j = 0;
             if (d % LANES == 0)
-                for (; j + LANES <= columns; j += LANES) dots(query, keys + (begin + j) * d, d, weights + j);
+                for (; j + LANES <= columns; j += LANES) {
+                    if (q == head * together) fetch(values + (begin + j) * d, LANES * d);
+                    dots(query, keys + (begin + j) * d, d, weights + j);
+                }
             for (; j < columns; j++) weights[j] = dot(query, keys + (begin + j) * d, d);
             for (j = 0; j < columns; j++) weights[j] *= (float)s->scale;
             const float top = largest(weights, columns);
@@ -264,6 +275,10 @@ INLINE void attend(const int rough, const shape *s, const layer *l, const float 
             for (; j < columns; j++) weights[j] = exponential_of(weights[j] - top);
             for (j = 0; j < columns; j++) total += weights[j];
             const place to = {out, row, rough ? whole(s->heads * d) : s->heads * d};
+            if (q == head * together && task + 1 < end) { /* the next head's keys, or the next row's */
+                const int64_t next = starts[(task + 1) / s->key_heads];
+                fetch(l->keys + ((task + 1) * s->columns + next) * d, (used - next) * d);
+            }
             weigh_all(rough, weights, values + begin * d, columns, d, 1.0f / total, to, q * d);
             if (q == s->heads - 1) fill_up(rough, to, s->heads * d);
         }

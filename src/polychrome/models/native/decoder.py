@@ -123,7 +123,7 @@ class Decoder:
         if p.bias is not None:
             made.bias = self._keep(p.bias.float())
         if p.a is not None:
-            made.up, made.low, made.rank = self._keep(products.adapter_panels(p.b, p.scale)), low, whole(len(p.a))
+            made.up, made.low, made.rank = self._keep(products.adapter_panels(p.b, p.scale)), low, len(p.a)
         return made
 
     def _merged_map(self, p: Projection, output: torch.Tensor | None) -> Map:

@@ -58,10 +58,9 @@ static void make_low(const coarse *x, int64_t ld, const down *d, int64_t start, 
     float c[BLOCK] __attribute__((aligned(64)));
     for (int64_t r = 0; r < rows; r += SIDE)
         for (int64_t p = 0; p < d->rank; p += SIDE) {
-            block_of(2, 0, 0, x + r * ld + d->first, ld, d->k, d->panels + p * d->k, 0, 0, 0, 0, c, SIDE);
-            for (int64_t i = 0; i < SIDE; i++) {
-                narrow_all(c + i * SIDE, low + (r + i) * ld + d->low + p, SIDE);
-                if (!d->out || !telling || r + i >= rows) continue;
+            const int64_t own = rows - r < SIDE ? rows - r : SIDE;
+            low_of(own, x + r * ld + d->first, ld, d->k, d->panels + p * d->k, d->rank - p, c, low + r * ld + d->low + p, ld);
+            for (int64_t i = 0; i < own && d->out && telling; i++) {
                 float *out = d->out + (start + r + i) * d->ld + p;
                 for (int64_t j = 0; j < SIDE && p + j < d->rank; j++) out[j] = c[i * SIDE + j];
             }
@@ -80,15 +79,14 @@ void products(const source *sources, int source_count, const down *downs, int do
         const int t = omp_get_thread_num(), all = omp_get_num_threads();
         const int by_rows = blocks >= SPLIT * all;
         coarse *x = scratch + t * CHUNK * width, *low = x + k;
-        int64_t first = 0, end = blocks;
-        if (by_rows) share(blocks, t, all, &first, &end);
-        end = end * SIDE < rows ? end * SIDE : rows;
+        int64_t first = 0, end = rows;
+        if (by_rows) share_rows(rows, t, all, &first, &end);
         tiles_begin();
-        for (int64_t start = first * SIDE; start < end; start += CHUNK) {
+        for (int64_t start = first; start < end; start += CHUNK) {
             const int64_t own = end - start < CHUNK ? end - start : CHUNK;
             copy_sources(sources, source_count, start, own, x, width);
             for (int i = 0; i < down_count; i++) make_low(x, width, downs + i, start, own, low, by_rows || t == 0);
-            panels_of(0, x, width, k, low, width, maps, map_count, start, own, by_rows ? 0 : t, by_rows ? 1 : all);
+            panels_of(FETCH_FOR_MANY, x, width, k, low, width, maps, map_count, start, own, by_rows ? 0 : t, by_rows ? 1 : all);
         }
         tiles_end();
     }

@@ -107,9 +107,10 @@ def project(x: torch.Tensor, projections: Sequence[Any]) -> tuple[list[torch.Ten
     for p, output in zip(projections, outputs, strict=True):
         up, place, rank = None, 0, 0
         if p.a is not None:
-            place, rank = call.down(adapter_panels(p.a), 0, whole(x.shape[1]), len(p.a), low, column)
+            rank = len(p.a)
+            place = call.down(adapter_panels(p.a), 0, whole(x.shape[1]), rank, low, column)
             up = adapter_panels(p.b, p.scale)
-            column += len(p.a)
+            column += rank
         call.map(panels_of([p]), p.bias, output, up, place, rank)
     call.run()
     return outputs, low
@@ -139,9 +140,8 @@ def gradients(
     for p, grad in zip(projections, grads, strict=True):
         k = whole(grad.shape[1])
         if p.a is not None:
-            _, own = call.down(pack((p.b.detach(), p.scale), across=True), first, k, len(p.a), of_low, column)
+            rank = call.down(pack((p.b.detach(), p.scale), across=True), first, k, len(p.a), of_low, column) + len(p.a)
             column += len(p.a)
-            rank += own
         first += k
     of_x = None
     if with_x:
@@ -194,10 +194,8 @@ class _Call:
         self.kept: list[Any] = []  # what the structures point at
         self.low = 0  # columns
 
-    def down(
-        self, panels: torch.Tensor, first: int, k: int, rank: int, low: torch.Tensor | None, column: int
-    ) -> tuple[int, int]:
-        """Columns of low made of ``k`` columns of the sources from ``first`` on: where they begin, how many.
+    def down(self, panels: torch.Tensor, first: int, k: int, rank: int, low: torch.Tensor | None, column: int) -> int:
+        """Columns of low made of ``k`` columns of the sources from ``first`` on: where they begin.
 
         They are also written to ``low`` from ``column`` on.
         """
@@ -205,7 +203,7 @@ class _Call:
         self.downs.append(_Down(panels.data_ptr(), first, k, rank, place, out, 0 if low is None else low.shape[1]))
         self.kept += [panels, low]
         self.low += whole(rank)
-        return place, whole(rank)
+        return place
 
     def map(
         self, panels: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, up: Any, place: int, rank: int

@@ -88,7 +88,7 @@ void scores(const float *states, const coarse *weight, const coarse *panels, con
             double temperature, float *logps, float *entropies, float *directions, int64_t rows, int64_t hidden, int64_t n,
             float *memory, int threads)
 {
-    const int64_t h = whole(hidden), blocks = (rows + SIDE - 1) / SIDE, vocabulary = whole(n);
+    const int64_t h = whole(hidden), vocabulary = whole(n);
     const float scale = (float)(1.0 / temperature);
 #pragma omp parallel num_threads(threads)
     {
@@ -98,10 +98,9 @@ void scores(const float *states, const coarse *weight, const coarse *panels, con
         known *k = __builtin_alloca(sizeof(known) * ROWS);
         float shrink[SIDE];
         int64_t first, end;
-        share(blocks, t, all, &first, &end);
-        end = end * SIDE < rows ? end * SIDE : rows;
+        share_rows(rows, t, all, &first, &end);
         tiles_begin();
-        for (int64_t start = first * SIDE; start < end; start += ROWS) {
+        for (int64_t start = first; start < end; start += ROWS) {
             const int64_t own = end - start < ROWS ? end - start : ROWS;
             for (int64_t r = 0; r < whole(own); r++) {
                 const int64_t there = r < own ? hidden : 0;
@@ -115,13 +114,13 @@ void scores(const float *states, const coarse *weight, const coarse *panels, con
                 for (int64_t r = 0; r < own; r += SIDE) {
                     const int64_t count = own - r < SIDE ? own - r : SIDE;
                     for (int64_t c = 0; c < width; c += SIDE)
-                        block_of(2, 0, 0, x + r * h, h, h, panels + (v + c) * h, 0, 0, 0, 0, found + c, PART);
+                        block_of(1, 0, 0, count, x + r * h, h, h, panels + (v + c) * h, 0, 0, 0, 0, found + c, PART);
                     take_in(found, v, columns, targets + start + r, count, scale, k + r, directions ? p : 0, shrink);
                     if (!directions) continue;
                     memset(p + count * PART, 0, sizeof(coarse) * (SIDE - count) * PART);
                     shrink_rows(sums + r * h, h, shrink, count);
                     for (int64_t c = 0; c < h; c += SIDE)
-                        block_of(2, 1, 0, p, PART, width, across + c * vocabulary + v * SIDE, 0, 0, 0, 0, sums + r * h + c, h);
+                        block_of(1, 1, 0, count, p, PART, width, across + c * vocabulary + v * SIDE, 0, 0, 0, 0, sums + r * h + c, h);
                 }
             }
             for (int64_t r = 0; r < own; r++) {

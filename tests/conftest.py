@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from pathlib import Path
 
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"})
@@ -33,12 +34,25 @@ def _kernels_as_before(monkeypatch):
 @pytest.fixture(scope="session")
 def built_kernels(tmp_path_factory) -> ctypes.CDLL:
     """The compiled library, made anew; skips only where there is nothing to make it with."""
+    return _built(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def widening_kernels(tmp_path_factory) -> ctypes.CDLL:
+    """The same for a processor that multiplies no bfloat16: it widens them first."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("other processors than x86-64 are compiled for in this way anyhow")
+    return _built(tmp_path_factory.mktemp("cache"), "-mno-avx512bf16", "-mno-amx-bf16")
+
+
+def _built(cache: Path, *flags: str) -> ctypes.CDLL:
     lacking = what_the_compiler_lacks()
     if lacking:
         pytest.skip(f"compiled kernels need a C compiler with OpenMP: {lacking}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.setattr(library, "_opened", None)
+        patch.setattr(library, "FLAGS", (*library.FLAGS, *flags))
         library.choose("compiled")
         made = library.opened()
     assert made is not None

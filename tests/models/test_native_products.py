@@ -1,14 +1,13 @@
 """Products in bfloat16 against float64 of the same rounded numbers: outputs, gradients, log-probabilities, decoding."""
 
 import copy
-import ctypes
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from polychrome.models.kernels import Projection, project, token_scores
-from polychrome.models.native import products
+from polychrome.models.native import library, products
 from polychrome.models.native.decoder import Decoder, can_decode
 from polychrome.models.policy import adapter_tensors
 from polychrome.models.stack import Stack
@@ -18,7 +17,12 @@ from tests.compilers import on_pytorch
 from .families import FAMILIES, SIZES, opened
 from .test_native import filled
 
-pytestmark = pytest.mark.usefixtures("compiled")
+
+@pytest.fixture(autouse=True, params=["built_kernels", "widening_kernels"], ids=["as the processor can", "widened"])
+def _compiled(request, monkeypatch):
+    """All of this twice: by what multiplies bfloat16 on this processor, and as if nothing did."""
+    monkeypatch.setattr(library, "_opened", request.getfixturevalue(request.param))
+
 
 SHAPES = {  # rows, inputs, outputs of each, rank
     "one of each": (1, 1, (1,), 1),
@@ -28,6 +32,8 @@ SHAPES = {  # rows, inputs, outputs of each, rank
     "a row more": (33, 64, (64, 32), 16),
     "a long rank": (20, 40, (50,), 37),
     "many rows": (1100, 70, (33, 35), 5),
+    "a rank of more than a tile": (29, 64, (40, 30), 17),
+    "a long odd rank": (15, 33, (32, 32), 47),
 }
 
 
@@ -279,25 +285,18 @@ def test_a_step_is_that_of_the_stack(family, adapters, rows):
             assert_near(decoder.logits(found), rounded(found) @ head.double().t(), 1e-6)
 
 
-def test_every_row_of_a_step_has_the_bits_it_has_alone():
+@pytest.mark.parametrize("rows", [3, 14, 15, 29, 33])
+def test_every_row_of_a_step_has_the_bits_it_has_alone(rows):
     model = coarse(opened(FAMILIES["qwen3"]))
     with torch.inference_mode():
-        whole = filled(model, [9, 9, 9])
-        alone = filled(model, [9])
-        for slab in (whole, alone):
-            for block in slab.layers:
-                block.keys[:, :, : slab.used], block.values[:, :, : slab.used] = (
-                    block.keys[:1, :, : slab.used].clone(),
-                    (block.values[:1, :, : slab.used].clone()),
-                )
-        for a, b in zip(alone.layers, whole.layers, strict=True):
-            a.keys[:1], a.values[:1] = b.keys[:1], b.values[:1]
+        alone, together = filled(model, [9]), filled(model, [9] * rows)
+        for one, many in zip(alone.layers, together.layers, strict=True):
+            many.keys[:rows], many.values[:rows] = one.keys[:1], one.values[:1]
         found = []
-        for slab in (whole, alone):
+        for slab in (alone, together):
             slab.advance()
-            n = len(slab)
-            found.append(Decoder(model, slab.rows, slab).step(torch.full((n,), 5), slab.lengths - 1)[0])
-    assert torch.equal(*found)
+            found.append(Decoder(model, slab.rows, slab).step(torch.full((len(slab),), 5), slab.lengths - 1))
+    assert torch.equal(found[0].expand(rows, -1), found[1])
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
@@ -322,7 +321,7 @@ def test_numbers_are_rounded_as_pytorch_rounds_them():
     torch.testing.assert_close(found, x.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
-def test_the_machine_says_what_multiplies(compiled):
-    assert ctypes.c_int(compiled.tiles()).value in (1, 2)
+def test_the_machine_says_what_multiplies():
+    assert library.opened().tiles() in (1, 2)
     assert products.usable(torch.zeros(1, dtype=torch.bfloat16))
     assert not products.usable(torch.zeros(1))

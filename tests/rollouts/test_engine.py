@@ -44,7 +44,7 @@ def path(request, monkeypatch):
     The last is that of architectures which the stack does not know.
     """
     if request.param == "transformers":
-        monkeypatch.setattr(engine, "has_stack", lambda model: False)
+        monkeypatch.setattr(engine, "stack_of", lambda model: None)
     if request.param == "compiled":
         request.getfixturevalue("compiled")
     return request.param
@@ -409,7 +409,7 @@ def adapted_above(tiny_base, layers):
 
 def recorded_alone(policy, ids):
     """What a recording of one prompt, ``ids``, and nothing sampled holds."""
-    recording = Recording(policy, [ids.tolist()], [0], 1)
+    recording = Recording(Stack(policy), [ids.tolist()], [0], 1)
     recording.now = slice(0, len(ids))
     packed = pack_prompts([ids.tolist()])
     with torch.no_grad(), on_pytorch():

@@ -47,7 +47,7 @@ def test_twenty_grpo_steps_have_the_losses_of_the_naive_path(make_run, pairs, mo
     method = {"beta": 0.2, "repeats": 1} | changes
     epochs = 20 // method["repeats"]
     fast = trained(make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3))
-    monkeypatch.setattr(engine, "has_stack", lambda model: False)
+    monkeypatch.setattr(engine, "stack_of", lambda model: None)
     monkeypatch.setattr(library, "_opened", None)
     slow_run = make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3)
     slow_run.scorer = OneAtATime(slow_run.policy)

@@ -131,9 +131,12 @@ def lora_layers(policy: Any) -> Iterator[Any]:
 
 def set_training(policy: Any, training: bool) -> None:
     """As ``policy.train(training)``; that, module by module of thousands, takes as long as decoding a token."""
-    for module in policy.modules():
+    waiting = [policy]
+    while waiting:
+        module = waiting.pop()
         if module.training is not training:
             module.training = training
+        waiting.extend(module.children())
 
 
 def _activate(policy: Any, name: str, trainable: bool) -> None:

@@ -44,12 +44,18 @@ def has_stack(model: Any) -> bool:
     )
 
 
+def stack_of(model: Any) -> Stack | None:
+    """The stack of ``model``, None where there is none."""
+    return Stack(model) if has_stack(model) else None
+
+
 class Stack:
     """A view of ``model`` as it is now: its active adapters are looked up once, when the view is made."""
 
     def __init__(self, model: Any):
         decoder = bare(model).get_decoder()
         self.embed, self.rotary = decoder.embed_tokens, decoder.rotary_emb
+        self.hidden_size: int = bare(model).config.hidden_size
         self.layers = [_Layer(layer) for layer in decoder.layers]
         self.dtype = _activation_dtype(model, self.layers)
         for layer in self.layers:

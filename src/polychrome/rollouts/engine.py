@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from polychrome.models.native.decoder import Decoder, can_decode
 from polychrome.models.policy import merged, set_training
-from polychrome.models.stack import Stack, bare, has_stack
+from polychrome.models.stack import Stack, bare, stack_of
 from polychrome.randomness import torch_generator
 from polychrome.rollouts.attention import PrefillAttention, SlabAttention
 from polychrome.rollouts.packing import pack_prompts
@@ -73,12 +73,12 @@ def sample(
         return []
     was_training = policy.training
     set_training(policy, False)
-    rows = min(rows_within(memory_mib, bare(policy), requests), sum(request.count for request in requests))
+    stack = stack_of(policy)
+    rows = min(rows_within(memory_mib, bare(policy), requests, stack), sum(request.count for request in requests))
+    compiled = can_decode(policy, stack)  # it merges the adapter into weights of its own
     try:
-        # Compiled decoding merges the adapter into weights of its own.
-        merging = nullcontext(policy) if can_decode(policy) else merged(policy, rows)
-        with torch.inference_mode(), merging as model:
-            return _Decoding(model, requests, pad_id, rows, recording).run(progress)
+        with torch.inference_mode(), nullcontext(policy) if compiled else merged(policy, rows) as model:
+            return _Decoding(model, requests, pad_id, rows, recording, stack if compiled else None).run(progress)
     finally:
         set_training(policy, was_training)
 
@@ -89,22 +89,27 @@ def recording_of(policy: Any, requests: Sequence[Request], memory_mib: int) -> R
     None where it would not fit ``memory_mib``, where a prompt would be forwarded twice, and where the policy is none
     that :class:`Stack` computes with matrices of its own (4-bit weights are none).
     """
-    if not requests or not has_stack(policy) or not all(layer.by_hand for layer in Stack(policy).layers):
+    stack = stack_of(policy) if requests else None
+    if stack is None or not all(layer.by_hand for layer in stack.layers):
         return None
     counts = [request.count for request in requests]
-    asked = (policy, [r.prompt for r in requests], counts, max(r.settings.max_new_tokens for r in requests))
-    if Recording.mebibytes(*asked) > memory_mib or rows_within(memory_mib, bare(policy), requests) < max(counts):
+    asked = (stack, [r.prompt for r in requests], counts, max(r.settings.max_new_tokens for r in requests))
+    rows = rows_within(memory_mib, bare(policy), requests, stack)
+    if Recording.mebibytes(*asked) > memory_mib or rows < max(counts):
         return None
     return Recording(*asked)
 
 
-def rows_within(memory_mib: int, model: Any, requests: Sequence[Request]) -> int:
-    """How many completions of ``requests`` may be decoded side by side: 1 to MOST_ROWS."""
+def rows_within(memory_mib: int, model: Any, requests: Sequence[Request], stack: Stack | None = None) -> int:
+    """How many completions of ``requests`` may be decoded side by side: 1 to MOST_ROWS.
+
+    ``stack`` is the model's, where there is one already.
+    """
     config = model.config
     heads = config.num_key_value_heads or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     kept = 2 * config.num_hidden_layers * heads * size * _columns(requests)
-    kept *= (Stack(model).dtype if has_stack(model) else model.dtype).itemsize
+    kept *= (stack or stack_of(model) or model).dtype.itemsize
     logits = 4 * config.vocab_size * torch.float32.itemsize  # as they come, scaled, as probabilities, and to spare
     return max(1, min(MOST_ROWS, memory_mib * 2**20 // (kept + logits)))
 
@@ -153,10 +158,19 @@ def _uniforms(requests: Sequence[Request], length: int) -> torch.Tensor:
 
 
 class _Decoding:
-    """Completions of ``requests`` under way: row r of the slab is completion ``which[r]``, in the order asked."""
+    """Completions of ``requests`` under way: row r of the slab is completion ``which[r]``, in the order asked.
+
+    ``compiled`` is the model's stack where compiled code decodes, else None.
+    """
 
     def __init__(
-        self, model: Any, requests: Sequence[Request], pad_id: int, rows: int, recording: Recording | None = None
+        self,
+        model: Any,
+        requests: Sequence[Request],
+        pad_id: int,
+        rows: int,
+        recording: Recording | None,
+        compiled: Stack | None,
     ):
         self.recording = recording
         device = bare(model).get_output_embeddings().weight.device
@@ -170,7 +184,7 @@ class _Decoding:
         self.stops = torch.tensor(stops, device=device)  # (total, width), filled up with no token
         total, length = len(each), int(self.limits.max())
         self.slab = Slab(bare(model).config.num_hidden_layers, rows, _columns(requests), device)
-        self.forward = _forward(model, pad_id, rows, self.slab, recording)
+        self.forward = _forward(model, pad_id, rows, self.slab, recording, compiled)
         self.which = torch.zeros(0, dtype=torch.long, device=device)
         self.uniforms = _uniforms(requests, length).to(device)
         self.tokens = torch.full((total, length), pad_id, device=device)
@@ -234,17 +248,20 @@ class _Decoding:
         return [list(islice(flat, count)) for count in self.counts]
 
 
-def _forward(model: Any, pad_id: int, rows: int, slab: Slab, recording: Recording | None) -> Any:
-    if can_decode(model):
-        return _CompiledForward(model, rows, slab, recording)
-    return _StackForward(model, recording) if has_stack(model) else _TransformersForward(model, pad_id)
+def _forward(
+    model: Any, pad_id: int, rows: int, slab: Slab, recording: Recording | None, compiled: Stack | None
+) -> Any:
+    if compiled is not None:
+        return _CompiledForward(model, compiled, rows, slab, recording)
+    stack = stack_of(model)
+    return _TransformersForward(model, pad_id) if stack is None else _StackForward(model, stack, recording)
 
 
 class _StackForward:
     """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows."""
 
-    def __init__(self, model: Any, recording: Recording | None):
-        self.stack, self.recording = Stack(model), recording
+    def __init__(self, model: Any, stack: Stack, recording: Recording | None):
+        self.stack, self.recording = stack, recording
         self.head = bare(model).get_output_embeddings()
         self.device = self.head.weight.device
 
@@ -269,9 +286,9 @@ class _StackForward:
 class _CompiledForward(_StackForward):
     """Prefill as above, by the policy as it is; steps by compiled code, on weights that it has merged for itself."""
 
-    def __init__(self, model: Any, rows: int, slab: Slab, recording: Recording | None):
-        super().__init__(model, recording)
-        self.decoder = Decoder(model, rows, slab, recording)
+    def __init__(self, model: Any, stack: Stack, rows: int, slab: Slab, recording: Recording | None):
+        super().__init__(model, stack, recording)
+        self.decoder = Decoder(model, rows, slab, recording, stack)
 
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
         """As :class:`_StackForward`."""

@@ -10,39 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 import torch
 
-from polychrome.models.stack import TRUNK, Stack, bare
+from polychrome.models.stack import TRUNK, Stack
 from polychrome.rollouts.packing import Packed
 
 
 class Recording:
     """Outputs of the trunk and of the adapted layers' projections, a slot a token, in the order of forwarding."""
 
-    def __init__(self, policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int):
-        stack, weight = Stack(policy), bare(policy).get_output_embeddings().weight
+    def __init__(self, stack: Stack, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int):
+        device = stack.embed.weight.device
         self.first = [0, *accumulate(counts)]
         self.prompts: list[torch.Tensor | None] = [None] * len(prompts)  # slots of each prompt
-        self.completions = torch.zeros(self.first[-1], longest, dtype=torch.long, device=weight.device)  # of each token
+        self.completions = torch.zeros(self.first[-1], longest, dtype=torch.long, device=device)  # of each token
         self.used, self.now = 0, slice(0, 0)
         slots = sum(map(len, prompts)) + self.first[-1] * longest
         self.outputs = {
-            (i, part): [torch.empty(slots, width, dtype=stack.dtype, device=weight.device) for width in widths]
+            (i, part): [torch.empty(slots, width, dtype=stack.dtype, device=device) for width in widths]
             for i, layer in enumerate(stack.layers)
             if i >= stack.trunk_depth
             for part, widths in enumerate(layer.widths)
         }
         if stack.trunk_depth:
-            self.outputs[TRUNK, 0] = [torch.empty(slots, weight.shape[1], dtype=stack.dtype, device=weight.device)]
+            self.outputs[TRUNK, 0] = [torch.empty(slots, stack.hidden_size, dtype=stack.dtype, device=device)]
 
     @staticmethod
-    def mebibytes(policy: Any, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int) -> float:
+    def mebibytes(stack: Stack, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int) -> float:
         """What a recording of so many completions of at most ``longest`` tokens takes."""
-        stack = Stack(policy)
         a_token = sum(sum(map(sum, layer.widths)) for layer in stack.layers[stack.trunk_depth :])
-        a_token += bare(policy).config.hidden_size * bool(stack.trunk_depth)
+        a_token += stack.hidden_size * bool(stack.trunk_depth)
         return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * stack.dtype.itemsize / 2**20
 
     def expect_prompts(self, which: Sequence[int], packed: Packed) -> None:

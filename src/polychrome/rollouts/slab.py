@@ -66,8 +66,10 @@ class Slab(Cache):
         order = torch.arange(kept, device=gone.device)
         holes = gone[:kept].nonzero().squeeze(-1)
         order[holes] = kept + (~gone[kept:]).nonzero().squeeze(-1)  # the last rows move into the holes
+        moves = list(zip(order[holes].tolist(), holes.tolist(), strict=True))
         for block in self.layers:
-            block.move(order[holes], holes)
+            for source, target in moves:  # few: one by one is faster than by lists of indices
+                block.move(source, target)
         self.starts = self.starts[order]
         return order
 
@@ -104,7 +106,7 @@ class _Block(CacheLayerMixin):
         self.keys[rows, :, columns] = keys
         self.values[rows, :, columns] = values
 
-    def move(self, source: torch.Tensor, target: torch.Tensor) -> None:
+    def move(self, source: int, target: int) -> None:
         for tensor in (self.keys, self.values):
             tensor[target, :, : self.slab.used] = tensor[source, :, : self.slab.used]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -76,7 +77,7 @@ class Context:
     rank: int = 0  # this process holds posts rank, rank + processes, ... of every batch
     memory_mib: int = MEMORY_MIB  # for rows that are sampled side by side, and for what a backward pass needs
 
-    @property
+    @cached_property  # which layers have adapters does not change
     def most_tokens(self) -> int:
         """Tokens of one forward and backward; more groups than fit are taken one after another."""
         return tokens_within(self.memory_mib, self.policy)

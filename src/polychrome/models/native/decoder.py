@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +19,7 @@ from polychrome.models.kernels import Projection
 from polychrome.models.native import products
 from polychrome.models.native.library import opened
 from polychrome.models.native.products import Map, address, whole
-from polychrome.models.stack import TRUNK, Stack, bare, has_stack
+from polychrome.models.stack import TRUNK, Stack, bare, stack_of
 
 ROWS_OF_BLOCK = 8  # decoder.c:EIGHT
 
@@ -45,14 +46,15 @@ class _Shape(ctypes.Structure):
 NAMES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # of a layer's projections, by part
 
 
-def can_decode(policy: Any) -> bool:
+def can_decode(policy: Any, stack: Stack | None = None) -> bool:
     """Whether :class:`Decoder` computes ``policy``: the stack's families, with plain matrices on a CPU.
 
-    All of them are float32, or all of the frozen ones bfloat16.
+    All of them are float32, or all of the frozen ones bfloat16. ``stack`` is the policy's, where there is one already.
     """
-    if opened() is None or not has_stack(policy):
+    stack = stack or stack_of(policy)
+    if opened() is None or stack is None:
         return False
-    head, stack = bare(policy).get_output_embeddings(), Stack(policy)
+    head = bare(policy).get_output_embeddings()
     if type(head) is not nn.Linear or stack.dtype != torch.float32 or not all(layer.by_hand for layer in stack.layers):
         return False
     projections = [p for layer in stack.layers for part in layer.parts for p in part]
@@ -67,15 +69,15 @@ def can_decode(policy: Any) -> bool:
 
 
 class Decoder:
-    """Steps of at most ``rows`` rows over ``slab``, by the policy as it is when this is made."""
+    """Steps of at most ``rows`` rows over ``slab``, by the policy as it is when this, or its ``stack``, is made."""
 
-    def __init__(self, policy: Any, rows: int, slab: Any, recording: Any = None):
+    def __init__(self, policy: Any, rows: int, slab: Any, recording: Any = None, stack: Stack | None = None):
         library = opened()
         if library is None:
             raise ValueError("no compiled kernels: models.native.library.choose")
         self.library, self.slab, self.recording = library, slab, recording
         self.threads = torch.get_num_threads()
-        self.stack = Stack(policy)
+        self.stack = stack or Stack(policy)
         self.head = bare(policy).get_output_embeddings()
         self.coarse = self.head.weight.dtype == torch.bfloat16
         self.kept: list[torch.Tensor] = []  # what the structures point at
@@ -99,6 +101,7 @@ class Decoder:
             self.blocks = torch.empty(-(-rows // ROWS_OF_BLOCK) * ROWS_OF_BLOCK * widest)
             self.lows = None
         self.scratch = torch.empty(self.threads * (d + slab.columns))
+        self.slots: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # see _recorded()
 
     def _layer(self, layer: Any) -> _Layer:
         made = _Layer(*(weight.data_ptr() for weight, _ in layer.norms))
@@ -168,12 +171,27 @@ class Decoder:
 
     def _point(self) -> None:
         """Point at the slab's blocks, which are made at the first prefill, and at the recording's next slots."""
-        for i, (layer, block) in enumerate(zip(self.layers, self.slab.layers, strict=True)):
-            layer.keys, layer.values = block.keys.data_ptr(), block.values.data_ptr()
-            if self.recording is None or (i, 0) not in self.recording.outputs:
-                continue
-            for part, names in enumerate(NAMES):
-                for name, kept in zip(names, self.recording.outputs[i, part], strict=True):
-                    getattr(layer, name).out = kept[self.recording.now].data_ptr()
-        if self.recording is not None and (TRUNK, 0) in self.recording.outputs:
-            self.shape.trunk = self.recording.outputs[TRUNK, 0][0][self.recording.now].data_ptr()
+        if self.slots is None:
+            for layer, block in zip(self.layers, self.slab.layers, strict=True):
+                layer.keys, layer.values = block.keys.data_ptr(), block.values.data_ptr()
+            self.slots = self._recorded()
+        if self.recording is None:
+            return
+        places, bases, strides = self.slots
+        first = self.recording.now.start
+        np.frombuffer(self.layers, np.int64)[places] = bases + first * strides
+        if (TRUNK, 0) in self.recording.outputs:
+            self.shape.trunk = self.recording.outputs[TRUNK, 0][0][first:].data_ptr()
+
+    def _recorded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every output that is recorded: which word of the layers points at it, its first slot, bytes of a slot."""
+        found = [
+            (i * ctypes.sizeof(_Layer) + getattr(_Layer, name).offset + Map.out.offset, kept)
+            for i in range(len(self.layers))
+            for part, names in enumerate(NAMES)
+            if self.recording is not None and (i, part) in self.recording.outputs
+            for name, kept in zip(names, self.recording.outputs[i, part], strict=True)
+        ]
+        rows = [(place // 8, kept.data_ptr(), kept.stride(0) * kept.element_size()) for place, kept in found]
+        places, bases, strides = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        return places, bases, strides

@@ -141,6 +141,7 @@ INLINE void tiles_end(void) {}
 #if defined(__AVX512BF16__)
 
 #define AT_ONCE 14 /* rows whose sums the registers hold */
+#define FEW 4      /* rows that are no more work in one group than their weights are to fetch */
 
 /* sums (R, SIDE) += the products with k inputs; a pair's two weights are multiplied at once. Of every block of the next
  * panel ``fetched`` lines are fetched from line ``first`` on: blocks of rows share that, for one alone would wait. */
@@ -200,7 +201,9 @@ static __attribute__((noinline)) void group_of(int64_t rows, int both, int add, 
 INLINE void block_of(const int both, const int add, const int ahead, int64_t rows, const coarse *x, int64_t ldx, int64_t k,
                      const coarse *w, const coarse *low, int64_t ldl, int64_t rank, const coarse *u, float *c, int64_t ldc)
 {
-    const int groups = (int)((rows + AT_ONCE - 1) / AT_ONCE), lines = (BLOCK / 32 + groups - 1) / groups;
+    /* One group alone would wait for memory: while the second reads what the first has read, more is fetched. */
+    const int least = (int)((rows + AT_ONCE - 1) / AT_ONCE), groups = least == 1 && rows > FEW ? 2 : least;
+    const int lines = (BLOCK / 32 + groups - 1) / groups;
     for (int g = 0; g < groups; g++) {
         const int64_t first = rows * g / groups, here = rows * (g + 1) / groups - first;
         group_of(here, both, add, ahead ? lines : 0, g * lines, x + first * ldx, ldx, k, w, low + first * ldl, ldl, rank, u,

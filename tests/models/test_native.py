@@ -300,6 +300,45 @@ def assert_decodes(model, lengths, steps=3):
             other.drop(gone)
 
 
+def grouped(model, lengths, sizes, *, known):
+    """A slab of so many rows a group, each with its group's prompt; whether it is ``known`` who belongs together."""
+    one = filled(model, lengths)
+    spread = torch.arange(len(lengths)).repeat_interleave(torch.tensor(sizes))
+    slab = Slab(len(one.layers), len(spread), one.columns, torch.device("cpu"))
+    slab.admit(torch.tensor(lengths)[spread], spread if known else None)
+    for block, own in zip(slab.layers, one.layers, strict=True):
+        block.place(*(tensor[spread, :, : one.used] for tensor in (own.keys, own.values)))
+    return slab
+
+
+@torch.inference_mode()
+def assert_reads_prompts_of_leaders(model):
+    """The bits of rows that each read their own prompt; what others than leaders hold of it is not read."""
+    slabs = [grouped(model, [37, 20, 5], [4, 3, 1], known=known) for known in (True, False)]
+    decoders = [Decoder(model, slab.rows, slab) for slab in slabs]
+    for number in range(4):
+        tokens = torch.arange(3, 3 + len(slabs[0]))
+        for slab in slabs:
+            slab.advance()
+        if number == 3:
+            for row in (slabs[0].leaders != torch.arange(len(tokens))).nonzero().flatten().tolist():
+                first, held = int(slabs[0].starts[row]), int(slabs[0].admitted[row]) // 16 * 16  # whole vectors
+                for block in slabs[0].layers:
+                    block.keys[row, :, first : first + held] = block.values[row, :, first : first + held] = torch.nan
+        one, two = (decoder.step(tokens, slab.lengths - 1) for decoder, slab in zip(decoders, slabs, strict=True))
+        assert torch.equal(one, two)
+        assert not one.isnan().any()
+        gone = torch.arange(len(tokens)) == number  # leaders too
+        for slab in slabs if number < 3 else []:
+            slab.drop(gone)
+    assert len(slabs[0].leaders.unique()) < len(slabs[0])
+
+
+@pytest.mark.parametrize("config", [FAMILIES["llama"], FAMILIES["qwen3"], LlamaConfig(**SIZES | {"head_dim": 64})])
+def test_a_group_reads_its_prompt_where_its_leader_has_it(compiled, config):
+    assert_reads_prompts_of_leaders(opened(config))
+
+
 def test_every_family_of_the_stack_is_tried():
     assert {config.model_type for config in FAMILIES.values()} == set(KNOWN)
 

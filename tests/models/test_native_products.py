@@ -15,7 +15,7 @@ from polychrome.rollouts.attention import SlabAttention
 from tests.compilers import on_pytorch
 
 from .families import FAMILIES, SIZES, opened
-from .test_native import filled
+from .test_native import assert_reads_prompts_of_leaders, filled
 
 
 @pytest.fixture(autouse=True, params=["built_kernels", "widening_kernels"], ids=["as the processor can", "widened"])
@@ -297,6 +297,10 @@ def test_every_row_of_a_step_has_the_bits_it_has_alone(rows):
             slab.advance()
             found.append(Decoder(model, slab.rows, slab).step(torch.full((len(slab),), 5), slab.lengths - 1))
     assert torch.equal(found[0].expand(rows, -1), found[1])
+
+
+def test_a_group_reads_its_prompt_where_its_leader_has_it():
+    assert_reads_prompts_of_leaders(coarse(opened(FAMILIES["llama"])))
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ def admit(slab: Slab, *prompts: list[float], spread: list[int]) -> None:
     """Rows that hold prompts padded on the left with nines; keys are the numbers, values their negatives."""
     width = max(map(len, prompts))
     keys = torch.tensor([[9.0] * (width - len(prompts[i])) + prompts[i] for i in spread])[:, None, :, None]
-    slab.admit(torch.tensor([len(prompts[i]) for i in spread]))
+    slab.admit(torch.tensor([len(prompts[i]) for i in spread]), torch.tensor(spread))
     slab.layers[0].place(keys, -keys)
 
 
@@ -53,6 +53,28 @@ def test_rows_that_join_stand_behind_those_under_way_and_see_nothing_of_who_was_
     slab.drop(torch.tensor([False, True]))
     admit(slab, [10, 11], [12], spread=[0, 1])
     assert step(slab, 13, 14, 15) == [[1, 2, 3, 7, 13], [10, 11, 14], [12, 15]]
+
+
+def test_the_first_row_of_a_group_leads_it_and_when_it_goes_the_next():
+    slab = Slab(1, 6, 10, CPU)
+    admit(slab, [1, 2, 3], [4, 5], spread=[0, 0, 0, 1, 1])
+    assert slab.leaders.tolist() == [0, 0, 0, 3, 3]
+    assert slab.admitted.tolist() == [3, 3, 3, 2, 2]
+    step(slab, 6, 7, 8, 9, 10)
+    slab.drop(torch.tensor([True, False, False, False, False]))  # the last row takes the place of the first
+    assert slab.leaders.tolist() == [0, 1, 1, 0]
+    assert slab.admitted.tolist() == [2, 3, 3, 2]
+    admit(slab, [1, 2, 3], spread=[0, 0])  # a group of their own, though its number and its prompt were there before
+    assert slab.leaders.tolist() == [0, 1, 1, 0, 4, 4]
+    slab.drop(torch.ones(6, dtype=torch.bool))
+    assert slab.leaders.tolist() == []
+
+
+def test_rows_admitted_without_groups_lead_themselves():
+    slab = Slab(1, 3, 10, CPU)
+    slab.admit(torch.tensor([2, 2]))
+    slab.admit(torch.tensor([1]))
+    assert slab.leaders.tolist() == [0, 1, 2]
 
 
 def test_when_the_columns_are_full_the_rows_move_to_the_left_and_hold_what_they_held():

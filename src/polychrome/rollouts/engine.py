@@ -215,7 +215,7 @@ class _Decoding:
         counts = torch.tensor([unit.count for unit in units], device=device)
         spread = torch.arange(len(units), device=device).repeat_interleave(counts)
         lengths = torch.tensor([len(unit.prompt) for unit in units], device=device)
-        self.slab.admit(lengths[spread])
+        self.slab.admit(lengths[spread], spread)
         states = self.forward.prefill(units, self.slab, spread)
         drawing = torch.cat([torch.arange(unit.first, unit.first + unit.count) for unit in units]).to(device)
         self.which = torch.cat([self.which, drawing])

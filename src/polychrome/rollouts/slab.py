@@ -17,12 +17,17 @@ class Slab(Cache):
 
     All rows end at the same column; row r begins at column ``starts[r]``, and what stands before is another's leavings,
     which :meth:`mask` hides. ``columns`` must exceed the longest row that will be held.
+
+    Rows that were admitted as a group hold the same prompt, each of them whole; who reads many may read the prompt of
+    their leader, ``leaders[r]``, instead of row r's: the first ``admitted[r]`` tokens are the same bits in the same
+    columns.
     """
 
     def __init__(self, layers: int, rows: int, columns: int, device: torch.device):
         self.rows, self.columns = rows, columns
         self.starts = torch.zeros(0, dtype=torch.long, device=device)
-        self.used = 0
+        self.admitted = self.leaders = self.groups = self.starts  # (n,) each
+        self.used = self.groups_seen = 0
         super().__init__(layers=[_Block(self) for _ in range(layers)])
 
     def __len__(self) -> int:
@@ -38,17 +43,23 @@ class Slab(Cache):
         columns = torch.arange(self.used, device=self.starts.device)
         return (columns >= self.starts[:, None])[:, None, None, :]
 
-    def admit(self, lengths: torch.Tensor) -> None:
+    def admit(self, lengths: torch.Tensor, groups: torch.Tensor | None = None) -> None:
         """Add rows that hold ``lengths`` (r,) tokens each; every layer's block is then to be given them by `place`.
 
-        None may be longer than the longest row held, unless none is held.
+        None may be longer than the longest row held, unless none is held. Rows of the same number in ``groups`` (r,)
+        will be given the same tokens; without it every row is a group of its own.
         """
         width, n = int(lengths.max()), len(self)
         if n == 0:
             self.used = width
         if width > self.used or n + len(lengths) > self.rows:
             raise ValueError(f"{len(lengths)} rows of {width} columns do not fit beside {n} of {self.used}")
+        groups = torch.arange(len(lengths), device=lengths.device) if groups is None else groups
         self.starts = torch.cat([self.starts, self.used - lengths])
+        self.admitted = torch.cat([self.admitted, lengths])
+        self.groups = torch.cat([self.groups, self.groups_seen + groups])
+        self.groups_seen += int(groups.max()) + 1
+        self._lead()
 
     def advance(self) -> None:
         """Open the column that the next forward pass writes, moving all rows to the left when there is none."""
@@ -70,8 +81,15 @@ class Slab(Cache):
         for block in self.layers:
             for source, target in moves:  # few: one by one is faster than by lists of indices
                 block.move(source, target)
-        self.starts = self.starts[order]
+        self.starts, self.admitted, self.groups = self.starts[order], self.admitted[order], self.groups[order]
+        self._lead()
         return order
+
+    def _lead(self) -> None:
+        """The first row of every group leads it."""
+        groups, own = self.groups.unique(return_inverse=True)
+        rows = torch.arange(len(own), device=own.device)
+        self.leaders = torch.full_like(groups, len(own)).scatter_reduce(0, own, rows, "amin")[own]
 
 
 class _Block(CacheLayerMixin):

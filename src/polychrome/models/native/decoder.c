@@ -213,28 +213,39 @@ static void turn_head(const float *x, float *y, const float *norm, double eps, c
     }
 }
 
+/* Keys or values (columns, d) of one row and head, of which the first ``same`` are read where the row's leader has them:
+ * rows of a group one after another then find them in the cache. */
+typedef struct {
+    const float *own, *leader;
+    int64_t same; /* a multiple of LANES */
+} shared;
+
+INLINE const float *column(shared x, int64_t c, int64_t d) { return (c < x.same ? x.leader : x.own) + c * d; }
+
 /* ``count`` vectors of the weighted sum of values (columns, d) for one query. */
-INLINE void weigh(const int rough, const int count, const float *weights, const float *values, int64_t columns, int64_t d,
-                  float inverse, place to, int64_t first)
+INLINE void weigh(const int rough, const int count, const float *weights, shared values, int64_t columns, int64_t d,
+                  float inverse, place to, int64_t at, int64_t first)
 {
     vec s[4];
     for (int i = 0; i < count; i++) s[i] = (vec){0};
-    for (int64_t c = 0; c < columns; c++)
-        for (int i = 0; i < count; i++) s[i] += weights[c] * *(const vec *)(values + c * d + i * LANES);
-    for (int i = 0; i < count; i++) put_vector(rough, to, first + i * LANES, s[i] * inverse);
+    for (int64_t c = 0; c < values.same; c++)
+        for (int i = 0; i < count; i++) s[i] += weights[c] * *(const vec *)(values.leader + c * d + first + i * LANES);
+    for (int64_t c = values.same; c < columns; c++)
+        for (int i = 0; i < count; i++) s[i] += weights[c] * *(const vec *)(values.own + c * d + first + i * LANES);
+    for (int i = 0; i < count; i++) put_vector(rough, to, at + first + i * LANES, s[i] * inverse);
 }
 
-/* The whole of it; weights are as they come out of a softmax without its division. */
-INLINE void weigh_all(const int rough, const float *weights, const float *values, int64_t columns, int64_t d, float inverse,
-                      place to, int64_t first)
+/* The whole of it, from number ``at`` of the row on; weights are as they come out of a softmax without its division. */
+INLINE void weigh_all(const int rough, const float *weights, shared values, int64_t columns, int64_t d, float inverse,
+                      place to, int64_t at)
 {
     int64_t i = 0;
-    for (; i + 4 * LANES <= d; i += 4 * LANES) weigh(rough, 4, weights, values + i, columns, d, inverse, to, first + i);
-    for (; i + LANES <= d; i += LANES) weigh(rough, 1, weights, values + i, columns, d, inverse, to, first + i);
+    for (; i + 4 * LANES <= d; i += 4 * LANES) weigh(rough, 4, weights, values, columns, d, inverse, to, at, i);
+    for (; i + LANES <= d; i += LANES) weigh(rough, 1, weights, values, columns, d, inverse, to, at, i);
     for (; i < d; i++) {
         float s = 0;
-        for (int64_t c = 0; c < columns; c++) s += weights[c] * values[c * d + i];
-        put(rough, to, first + i, s * inverse);
+        for (int64_t c = 0; c < columns; c++) s += weights[c] * column(values, c, d)[i];
+        put(rough, to, at + i, s * inverse);
     }
 }
 
@@ -244,30 +255,46 @@ INLINE void fetch(const float *x, int64_t floats)
     for (int64_t i = 0; i < floats; i += LINE) __builtin_prefetch(x + i, 0, 2);
 }
 
+/* The rows that are decoded: those of one group share a leader, and begin with the same ``admitted`` tokens. */
+typedef struct {
+    const int64_t *starts, *leaders, *admitted; /* (rows,) */
+    int64_t used, rows;
+} slab;
+
+/* The columns of ``x`` (slab rows, key heads, columns, d) of one row and head, which are number ``task`` of all, from
+ * the row's first on. */
+INLINE shared columns_of(const shape *s, const slab *b, const float *x, int64_t task)
+{
+    const int64_t row = task / s->key_heads, leader = b->leaders[row] * s->key_heads + task % s->key_heads;
+    const float *first = x + b->starts[row] * s->d;
+    return (shared){first + task * s->columns * s->d, first + leader * s->columns * s->d, b->admitted[row] / LANES * LANES};
+}
+
 /* The newest token of every row, whose column is ``used`` - 1, attends to its row's columns from ``starts`` on. */
-INLINE void attend(const int rough, const shape *s, const layer *l, const float *cosine, const float *sine, const int64_t *starts,
-                   int64_t used, int64_t rows, void *out, float *scratch, int t, int threads)
+INLINE void attend(const int rough, const shape *s, const layer *l, const float *cosine, const float *sine, const slab *b,
+                   void *out, float *scratch, int t, int threads)
 {
     const int64_t d = s->d, together = s->heads / s->key_heads;
     float *query = scratch, *weights = scratch + d;
     int64_t first, end;
-    share(rows * s->key_heads, t, threads, &first, &end);
+    share(b->rows * s->key_heads, t, threads, &first, &end);
     for (int64_t task = first; task < end; task++) {
-        const int64_t row = task / s->key_heads, head = task % s->key_heads, begin = starts[row], columns = used - begin;
-        float *keys = l->keys + task * s->columns * d, *values = l->values + task * s->columns * d;
+        const int64_t row = task / s->key_heads, head = task % s->key_heads, columns = b->used - b->starts[row];
+        const int64_t newest = (task * s->columns + b->used - 1) * d;
+        const shared keys = columns_of(s, b, l->keys, task), values = columns_of(s, b, l->values, task);
         const float *c = cosine + row * d / 2, *n = sine + row * d / 2, *v = l->v.out + task * d;
-        turn_head(l->k.out + task * d, keys + (used - 1) * d, l->norm_k, s->eps_heads, c, n, d);
-        for (int64_t i = 0; i < d; i++) values[(used - 1) * d + i] = v[i];
+        turn_head(l->k.out + task * d, l->keys + newest, l->norm_k, s->eps_heads, c, n, d);
+        for (int64_t i = 0; i < d; i++) l->values[newest + i] = v[i];
         for (int64_t q = head * together; q < (head + 1) * together; q++) {
             turn_head(l->q.out + (row * s->heads + q) * d, query, l->norm_q, s->eps_heads, c, n, d);
             float total = 0;
             int64_t j = 0;
             if (d % LANES == 0)
                 for (; j + LANES <= columns; j += LANES) {
-                    if (q == head * together) fetch(values + (begin + j) * d, LANES * d);
-                    dots(query, keys + (begin + j) * d, d, weights + j);
+                    if (q == head * together) fetch(column(values, j, d), LANES * d);
+                    dots(query, column(keys, j, d), d, weights + j);
                 }
-            for (; j < columns; j++) weights[j] = dot(query, keys + (begin + j) * d, d);
+            for (; j < columns; j++) weights[j] = dot(query, column(keys, j, d), d);
             for (j = 0; j < columns; j++) weights[j] *= (float)s->scale;
             const float top = largest(weights, columns);
             j = 0;
@@ -276,10 +303,12 @@ INLINE void attend(const int rough, const shape *s, const layer *l, const float 
             for (j = 0; j < columns; j++) total += weights[j];
             const place to = {out, row, rough ? whole(s->heads * d) : s->heads * d};
             if (q == head * together && task + 1 < end) { /* the next head's keys, or the next row's */
-                const int64_t next = starts[(task + 1) / s->key_heads];
-                fetch(l->keys + ((task + 1) * s->columns + next) * d, (used - next) * d);
+                const int64_t after = (task + 1) / s->key_heads;
+                const shared next = columns_of(s, b, l->keys, task + 1);
+                const int64_t known = next.own == next.leader ? 0 : next.same;
+                fetch(next.own + known * d, (b->used - b->starts[after] - known) * d);
             }
-            weigh_all(rough, weights, values + begin * d, columns, d, 1.0f / total, to, q * d);
+            weigh_all(rough, weights, values, columns, d, 1.0f / total, to, q * d);
             if (q == s->heads - 1) fill_up(rough, to, s->heads * d);
         }
     }
@@ -294,12 +323,13 @@ INLINE void multiply_part(const int rough, const layer *l, int part, const map *
 }
 
 INLINE void step_of(const int rough, const shape *s, const layer *layers, const float *norm, double eps, float *x,
-                    const float *cosine, const float *sine, const int64_t *starts, int64_t used, int64_t rows, float *states,
-                    void *blocks, float *scratch, coarse *lows, int threads)
+                    const float *cosine, const float *sine, const slab *b, float *states, void *blocks, float *scratch,
+                    coarse *lows, int threads)
 {
 #pragma omp parallel num_threads(threads)
     {
         const int t = omp_get_thread_num(), all = omp_get_num_threads();
+        const int64_t rows = b->rows;
         float *own = scratch + t * (s->d + s->columns);
         coarse *low = lows + t * whole(rows) * s->low;
         if (rough) tiles_begin();
@@ -310,7 +340,7 @@ INLINE void step_of(const int rough, const shape *s, const layer *layers, const 
 #pragma omp barrier
             multiply_part(rough, l, 0, &l->q, 3, s->hidden, blocks, low, rows, t, all);
 #pragma omp barrier
-            attend(rough, s, l, cosine, sine, starts, used, rows, blocks, own, t, all);
+            attend(rough, s, l, cosine, sine, b, blocks, own, t, all);
 #pragma omp barrier
             multiply_part(rough, l, 1, &l->o, 1, s->heads * s->d, blocks, low, rows, t, all);
 #pragma omp barrier
@@ -328,17 +358,18 @@ INLINE void step_of(const int rough, const shape *s, const layer *layers, const 
     }
 }
 
-/* x (rows, hidden), embedded tokens, are overwritten; states (rows, hidden) are given what the head multiplies.
+/* x (rows, hidden), embedded tokens, are overwritten; states (rows, hidden) are given what the head multiplies. A row's
+ * columns of the slab are ``starts`` to ``used`` - 1, the first ``admitted`` of them the same as its leader's.
  * blocks: ceil(rows / 8) * 8 * max(hidden, heads * d, middle) floats; where rough, ceil(rows / SIDE) * SIDE rows of as
  * many coarse numbers, each width filled up to whole blocks. scratch: threads * (d + columns) floats.
  * lows: threads * ceil(rows / SIDE) * SIDE * s->low. */
 void step(int rough, const shape *s, const layer *layers, const float *norm, double eps, float *x, const float *cosine,
-          const float *sine, const int64_t *starts, int64_t used, int64_t rows, float *states, void *blocks, float *scratch,
-          coarse *lows, int threads)
+          const float *sine, const int64_t *starts, const int64_t *leaders, const int64_t *admitted, int64_t used, int64_t rows,
+          float *states, void *blocks, float *scratch, coarse *lows, int threads)
 {
-    if (rough)
-        step_of(1, s, layers, norm, eps, x, cosine, sine, starts, used, rows, states, blocks, scratch, lows, threads);
-    else step_of(0, s, layers, norm, eps, x, cosine, sine, starts, used, rows, states, blocks, scratch, lows, threads);
+    const slab b = {starts, leaders, admitted, used, rows};
+    if (rough) step_of(1, s, layers, norm, eps, x, cosine, sine, &b, states, blocks, scratch, lows, threads);
+    else step_of(0, s, layers, norm, eps, x, cosine, sine, &b, states, blocks, scratch, lows, threads);
 }
 
 /* m.out = x m^T for rows x (rows, K); blocks as for step(). */

@@ -152,10 +152,11 @@ class Decoder:
         cos, sin = (part[0].chunk(2, dim=-1)[0].contiguous() for part in self.stack.rotary(x, positions[None]))
         states = torch.empty_like(x)
         weight, eps = self.stack.norm
+        rows = (self.slab.starts, self.slab.leaders, self.slab.admitted)
         self.library.step(
             int(self.coarse), ctypes.byref(self.shape), self.layers, address(weight), ctypes.c_double(eps),
-            *map(address, (x, cos, sin, self.slab.starts)), ctypes.c_int64(self.slab.used),
-            ctypes.c_int64(len(tokens)), *map(address, (states, self.blocks, self.scratch, self.lows)), self.threads,
+            *map(address, (x, cos, sin, *rows)), ctypes.c_int64(self.slab.used), ctypes.c_int64(len(tokens)),
+            *map(address, (states, self.blocks, self.scratch, self.lows)), self.threads,
         )  # fmt: skip
         return states
 

@@ -314,7 +314,7 @@ def grouped(model, lengths, sizes, *, known):
 @torch.inference_mode()
 def assert_reads_prompts_of_leaders(model):
     """The bits of rows that each read their own prompt; what others than leaders hold of it is not read."""
-    slabs = [grouped(model, [37, 20, 5], [4, 3, 1], known=known) for known in (True, False)]
+    slabs = [grouped(model, [37, 20, 5], [6, 4, 1], known=known) for known in (True, False)]
     decoders = [Decoder(model, slab.rows, slab) for slab in slabs]
     for number in range(4):
         tokens = torch.arange(3, 3 + len(slabs[0]))

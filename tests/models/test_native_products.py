@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from polychrome.models.kernels import Projection, project, token_scores
 from polychrome.models.native import library, products
@@ -285,7 +286,7 @@ def test_a_step_is_that_of_the_stack(family, adapters, rows):
             assert_near(decoder.logits(found), rounded(found) @ head.double().t(), 1e-6)
 
 
-@pytest.mark.parametrize("rows", [3, 14, 15, 29, 33])
+@pytest.mark.parametrize("rows", [3, 4, 5, 9, 14, 15, 29, 33])
 def test_every_row_of_a_step_has_the_bits_it_has_alone(rows):
     model = coarse(opened(FAMILIES["qwen3"]))
     with torch.inference_mode():
@@ -300,7 +301,8 @@ def test_every_row_of_a_step_has_the_bits_it_has_alone(rows):
 
 
 def test_a_group_reads_its_prompt_where_its_leader_has_it():
-    assert_reads_prompts_of_leaders(coarse(opened(FAMILIES["llama"])))
+    for config in (FAMILIES["llama"], LlamaConfig(**SIZES | {"head_dim": 64})):
+        assert_reads_prompts_of_leaders(coarse(opened(config)))
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------

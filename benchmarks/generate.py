@@ -20,8 +20,8 @@ import torch
 from benchmarks import harness, ours, peers
 from benchmarks.harness import Memory, Report, Target
 from benchmarks.workload import CONVERSATIONS, SYSTEM, chat_pairs
+from polychrome.engine.sampling import SamplingSettings
 from polychrome.models.policy import open_base
-from polychrome.rollouts.sampling import SamplingSettings
 
 SIDES = ("ours", "transformers")
 TRIAL_TOKENS = 8  # tokens a completion in the trial of batch sizes and in the warm-up

@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from polychrome.engine.compute import CHOSEN, configure, dtype_named
 from polychrome.files import write_json
-from polychrome.models.compute import CHOSEN, configure, dtype_named
 
 Loaded = TypeVar("Loaded")
 Step = Callable[[], Any]

@@ -12,11 +12,11 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.workload import LEARNING_RATE, LORA, SYSTEM, reward
+from polychrome.engine.sampler import MEMORY_MIB, Completion, Request, rows_within, sample
+from polychrome.engine.sampling import SamplingSettings
 from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
 from polychrome.pairs.schema import Pair
-from polychrome.rollouts.engine import MEMORY_MIB, Completion, Request, rows_within, sample
-from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.alarms import Alarms
 from polychrome.training.loop import LoopSettings, Run
 from polychrome.training.methods import Grpo, Method

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks.workload import LEARNING_RATE, LORA, SYSTEM, distinct_letters
-from polychrome.rollouts.sampling import SamplingSettings
+from polychrome.engine.sampling import SamplingSettings
 
 ENDLESS = 10**6  # steps
 

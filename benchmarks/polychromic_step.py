@@ -18,11 +18,11 @@ from typing import Any
 from benchmarks import harness, ours
 from benchmarks.harness import Memory, Report, Target
 from benchmarks.workload import CONVERSATIONS, chat_pairs
-from polychrome.models.encoder import Encoder
+from polychrome.engine.sampling import SamplingSettings
+from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import Pair
 from polychrome.params import Params, PolychromicArm, load_params
 from polychrome.paths import ENCODER
-from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.methods import CrossEntropy, Method, Polychromic
 

@@ -29,8 +29,8 @@ from typing import Any
 
 import torch
 
-from polychrome.models.kernels import Projection
-from polychrome.models.native import products
+from polychrome.engine.kernels import Projection
+from polychrome.engine.native import products
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1152, 576, 1536), (1152, 1536, 576))  # (m, k, n)
 READ_ELEMENTS = 2**28  # float32: 1 GiB, more than any cache holds

@@ -2,7 +2,7 @@
 
 from polychrome import stage
 from polychrome.evaluation.evaluate import evaluate
-from polychrome.models.encoder import Encoder
+from polychrome.measures.encoder import Encoder
 from polychrome.params import load_params
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from polychrome import paths, stage
-from polychrome.evaluation.gaming import GamingThresholds, judge_gaming, start_of
+from polychrome.audit.gaming import GamingThresholds, judge_gaming, start_of
 from polychrome.params import load_params
 
 

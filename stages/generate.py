@@ -1,8 +1,8 @@
 """Stage `generate`: one model answers the test posts. Usage: python stages/generate.py <model> <seed>."""
 
 from polychrome import paths, stage
+from polychrome.evaluation.generate import generate
 from polychrome.params import load_params
-from polychrome.rollouts.serve import generate
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Stage `judge`: fit the engagement judge on conversations of its own and calibrate what counts as a pass."""
 
 from polychrome import stage
-from polychrome.evaluation.judge import make_judge
-from polychrome.models.encoder import Encoder
+from polychrome.engagement.judge import make_judge
+from polychrome.measures.encoder import Encoder
 from polychrome.params import load_params
 
 

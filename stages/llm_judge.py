@@ -4,8 +4,8 @@ import sys
 
 from polychrome import stage
 from polychrome.errors import bad
-from polychrome.evaluation.llm_judge.judgement import judge_models
-from polychrome.evaluation.llm_judge.settings import Settings
+from polychrome.llm_judge.judgement import judge_models
+from polychrome.llm_judge.settings import Settings
 from polychrome.params import load_params
 
 

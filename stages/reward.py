@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from polychrome import paths, stage
-from polychrome.models.encoder import Encoder
+from polychrome.engagement.fitting import FitSettings, make_reward_model
+from polychrome.measures.encoder import Encoder
 from polychrome.params import load_params
-from polychrome.rewards.fitting import FitSettings, make_reward_model
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from polychrome.models.native import library
+from polychrome.engine.native import library
 
 NEEDED = ("-fopenmp", "-fPIC", "-shared")  # not our flags: one that is wrong must fail the tests, not skip them
 TRIVIAL = "#include <math.h>\n#include <omp.h>\nint width(void) { return omp_get_max_threads(); }\n"

@@ -12,8 +12,8 @@ os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF
 import pytest
 import torch
 
+from polychrome.engine.native import library
 from polychrome.models.chat import Chat
-from polychrome.models.native import library
 from polychrome.models.policy import add_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair, write_pairs
 from tests.compilers import what_the_compiler_lacks

@@ -1,10 +1,10 @@
 """Control stage `aa`: every trained arm against itself, many times over."""
 
 from polychrome import stage
-from polychrome.evaluation.controls.aa import measure
-from polychrome.evaluation.controls.record import ROOT, table, write_part
+from polychrome.audit.controls.aa import measure
+from polychrome.audit.controls.record import ROOT, table, write_part
 from polychrome.evaluation.results import Settings
-from polychrome.models.encoder import Encoder
+from polychrome.measures.encoder import Encoder
 from polychrome.params import load_params
 
 

@@ -1,9 +1,9 @@
 """Control stage `evaluate`: measure a control's replies. Usage: python controls/stages/evaluate.py <model> <seed>."""
 
 from polychrome import stage
-from polychrome.evaluation.controls.record import ROOT
+from polychrome.audit.controls.record import ROOT
 from polychrome.evaluation.evaluate import evaluate
-from polychrome.models.encoder import Encoder
+from polychrome.measures.encoder import Encoder
 from polychrome.params import load_params
 
 

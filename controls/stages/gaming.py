@@ -3,8 +3,8 @@
 from dataclasses import asdict
 
 from polychrome import paths, stage
-from polychrome.evaluation.controls.record import ROOT
-from polychrome.evaluation.gaming import GamingThresholds, judge_gaming, start_of
+from polychrome.audit.controls.record import ROOT
+from polychrome.audit.gaming import GamingThresholds, judge_gaming, start_of
 from polychrome.params import load_params
 
 

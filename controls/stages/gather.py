@@ -1,7 +1,7 @@
 """Control stage `gather`: all controls in one file and one short table."""
 
 from polychrome import stage
-from polychrome.evaluation.controls.record import gather, table
+from polychrome.audit.controls.record import gather, table
 
 
 def main() -> None:

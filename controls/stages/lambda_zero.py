@@ -1,8 +1,8 @@
 """Control stage `lambda_zero`: polychromic training with lambda 0 must be cross-entropy, bit for bit."""
 
 from polychrome import paths, stage
-from polychrome.evaluation.controls.lambda_zero import lambda_zero
-from polychrome.evaluation.controls.record import ROOT, table, write_part
+from polychrome.audit.controls.lambda_zero import lambda_zero
+from polychrome.audit.controls.record import ROOT, table, write_part
 from polychrome.params import load_params
 
 CONTROL, BASELINE = "control_lambda_zero", "baseline"

@@ -1,8 +1,8 @@
 """Control stage `metrics`: every metric and test against another implementation or its definition."""
 
 from polychrome import stage
-from polychrome.evaluation.controls.record import ROOT, table, write_part
-from polychrome.evaluation.controls.reference import controls
+from polychrome.audit.controls.record import ROOT, table, write_part
+from polychrome.audit.controls.reference import controls
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from polychrome import stage
-from polychrome.evaluation.controls.overoptimisation import overoptimisation, to_csv
-from polychrome.evaluation.controls.record import ROOT, table, write_part
+from polychrome.audit.controls.overoptimisation import overoptimisation, to_csv
+from polychrome.audit.controls.record import ROOT, table, write_part
 from polychrome.files import write_text
 from polychrome.params import load_params
 

@@ -1,10 +1,10 @@
 """Control stage `planted`: sets of human replies of which it is known beforehand which must win."""
 
 from polychrome import paths, stage
-from polychrome.evaluation.controls.planted import measure
-from polychrome.evaluation.controls.record import ROOT, table, write_part
+from polychrome.audit.controls.planted import measure
+from polychrome.audit.controls.record import ROOT, table, write_part
 from polychrome.evaluation.results import Settings
-from polychrome.models.encoder import Encoder
+from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import read_pairs
 from polychrome.params import load_params
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from polychrome import stage
-from polychrome.evaluation.controls.record import ROOT
-from polychrome.evaluation.controls.rewards import rewards
+from polychrome.audit.controls.record import ROOT
+from polychrome.audit.controls.rewards import rewards
 from polychrome.params import load_params
 
 CONTROL = "control_learned"

@@ -1,8 +1,8 @@
 """Control stage `shuffled`: GRPO on rewards dealt out at random against its warm-start, and the arm beside it."""
 
 from polychrome import stage
-from polychrome.evaluation.controls.record import ROOT, table, write_part
-from polychrome.evaluation.controls.shuffled import shuffled
+from polychrome.audit.controls.record import ROOT, table, write_part
+from polychrome.audit.controls.shuffled import shuffled
 from polychrome.evaluation.results import Settings
 from polychrome.params import load_params
 

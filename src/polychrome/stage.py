@@ -76,7 +76,7 @@ def _record(name: str, seconds: float) -> None:
         {
             "stage": name,
             "seconds": round(seconds, 2),
-            **getattr(sys.modules.get("polychrome.models.compute"), "CHOSEN", {}),
+            **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
             "machine": platform.processor() or platform.machine(),
         },
     )

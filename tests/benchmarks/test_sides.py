@@ -9,9 +9,9 @@ import torch
 
 from benchmarks import ours, peers
 from benchmarks.workload import LORA, chat_pairs, market_pairs
+from polychrome.engine.sampling import SamplingSettings
 from polychrome.errors import InputError
 from polychrome.models.policy import open_base
-from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.methods import CrossEntropy
 
 POSTS, GROUP, TOKENS = 2, 3, 5

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from polychrome.evaluation.judge import Judge, Thresholds
+from polychrome.engagement.judge import Judge, Thresholds
 
 WIDTH = 12
 

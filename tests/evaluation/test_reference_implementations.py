@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED
+from polychrome.audit.controls.reference import CHECKS, controls
 from polychrome.evaluation import passk, statistics
-from polychrome.evaluation.controls.record import AS_EXPECTED, NOT_AS_EXPECTED
-from polychrome.evaluation.controls.reference import CHECKS, controls
+from polychrome.measures import sets
 from polychrome.randomness import numpy_generator
-from polychrome.rewards import sets
 
 
 def largest(check, seed=1):

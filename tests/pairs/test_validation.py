@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.pairs.duplicates import jaccard
+from polychrome.measures.duplicates import jaccard
 from polychrome.pairs.text import shingles
 from polychrome.pairs.validation import count_near_duplicates, quartile_edges, validate
 

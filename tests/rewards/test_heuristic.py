@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
+from polychrome.measures.validity import problems_of
 from polychrome.randomness import numpy_generator
 from polychrome.rewards import heuristic
 from polychrome.rewards.heuristic import PARTS, Anchors, HeuristicReward, calibrate
-from polychrome.rewards.validity import problems_of
 
 
 class HashEncoder:

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from polychrome.engagement.learned import Head, features, save
 from polychrome.errors import InputError
 from polychrome.rewards.heuristic import PARTS, Anchors, HeuristicReward
 from polychrome.rewards.interface import checked, make_reward
-from polychrome.rewards.learned import Head, features, save
 
 
 class LetterEncoder:

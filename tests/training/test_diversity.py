@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from polychrome.errors import InputError
+from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
-from polychrome.rewards.sets import distinct_n, self_bleu
 from polychrome.training.diversity import Sets, Validity, make_diversity, semantic_distance
 from polychrome.training.methods import _elsewhere
 

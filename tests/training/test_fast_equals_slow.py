@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from polychrome.models.native import library
+from polychrome.engine import sampler as engine
+from polychrome.engine.native import library
 from polychrome.models.policy import adapter_tensors, add_adapter, open_base, save_adapter
-from polychrome.rollouts import engine
 from polychrome.training import methods
-from tests.rollouts.naive import naive_scores
+from tests.engine.naive import naive_scores
 from tests.tiny import LORA
 
 from .tiny import SAMPLING, grpo, polychromic, tiny_run

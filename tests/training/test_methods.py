@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from polychrome.engine.sampling import SamplingSettings
 from polychrome.rewards.composite import GroupBonus
-from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.methods import CrossEntropy
 from polychrome.training.summary import reward_gain
 

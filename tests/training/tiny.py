@@ -14,10 +14,10 @@ import torch
 from accelerate import Accelerator
 from ruamel.yaml import YAML
 
+from polychrome.engine.sampling import SamplingSettings
 from polychrome.models.chat import Chat
 from polychrome.models.policy import open_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair
-from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.alarms import Alarms
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.loop import LoopSettings, Run

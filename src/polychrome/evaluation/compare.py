@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from polychrome.audit.gaming import read_verdicts
 from polychrome.errors import InputError, Problem
 from polychrome.evaluation.contrasts import add_detectable, all_contrasts, answer
 from polychrome.evaluation.criteria import judge_criteria
-from polychrome.evaluation.gaming import read_verdicts
 from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.results import (
     BESIDE,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.audit.gaming import GAMED
 from polychrome.evaluation.contrasts import Contrast, find
-from polychrome.evaluation.gaming import GAMED
 from polychrome.evaluation.results import Results, Roles, Settings, mean_interval
 from polychrome.evaluation.statistics import Effect
 
@@ -34,7 +34,7 @@ def judge_criteria(
 
     Each criterion has level, name, text, comparison, threshold, value and verdict ("pass" or "fail"), an interval
     where the value has one, and a note where something needs saying. A value of null cannot pass.
-    ``verdicts``: GRPO arm -> what :func:`polychrome.evaluation.gaming.read_verdicts` found, one a seed.
+    ``verdicts``: GRPO arm -> what :func:`polychrome.audit.gaming.read_verdicts` found, one a seed.
     """
     criteria = [
         *_must(results, contrasts, roles, settings),

@@ -1,9 +1,9 @@
 """One model's replies, measured: per post, and as means over posts with bootstrap intervals.
 
-A reply passes when it is well-formed (:mod:`polychrome.rewards.validity`), on topic (cosine with the post at least the
+A reply passes when it is well-formed (:mod:`polychrome.measures.validity`), on topic (cosine with the post at least the
 10th percentile of human replies) and predicted to engage at least like the median human reply; both thresholds come
 with the judge, calibrated on phase data. The human replies are put to the same test. In which ways replies fail is
-counted by kind (:mod:`polychrome.evaluation.failures`).
+counted by kind (:mod:`polychrome.measures.failures`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.engagement.judge import Judge, TextEncoder, relevance
 from polychrome.errors import InputError, Problem, bad
-from polychrome.evaluation.failures import FailureThresholds, failures_of, shares
-from polychrome.evaluation.judge import Judge, TextEncoder, relevance
 from polychrome.evaluation.passk import check_ks, pass_at_k
-from polychrome.evaluation.rouge import rouge
 from polychrome.evaluation.statistics import bootstrap_interval
 from polychrome.files import read_json, whole_directory, write_json, write_jsonl
-from polychrome.rewards.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
-from polychrome.rewards.validity import problems_of
+from polychrome.measures.failures import FailureThresholds, failures_of, shares
+from polychrome.measures.rouge import rouge
+from polychrome.measures.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.measures.validity import problems_of
 
 PerPost = dict[str, list[float | None]]  # metric -> value of each post, None where undefined
 

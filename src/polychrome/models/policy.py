@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from polychrome.engine.prepacked import ROWS, prepacked
 from polychrome.errors import bad
 from polychrome.files import read_json, write_json
-from polychrome.models.prepacked import ROWS, prepacked
 from polychrome.paths import RECIPE
 from polychrome.randomness import seed_for
 
@@ -171,7 +171,7 @@ def _switch(policy: Any, name: str) -> None:
 def merged(policy: Any, rows: int = ROWS) -> Iterator[PreTrainedModel]:
     """Inside, the base weights are W + (alpha/rank) B A and the bare model is yielded: no adapter arithmetic a token.
 
-    On a CPU its weights are also laid out for small batches (:mod:`polychrome.models.prepacked`), where ``rows``, the
+    On a CPU its weights are also laid out for small batches (:mod:`polychrome.engine.prepacked`), where ``rows``, the
     tokens that are to be computed side by side, are few enough to gain from it.
 
     The original weight tensors are kept aside and put back, so they return bit for bit. Over weights coarser than

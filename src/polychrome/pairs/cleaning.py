@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from polychrome.pairs.duplicates import NearDuplicates
+from polychrome.measures.duplicates import NearDuplicates
 from polychrome.pairs.schema import Pair
 from polychrome.pairs.sources import Candidate
 from polychrome.pairs.text import count_words, is_links_only, letter_share, same_text_key, trimmed

@@ -26,7 +26,7 @@ import numpy as np
 
 from polychrome.errors import InputError, bad
 from polychrome.files import write_json
-from polychrome.pairs.duplicates import near_duplicate_pairs
+from polychrome.measures.duplicates import near_duplicate_pairs
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
 from polychrome.pairs.text import count_words, same_text_key
 from polychrome.pairs.validation import validate

@@ -1,6 +1,6 @@
 """The heuristic reward: six parts that can each be computed by hand, and their weighted mean.
 
-For a reply of n word tokens to a post (word tokens as in :func:`polychrome.rewards.validity.words_of`; clip is to
+For a reply of n word tokens to a post (word tokens as in :func:`polychrome.measures.validity.words_of`; clip is to
 [0, 1]):
 
 ===============  ==========================================================================================
@@ -20,7 +20,7 @@ For a reply of n word tokens to a post (word tokens as in :func:`polychrome.rewa
 
     reward = w * o * sum_k weight_k part_k / sum_k weight_k
 
-with two gates. w is 0 for a reply that :func:`~polychrome.rewards.validity.problems_of` finds malformed, else 1.
+with two gates. w is 0 for a reply that :func:`~polychrome.measures.validity.problems_of` finds malformed, else 1.
 o = clip(2 - 2 s), s the share of the reply's bigrams that stand in the post: a reply may take up half of its
 bigrams from the post at no cost, and a copy earns nothing. In 3,000 human chat replies 0.3% had s > 1/2.
 
@@ -41,8 +41,8 @@ from numpy.typing import NDArray
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from polychrome.errors import InputError, Problem, bad
-from polychrome.rewards.generic_words import FUNCTION_WORDS, STOCK_PHRASES
-from polychrome.rewards.validity import well_formed, words_of
+from polychrome.measures.generic_words import FUNCTION_WORDS, STOCK_PHRASES
+from polychrome.measures.validity import well_formed, words_of
 
 Scores = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ _SENTENCE_END = regex.compile(
 
 
 class TextEncoder(Protocol):
-    """Whatever embeds texts as unit vectors, such as :class:`polychrome.models.encoder.Encoder`."""
+    """Whatever embeds texts as unit vectors, such as :class:`polychrome.measures.encoder.Encoder`."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts as float32 (n, d), each row of length 1."""

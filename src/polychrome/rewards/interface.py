@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from polychrome.engagement.learned import LearnedReward
 from polychrome.errors import InputError, Problem, bad
 from polychrome.rewards.composite import Mix, own_function
 from polychrome.rewards.heuristic import Anchors, HeuristicReward, TextEncoder
-from polychrome.rewards.learned import LearnedReward
 
 Scores = NDArray[np.float64]
 

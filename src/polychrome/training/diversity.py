@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from polychrome.errors import bad
-from polychrome.models.encoder import Encoder
+from polychrome.measures.encoder import Encoder
+from polychrome.measures.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.measures.validity import problems_of
 from polychrome.objectives.diversity import set_diversity
 from polychrome.pairs.schema import Pair
-from polychrome.rewards.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
-from polychrome.rewards.validity import problems_of
 
 Texts = Sequence[Sequence[str]]  # P sets of n replies
 

@@ -23,13 +23,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from polychrome.engine.packing import Group, pack
+from polychrome.engine.sampler import MEMORY_MIB
+from polychrome.engine.scoring import CompletionScorer
 from polychrome.models.chat import Chat
 from polychrome.models.policy import adapter_tensors, set_training
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator, seed_for
-from polychrome.rollouts.engine import MEMORY_MIB
-from polychrome.rollouts.packing import Group, pack
-from polychrome.rollouts.scoring import CompletionScorer
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints
 from polychrome.training.methods import Context, Method, Piece, Rollout, Step

@@ -16,8 +16,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from polychrome.engine.packing import Group, Packed, pack
+from polychrome.engine.recording import Recording, Replay
+from polychrome.engine.sampler import MEMORY_MIB, Completion, Request, recording_of, sample
+from polychrome.engine.sampling import SamplingSettings
+from polychrome.engine.scoring import CompletionScorer, tokens_within
+from polychrome.measures.encoder import Encoder
 from polychrome.models.chat import Chat
-from polychrome.models.encoder import Encoder
 from polychrome.models.policy import reference_active, set_training
 from polychrome.objectives.cross_entropy import cross_entropy
 from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
@@ -26,11 +31,6 @@ from polychrome.pairs.schema import Pair
 from polychrome.randomness import torch_generator
 from polychrome.rewards.composite import GroupBonus
 from polychrome.rewards.interface import Reward
-from polychrome.rollouts.engine import MEMORY_MIB, Completion, Request, recording_of, sample
-from polychrome.rollouts.packing import Group, Packed, pack
-from polychrome.rollouts.recording import Recording, Replay
-from polychrome.rollouts.sampling import SamplingSettings
-from polychrome.rollouts.scoring import CompletionScorer, tokens_within
 from polychrome.training.diversity import SetDiversity, Sets, Validity
 
 Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima

@@ -9,11 +9,12 @@ from typing import Any
 from accelerate import Accelerator
 
 from polychrome import paths
+from polychrome.engine.compute import CHOSEN, configure
+from polychrome.engine.sampling import SamplingSettings
 from polychrome.errors import bad
 from polychrome.files import whole_directory
+from polychrome.measures.encoder import Encoder
 from polychrome.models.chat import Chat
-from polychrome.models.compute import CHOSEN, configure
-from polychrome.models.encoder import Encoder
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
 from polychrome.models.recipes import check_recipe, recipe_of
 from polychrome.pairs.schema import Pair, read_pairs
@@ -21,7 +22,6 @@ from polychrome.params import Params, PolychromicArm
 from polychrome.rewards.composite import GroupBonus
 from polychrome.rewards.heuristic import calibrate
 from polychrome.rewards.interface import make_reward
-from polychrome.rollouts.sampling import SamplingSettings
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints, digest_of
 from polychrome.training.diversity import Validity, make_diversity, semantic_distance
@@ -135,7 +135,8 @@ def _train(
     validation = read_pairs(validation_file)
     chat.check(pairs, paths.PHASES / f"{arm.data}.jsonl")
     chat.check(validation, validation_file)
-    code = [CODE / part for part in ("models", "objectives", "rollouts", "rewards", "training", "randomness.py")]
+    rooms = ("engagement", "engine", "measures", "models", "objectives", "rewards", "training", "randomness.py")
+    code = [CODE / room for room in rooms]
     code.append(paths.CUSTOM_REWARDS)
     data = [paths.BASE, paths.ENCODER, paths.PHASES / f"{arm.data}.jsonl", validation_file]
     digest = digest_of(recipe=everything, files=[*starts_from, *code, *data])

@@ -1,0 +1,1 @@
+"""Was the reward gamed, would the ruler lie."""

@@ -1,0 +1,171 @@
+"""Planted arms: sets of human replies of which it is known, before anything is measured, which must win at what.
+
+All replies are by people, taken from conversations that neither the test set nor the judge has seen. Only what belongs
+to which post is planted:
+
+* ``planted``: the post's own human reply and the replies to the n - 1 posts of the pool that are most like it.
+* ``off_topic``: n replies drawn at random from the tenth of the pool that is least related to the post.
+* ``random``: n replies drawn at random from the whole pool, so to other posts.
+* ``repeated``: the post's own human reply, n times.
+* ``engaging``, ``unengaging``: n replies drawn at random from the quarter of the pool that engaged most, and least.
+
+"Like" and "related" are cosines of sentence embeddings, as in the test of a pass: the control says that differences
+which are there come out at the end of the road, not that cosines measure what people mean by a topic. Engagement is
+left open for the first four: the judge weighs words, and all of these are people's. Whether it can tell at all what
+engaged people is what the last two ask, on one contrast of their own. Only the gate on the topic tells a set of replies
+to the post from one of replies to others, and it is set to let nine human replies in ten pass. There is no policy to
+find a human reply likely, so cross-entropy is one constant and cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polychrome.audit.controls.record import Control, verdict_of
+from polychrome.engagement.judge import TextEncoder
+from polychrome.errors import bad
+from polychrome.evaluation.contrasts import Contrast, add_detectable, all_contrasts, find, in_words
+from polychrome.evaluation.evaluate import evaluate, read_per_post
+from polychrome.evaluation.results import Roles, Settings, label, read_results
+from polychrome.evaluation.statistics import compare_paired
+from polychrome.files import write_jsonl
+from polychrome.pairs.schema import Pair
+from polychrome.randomness import numpy_generator
+
+PLANTED, OFF_TOPIC, RANDOM, REPEATED = "planted", "off_topic", "random", "repeated"
+ARMS = (PLANTED, OFF_TOPIC, RANDOM, REPEATED)
+ENGAGING, UNENGAGING = "engaging", "unengaging"
+LEAST_RELATED = 0.1  # share of the pool
+SEED = 0  # these arms have no training, so they have one seed
+
+# (a, b, metric): a must be called above b. Written down before any of it was measured.
+EXPECTED = (
+    (PLANTED, OFF_TOPIC, "pass_at_1"),
+    (PLANTED, OFF_TOPIC, "pass_at_k"),  # at the largest k
+    (PLANTED, OFF_TOPIC, "rouge_l"),
+    (PLANTED, RANDOM, "pass_at_1"),
+    (PLANTED, RANDOM, "rouge_l"),
+    (RANDOM, OFF_TOPIC, "pass_at_1"),
+    (PLANTED, REPEATED, "semantic_diversity"),
+    (PLANTED, REPEATED, "pass_at_k"),
+    (REPEATED, PLANTED, "self_bleu"),
+    (REPEATED, PLANTED, "rouge_l"),
+)
+
+
+def replies_of(
+    test: Sequence[Pair], pool: Sequence[Pair], encoder: TextEncoder, samples: int, seed: int = SEED
+) -> dict[str, list[tuple[str, ...]]]:
+    """Arm -> its ``samples`` replies to each test post. Raises InputError for a pool of fewer than 10 x samples."""
+    if len(pool) < samples / LEAST_RELATED:
+        expected = f"at least {samples / LEAST_RELATED:.0f}, ten for each of the {samples} samples"
+        raise bad("pool of human replies", len(pool), expected, "Raise split.reward_pairs.")
+    posts = encoder.embed([pair.post for pair in test]).astype(np.float64)
+    alike = posts @ encoder.embed([pair.post for pair in pool]).astype(np.float64).T
+    related = posts @ encoder.embed([pair.reply for pair in pool]).astype(np.float64).T
+    ranked = np.argsort([pair.engagement for pair in pool], kind="stable")
+    quarter = len(pool) // 4
+    found: dict[str, list[tuple[str, ...]]] = {arm: [] for arm in (*ARMS, ENGAGING, UNENGAGING)}
+    for i, pair in enumerate(test):
+        generator = numpy_generator(seed, "planted", pair.id)
+        nearest = np.argsort(-alike[i], kind="stable")[: samples - 1]
+        least = np.argsort(related[i], kind="stable")[: int(len(pool) * LEAST_RELATED)]
+        found[PLANTED].append((pair.reply, *(pool[j].reply for j in nearest)))
+        found[OFF_TOPIC].append(tuple(pool[j].reply for j in generator.choice(least, samples, replace=False)))
+        found[RANDOM].append(tuple(pool[j].reply for j in generator.choice(len(pool), samples, replace=False)))
+        found[REPEATED].append((pair.reply,) * samples)
+        for arm, quart in ((ENGAGING, ranked[-quarter:]), (UNENGAGING, ranked[:quarter])):
+            found[arm].append(tuple(pool[j].reply for j in generator.choice(quart, samples, replace=False)))
+    return found
+
+
+def measure(
+    test: Sequence[Pair],
+    pool: Sequence[Pair],
+    encoder: TextEncoder,
+    judge_directory: str | Path,
+    out: str | Path,
+    settings: Settings,
+    samples: int,
+) -> tuple[list[Control], dict[str, Any]]:
+    """Answer the test posts with the planted arms, evaluate and contrast them as models are, into folder ``out``.
+
+    Returns a control for each of ``EXPECTED``, one on engagement, and each arm's means.
+    """
+    out, off_topic = Path(out), {}
+    for arm, replies in replies_of(test, pool, encoder, samples).items():
+        path = out / "generations" / arm / f"seed-{SEED}.jsonl"
+        write_jsonl(path, [_answer(pair, texts) for pair, texts in zip(test, replies, strict=True)])
+        measured = evaluate(
+            path,
+            judge_directory,
+            encoder,
+            out / "evaluation" / arm / f"seed-{SEED}",
+            settings.ks,
+            resamples=settings.resamples,
+            confidence=settings.confidence,
+        )
+        off_topic[arm] = measured["failures"]["off_topic"]
+    roles = Roles(OFF_TOPIC, RANDOM, REPEATED, PLANTED, OFF_TOPIC, RANDOM)
+    results = read_results(ARMS, [SEED], out / "evaluation", roles, settings)
+    contrasts = all_contrasts(results, roles, settings)
+    add_detectable(contrasts, results, settings)
+    controls = [_control(contrasts, a, b, metric, off_topic, settings) for a, b, metric in EXPECTED]
+    controls.append(_engagement(out / "evaluation", settings))
+    means = {arm: {m: float(np.nanmean(results.values[arm][m])) for m in settings.needed} for arm in ARMS}
+    about = {"posts": results.posts, "samples": samples, "pool": len(pool)}
+    return controls, {"means": means, "off_topic": off_topic, **about}
+
+
+def _engagement(evaluations: Path, settings: Settings) -> Control:
+    """Does the judge give more to replies that engaged people most than to those that engaged them least?"""
+    high, low = (
+        read_per_post(evaluations / arm / f"seed-{SEED}" / "per_post.json").metrics["engagement"][None, :]
+        for arm in (ENGAGING, UNENGAGING)
+    )
+    effect = compare_paired(high, low, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed)
+    assert effect is not None  # engagement is defined for every post
+    d = effect.difference
+    return Control(
+        name="planted_engaging_above_unengaging_engagement",
+        text="Human replies of conversations that the judge has not seen: the most engaging against the least.",
+        expected="higher engagement by the judge: the interval above zero, p below alpha",
+        found=f"{d.mean:+.4f} ({d.low:+.4f} to {d.high:+.4f}), p {effect.p:.2g}",
+        value=d.mean,
+        low=d.low,
+        high=d.high,
+        verdict=verdict_of(d.low > 0 and effect.p < settings.alpha),
+        note=f"Cohen's d {effect.cohens_d:.2f}." if effect.cohens_d is not None else "",
+    )
+
+
+def _answer(pair: Pair, texts: Sequence[str]) -> Mapping[str, Any]:
+    row = {"id": pair.id, "post": pair.post, "human": pair.reply, "replies": list(texts)}
+    return row | {"ended": [True] * len(texts), "human_nll": 1.0, "human_tokens": 1}
+
+
+def _control(
+    contrasts: Sequence[Contrast], a: str, b: str, metric: str, off_topic: Mapping[str, float], settings: Settings
+) -> Control:
+    metric = settings.primary if metric == "pass_at_k" else metric
+    contrast = find(contrasts, a, b, metric)
+    effect = contrast.effect
+    said = {
+        "name": f"planted_{a}_above_{b}_{metric}",
+        "text": f"Sets of human replies: {a.replace('_', ' ')} against {b.replace('_', ' ')} on {label(metric)}.",
+        "expected": "called above by the rule of compare",
+    }
+    if effect is None or contrast.p_holm is None:
+        found, value, low, high, wins = "undefined: too few posts have a value", None, None, None, False
+    else:
+        d = effect.difference
+        value, low, high = d.mean, d.low, d.high
+        wins = contrast.is_different(settings.alpha) and d.mean > 0
+        found = f"{d.mean:+.3f} ({d.low:+.3f} to {d.high:+.3f}), Holm-corrected p {contrast.p_holm:.2g}"
+        found += "" if wins else f"; {in_words(contrast.detectable)}"
+    note = f"Off topic by the gate of a pass: {off_topic[a]:.0%} of the replies of {a}, {off_topic[b]:.0%} of {b}'s."
+    return Control(**said, found=found, value=value, low=low, high=high, verdict=verdict_of(wins), note=note)

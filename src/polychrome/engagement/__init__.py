@@ -1,0 +1,1 @@
+"""What people like: ranks, the learned reward, the judge."""

@@ -1,0 +1,95 @@
+"""Log-probabilities of completions under a policy: one forward pass over packed groups, logits only where needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from polychrome.engine.attention import PackedAttention
+from polychrome.engine.kernels import token_scores
+from polychrome.engine.packing import Packed
+from polychrome.engine.recording import Replay
+from polychrome.engine.stack import Stack, bare, has_stack
+
+LOGIT_ROWS = 256  # completion tokens whose vocabulary logits exist at one time
+
+
+def tokens_within(memory_mib: int, policy: Any) -> int:
+    """How many tokens may be forwarded together, so that what their backward pass needs is about ``memory_mib``.
+
+    Not counted are keys and values that attention gathers, a prompt's once for each of its completions.
+    """
+    config = bare(policy).config
+    layers = config.num_hidden_layers - (Stack(policy).trunk_depth if has_stack(policy) else 0)
+    # Kept a token and layer: inputs of norms and projections, queries, keys, values, gate, up and their product.
+    kept = layers * (6 * config.hidden_size + 4 * config.intermediate_size)
+    return max(1, memory_mib * 2**20 // (kept * torch.float32.itemsize))
+
+
+class CompletionScorer(nn.Module):
+    """Wraps a policy so that its forward pass is what training needs; this is the module that DDP wraps."""
+
+    def __init__(self, policy: Any):
+        super().__init__()
+        self.policy = policy
+
+    def forward(
+        self,
+        packed: Packed,
+        temperature: float = 1.0,
+        trunk: torch.Tensor | None = None,
+        replay: Replay | None = None,
+        with_entropy: bool = True,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Score every completion token.
+
+        ``temperature`` divides the logits as in sampling, so the log-probabilities are those of what was sampled.
+        ``trunk`` is what an earlier call returned for the same pack: layers below the adapters are not computed again;
+        ``replay`` is what the policy computed when it sampled these completions: neither are the others' projections.
+        Returns log-probabilities (N, Lc), differentiable, and entropies (N, Lc) in nats, detached, both zero beyond an
+        end; and the trunk's output (T, hidden), None where there is none. Entropies that are not asked for may be NaN.
+        """
+        inner = bare(self.policy)
+        if has_stack(inner):
+            stack = Stack(inner)
+            attention = PackedAttention(packed, stack.dtype)
+            hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk, replay=replay)
+        else:
+            hidden, trunk = _transformers_states(inner, packed), None
+        states, head = hidden.index_select(0, packed.predictors), inner.get_output_embeddings()
+        if type(head) is nn.Linear and head.bias is None:
+            logps, entropies = token_scores(
+                states, head.weight, packed.targets, temperature, LOGIT_ROWS, with_entropy=with_entropy
+            )
+        else:
+            logps, entropies = _score_in_parts(head, states, packed.targets, temperature)
+        return packed.spread(logps), packed.spread(entropies), trunk
+
+
+def _transformers_states(inner: Any, packed: Packed) -> torch.Tensor:
+    """Final hidden states (T, hidden) as transformers computes them: any architecture, one row, a dense mask."""
+    return inner.base_model(
+        input_ids=packed.input_ids[None],
+        attention_mask=packed.mask(),
+        position_ids=packed.position_ids[None],
+        use_cache=False,
+    ).last_hidden_state[0]
+
+
+def _score_in_parts(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):
+    """By autograd, for heads that are more than a matrix; the backward pass computes a part's logits again."""
+    parts = [
+        checkpoint(_score, head, *part, temperature, use_reentrant=False)
+        for part in zip(states.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    ]
+    logps, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+    return logps, entropies
+
+
+def _score(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):
+    logp = (head(states).float() / temperature).log_softmax(-1)  # (m, vocabulary)
+    entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
+    return logp.gather(-1, targets[:, None]).squeeze(-1), entropy

@@ -1,0 +1,1 @@
+"""Of texts and of sets of texts: words, validity, distances, failures."""

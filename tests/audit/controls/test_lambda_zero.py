@@ -1,0 +1,63 @@
+"""Lambda of zero: equal adapters and replies pass, any bit of difference is found and named."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from polychrome.audit.controls.lambda_zero import lambda_zero, tensor_hashes
+from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED
+from polychrome.errors import InputError
+from tests.evaluation.fakes import write_rows
+
+
+def model(folder, tensors, replies):
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    rows = [{"id": f"p{i}", "replies": [text, text], "human_nll": 1.5} for i, text in enumerate(replies)]
+    return folder, write_rows(folder / "replies.jsonl", rows)
+
+
+A = {"a": np.ones((2, 3), dtype=np.float32), "b": np.zeros(4, dtype=np.float32)}
+
+
+def test_equal_adapters_and_replies_are_as_expected_whatever_the_order_of_the_tensors(tmp_path):
+    ours, our_replies = model(tmp_path / "x", A, ["hi", "yo"])
+    theirs, their_replies = model(tmp_path / "y", dict(reversed(A.items())), ["hi", "yo"])
+    controls, details = lambda_zero(ours, theirs, our_replies, their_replies)
+    assert [c.verdict for c in controls] == [AS_EXPECTED, AS_EXPECTED]
+    assert [c.found for c in controls] == ["0 of 2", "0 of 2"]
+    assert details == {"tensors": 2, "differing": []}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        A | {"b": np.array([0, 0, 0, 1e-30], dtype=np.float32)},  # one bit or so
+        A | {"b": np.zeros((2, 2), dtype=np.float32)},  # another shape, the same bytes
+        A | {"b": np.zeros(4, dtype=np.int32)},  # another type, the same bytes
+        {"a": A["a"]},
+        A | {"c": A["b"]},
+    ],
+)
+def test_any_bit_of_difference_is_found_and_named(tmp_path, changed):
+    ours, replies = model(tmp_path / "x", changed, ["hi", "yo"])
+    theirs, _ = model(tmp_path / "y", A, ["hi", "yo"])
+    (adapter, _), details = lambda_zero(ours, theirs, replies, replies)
+    assert adapter.verdict == NOT_AS_EXPECTED
+    assert len(details["differing"]) == 1
+    assert details["differing"][0] in adapter.note
+
+
+def test_other_replies_are_a_finding(tmp_path):
+    ours, our_replies = model(tmp_path / "x", A, ["hi", "yo"])
+    theirs, their_replies = model(tmp_path / "y", A, ["hi", "you", "me"])
+    _, replies = lambda_zero(ours, theirs, our_replies, their_replies)[0]
+    assert (replies.verdict, replies.found) == (NOT_AS_EXPECTED, "2 of 3")
+
+
+def test_a_missing_or_damaged_adapter_is_told(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        tensor_hashes(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"\x05\x00\x00\x00\x00\x00\x00\x00nonsense")
+    with pytest.raises(InputError, match="a safetensors file"):
+        tensor_hashes(tmp_path / "bad.safetensors")

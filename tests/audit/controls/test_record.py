@@ -1,0 +1,67 @@
+"""What controls leave, gathered: a control that fails is a finding, a missing part an error."""
+
+import json
+
+import pytest
+
+from polychrome.audit.controls.record import (
+    AS_EXPECTED,
+    NOT_AS_EXPECTED,
+    NOT_MEASURED,
+    Control,
+    gather,
+    table,
+    together,
+    write_part,
+)
+from polychrome.audit.controls.rows import read_rows
+from polychrome.errors import InputError
+
+
+def control(name, verdict=AS_EXPECTED):
+    return Control(name, "text", "expected", "found", 1 / 3, None, None, verdict)
+
+
+def test_all_controls_come_together_in_one_list_in_the_order_of_the_parts(tmp_path):
+    write_part(tmp_path / "a.json", "A.", [control("one"), control("two", NOT_AS_EXPECTED)], {"more": [1 / 3]})
+    write_part(tmp_path / "b.json", "B.", [control("three", NOT_MEASURED)], {})
+    found = gather(tmp_path, ("b", "a"))
+    assert [c["name"] for c in found["controls"]] == ["three", "one", "two"]
+    assert found["text"] == "1 of 2 controls came out as expected; 1 could not be measured."
+    assert found["verdict"] == NOT_AS_EXPECTED
+    assert json.loads((tmp_path / "controls.json").read_text()) == found
+    assert json.loads((tmp_path / "a.json").read_text())["more"] == [0.333333]
+    assert set(found["controls"][0]) == {
+        "name", "text", "expected", "found", "value", "low", "high", "verdict", "note",
+    }  # fmt: skip
+
+
+def test_the_table_has_a_line_a_control(tmp_path):
+    write_part(tmp_path / "a.json", "A.", [control("one"), control("longer", NOT_AS_EXPECTED)], {})
+    assert table(gather(tmp_path, ("a",))["controls"]).splitlines() == [
+        "one     as expected      found",
+        "longer  not as expected  found",
+    ]
+
+
+def test_verdicts_together():
+    assert together([AS_EXPECTED, NOT_MEASURED]) == AS_EXPECTED
+    assert together([AS_EXPECTED, NOT_AS_EXPECTED]) == NOT_AS_EXPECTED
+    assert together([NOT_MEASURED]) == NOT_MEASURED
+
+
+def test_every_missing_or_damaged_part_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"controls": [{"name": "x"}]}')
+    with pytest.raises(InputError) as caught:
+        gather(tmp_path, ("a", "b"))
+    assert [p.where for p in caught.value.problems] == [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+
+
+def test_every_bad_line_of_a_file_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\nnonsense\n{"b": 1}\n[]\n')
+    with pytest.raises(InputError) as caught:
+        read_rows(path, ("a",))
+    assert [p.where for p in caught.value.problems] == [f"{path}:{line}" for line in (2, 3, 4)]
+    with pytest.raises(InputError, match="no such file"):
+        read_rows(tmp_path / "none.jsonl", ("a",))

@@ -1,0 +1,174 @@
+"""What stands where in a pack, and who sees whom."""
+
+import pytest
+import torch
+
+from polychrome.engine.attention import PackedAttention
+from polychrome.engine.packing import Group, pack, pack_prompts
+
+from .naive import SHARING, random_groups, sharing_groups
+
+TWO = [Group([10, 11], [[20], [30, 31, 32]]), Group([12], [[40, 41]])]
+ALIKE = [Group([10, 11, 12], [[20], [30, 31, 32]]), Group([10, 11], [[40, 41]]), Group([10, 11, 13], [[50, 51]])]
+
+
+def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_other():
+    """But for their last tokens, which predict nothing: of a completion of one token nothing is left."""
+    assert pack(TWO).input_ids.tolist() == [10, 11, 30, 31, 12, 40]
+
+
+def test_positions_of_every_completion_go_on_from_its_prompts_end():
+    assert pack(TWO).position_ids.tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def test_a_token_sees_its_prompt_and_its_own_completion_up_to_itself_and_nothing_else():
+    packed = pack(TWO)
+    ids = packed.input_ids.tolist()
+    seen = {
+        ids[query]: {ids[key] for key in row.nonzero().flatten().tolist()}
+        for query, row in enumerate(packed.mask()[0, 0])
+    }
+    assert seen == {
+        10: {10}, 11: {10, 11},
+        30: {10, 11, 30}, 31: {10, 11, 30, 31},
+        12: {12}, 40: {12, 40},
+    }  # fmt: skip
+
+
+def test_the_first_token_of_a_completion_is_predicted_by_the_last_of_its_prompt():
+    packed = pack(TWO)
+    by = packed.input_ids[packed.predictors]
+    assert list(zip(by.tolist(), packed.targets.tolist(), strict=True)) == [
+        (11, 20), (11, 30), (30, 31), (31, 32), (12, 40), (40, 41),
+    ]  # fmt: skip
+
+
+def test_the_rectangles_say_where_prompts_and_completions_stand_and_whose_they_are():
+    packed = pack(TWO)
+    assert packed.prompts.tolist() == [[0, 1], [4, 0]]
+    assert packed.is_prompt.tolist() == [[True, True], [True, False]]
+    assert packed.completions.tolist() == [[0, 0], [2, 3], [5, 0]]
+    assert packed.is_completion.tolist() == [[False, False], [True, True], [True, False]]
+    assert packed.owner.tolist() == [0, 0, 1]
+
+
+def test_spread_puts_values_back_by_completion_in_the_order_given_and_zero_beyond_an_end():
+    packed = pack(TWO)
+    assert packed.spread(packed.targets).tolist() == [[20, 0, 0], [30, 31, 32], [40, 41, 0]]
+    assert packed.completion_mask.tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
+
+
+def test_no_token_is_lost_none_is_padding_and_completions_are_listed_one_after_another():
+    """So that values known a completion, such as the sampler's log-probabilities, can be laid end to end and spread."""
+    groups = random_groups([1, 4, 2, 6, 3, 1, 5])
+    packed = pack(groups)
+    assert len(packed.input_ids) == sum(len(group) - len(group.completions) for group in groups)
+    assert packed.targets.tolist() == [token for group in groups for c in group.completions for token in c]
+
+
+def test_prompts_alone_are_a_pack_without_completions():
+    packed = pack_prompts([[5, 6], [7]])
+    assert packed.input_ids.tolist() == [5, 6, 7]
+    assert packed.completions.shape == (0, 0)
+    assert len(packed.targets) == 0
+    with pytest.raises(ValueError, match="non-empty"):
+        pack_prompts([[5], []])
+
+
+def seen_by(packed):
+    """By the place of each query, the tokens that it sees."""
+    ids = packed.input_ids.tolist()
+    return [[ids[key] for key in row.nonzero().flatten().tolist()] for row in packed.mask()[0, 0]]
+
+
+def test_what_all_prompts_begin_with_stands_once_at_the_beginning():
+    packed = pack(ALIKE)
+    assert packed.input_ids.tolist() == [10, 11, 12, 30, 31, 40, 13, 50]
+    assert packed.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 2, 3]
+    assert packed.prompts.tolist() == [[0, 1, 2], [0, 1, 0], [0, 1, 6]]
+    assert packed.prompt_lengths.tolist() == [3, 2, 3]
+
+
+@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
+def test_a_pack_has_the_shared_tokens_once_and_every_prompt_and_completion_whole(prompts, shared):
+    groups = sharing_groups(prompts)
+    packed, alone = pack(groups), [pack([group]) for group in groups]
+    assert len(packed.input_ids) == sum(len(one.input_ids) for one in alone) - shared * (len(groups) - 1)
+    assert len(pack_prompts(prompts).input_ids) == sum(map(len, prompts)) - shared * (len(prompts) - 1)
+    for values, expected in ((packed.input_ids, prompts), (packed.position_ids, [range(len(p)) for p in prompts])):
+        rows = zip(packed.prompts, packed.prompt_lengths, strict=True)
+        assert [values[row[:length]].tolist() for row, length in rows] == [list(own) for own in expected]
+    assert packed.targets.tolist() == [token for group in groups for c in group.completions for token in c]
+    for values, whole in (("input_ids", packed.input_ids), ("position_ids", packed.position_ids)):
+        before = torch.cat([getattr(one, values)[one.predictors] for one in alone])
+        assert whole[packed.predictors].tolist() == before.tolist()
+
+
+def test_the_shared_tokens_are_seen_by_all_and_see_only_what_comes_before_them():
+    assert seen_by(pack(ALIKE)) == [
+        [10], [10, 11],
+        [10, 11, 12], [10, 11, 12, 30], [10, 11, 12, 30, 31],
+        [10, 11, 40],
+        [10, 11, 13], [10, 11, 13, 50],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
+def test_everyone_sees_in_company_what_it_sees_alone(prompts, shared):
+    groups = sharing_groups(prompts)
+    packed, alone = pack(groups), [pack([group]) for group in groups]
+    expected = [seen_by(one)[place] for one in alone for place in one.predictors.tolist()]
+    seen = seen_by(packed)
+    assert [seen[place] for place in packed.predictors.tolist()] == expected
+
+
+def test_of_the_places_where_attention_has_a_shared_token_the_first_is_taken():
+    """The rectangle of prompts is 3 x 3, and behind it stands that of completions, 4 x 2."""
+    assert PackedAttention(pack(ALIKE), torch.float32).back.tolist() == [0, 1, 2, 11, 12, 13, 8, 15]
+
+
+@pytest.mark.parametrize(
+    "groups", [[], [Group([], [[1]])], [Group([1], [])], [Group([1], [[2], []])], [Group([1], [[2]]), Group([], [[3]])]]
+)
+def test_empty_prompts_and_completions_are_refused(groups):
+    with pytest.raises(ValueError, match="non-empty"):
+        pack(groups)
+
+
+# --- spans: who sees whom, once more ---------------------------------------------------------------------------------
+
+PACKS = {
+    "two prompts": pack(TWO),
+    "prompts that begin alike": pack(ALIKE),
+    "groups of all sizes": pack(random_groups([3, 1, 6, 2, 4, 5])),
+    "long ones": pack(random_groups([2, 3], longest_prompt=90, longest_completion=90)),
+    "nothing but a token and its completion": pack([Group([5], [[6]])]),
+    "completions of one token": pack([Group([5, 6, 7], [[8], [9]]), Group([4], [[3]])]),
+    "one prompt alone": pack_prompts([[5, 6, 7]]),
+    "prompts alone": pack_prompts([[5, 6], [7], [5, 6, 8]]),
+    **{f"{name}, answered": pack(sharing_groups(prompts)) for name, (prompts, _) in SHARING.items()},
+    **{f"{name}, prompts alone": pack_prompts(prompts) for name, (prompts, _) in SHARING.items()},
+}
+
+
+def spans_of(packed):
+    """Each span's tokens, and how many of them, the last, are queries."""
+    lengths = packed.span_starts.diff().tolist()
+    return list(zip(packed.span_tokens.split(lengths), packed.span_queries.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
+def test_in_spans_every_query_sees_what_the_mask_says(packed):
+    seen = torch.zeros_like(packed.mask()[0, 0])
+    for tokens, queries in spans_of(packed):
+        for place in range(len(tokens) - queries, len(tokens)):
+            seen[tokens[place], tokens[: place + 1]] = True
+    assert torch.equal(seen, packed.mask()[0, 0])
+
+
+@pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
+def test_in_spans_every_token_is_a_query_exactly_once_and_no_span_is_without(packed):
+    asked = torch.cat([tokens[len(tokens) - queries :] for tokens, queries in spans_of(packed)])
+    assert sorted(asked.tolist()) == list(range(len(packed.input_ids)))
+    assert (packed.span_queries > 0).all()
+    assert packed.span_starts[-1] == len(packed.span_tokens)

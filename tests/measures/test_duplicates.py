@@ -1,0 +1,44 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from polychrome.measures.duplicates import NearDuplicates, jaccard, near_duplicate_pairs
+from polychrome.pairs.text import shingles
+
+
+def near_copies(count: int = 120) -> list[str]:
+    """Random sentences, and copies of them with a few characters changed, so that every similarity occurs."""
+    rng = np.random.default_rng(0)
+    letters = list("abcde ")
+    texts = ["".join(rng.choice(letters, int(rng.integers(1, 60)))) for _ in range(count)]
+    for text in list(texts):
+        changed = list(text)
+        for _ in range(int(rng.integers(0, 4))):
+            changed[int(rng.integers(len(changed)))] = str(rng.choice(letters))
+        texts.append("".join(changed))
+    return texts
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 1.0])
+def test_the_index_finds_exactly_what_comparing_each_with_each_finds(threshold):
+    texts = near_copies()
+    sets = [shingles(text) for text in texts]
+    brute = {(i, j) for i, j in combinations(range(len(texts)), 2) if jaccard(sets[i], sets[j]) >= threshold}
+    assert len(brute) > 10
+    assert set(near_duplicate_pairs(texts, threshold)) == brute
+
+
+def test_similarity_exactly_at_the_threshold_is_a_near_duplicate():
+    first, second = "abcdefgh", "abcdefghi"  # 4 and 5 shingles, 4 shared
+    assert jaccard(shingles(first), shingles(second)) == 0.8
+    assert list(near_duplicate_pairs([first, second], 0.8)) == [(0, 1)]
+    assert list(near_duplicate_pairs([first, second], 0.81)) == []
+
+
+def test_only_added_texts_are_found():
+    index = NearDuplicates(["one and the same text", "One and the  same text", "another text altogether"], 0.8)
+    assert index.of(1) == []
+    index.add(0)
+    assert index.of(1) == [0]
+    assert index.of(2) == []

@@ -1,0 +1,99 @@
+"""Texts in, unit vectors out; nothing is remembered from call to call."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from polychrome.errors import InputError
+from polychrome.measures import encoder as module
+from polychrome.measures.encoder import MAX_TOKENS, Encoder
+
+TEXTS = ["cats and dogs", "i love rain", "tea", "books, music and games at home", ""]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder):
+    return Encoder.open(tiny_encoder)
+
+
+def test_embeddings_are_float32_of_unit_length_one_row_a_text(encoder):
+    vectors = encoder.embed(TEXTS)
+    assert vectors.shape == (len(TEXTS), encoder.dimension) == (5, 16)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-6)
+
+
+def test_they_are_the_mean_over_the_texts_own_tokens_normalised(encoder, tiny_encoder):
+    model, tokenizer = AutoModel.from_pretrained(tiny_encoder).eval(), AutoTokenizer.from_pretrained(tiny_encoder)
+    for text, vector in zip(TEXTS, encoder.embed(TEXTS), strict=True):  # one text at a time: no padding at all
+        with torch.no_grad():
+            mean = model(**tokenizer([text], return_tensors="pt")).last_hidden_state[0].mean(0)
+        np.testing.assert_allclose(vector, (mean / mean.norm()).numpy(), atol=1e-6)
+
+
+def test_equal_calls_give_equal_bytes_whatever_was_embedded_before(encoder):
+    a, b = TEXTS[:3], [*TEXTS[2:], "a much longer text that changes the padding of its whole batch, dogs and all"]
+    before = encoder.embed(a).tobytes()
+    encoder.embed(b)
+    encoder.embed([*a, *b])
+    assert encoder.embed(a).tobytes() == before
+
+
+def test_only_an_encoder_that_is_asked_to_remembers(tiny_encoder, monkeypatch):
+    seen = []
+    forward = Encoder._forward
+    monkeypatch.setattr(Encoder, "_forward", lambda self, texts: seen.extend(texts) or forward(self, texts))
+    for remember, expected in ((True, ["rain", "tea", "dogs"]), (False, ["rain", "tea", "tea", "dogs"])):
+        seen.clear()
+        encoder = Encoder.open(tiny_encoder, remember=remember)
+        first = encoder.embed(["rain", "tea"])
+        second = encoder.embed(["tea", "dogs"])
+        assert sorted(seen) == sorted(expected)
+        np.testing.assert_allclose(second[0], first[1], atol=1e-6)
+
+
+def test_equal_texts_get_equal_rows_and_cost_one_forward_pass(encoder, monkeypatch):
+    seen = []
+    forward = Encoder._forward
+    monkeypatch.setattr(Encoder, "_forward", lambda self, texts: seen.extend(texts) or forward(self, texts))
+    vectors = encoder.embed(["tea", "rain", "tea", "tea"])
+    assert sorted(seen) == ["rain", "tea"]
+    assert (vectors[0] == vectors[2]).all()
+    assert (vectors[0] == vectors[3]).all()
+    assert (vectors[0] != vectors[1]).any()
+
+
+def test_rows_follow_the_order_asked_also_over_several_batches(encoder, monkeypatch):
+    whole = encoder.embed(TEXTS)
+    monkeypatch.setattr(module, "BATCH", 2)
+    np.testing.assert_allclose(encoder.embed(TEXTS[::-1]), whole[::-1], atol=1e-6)
+
+
+def test_no_texts_give_no_rows(encoder):
+    assert encoder.embed([]).shape == (0, encoder.dimension)
+
+
+def test_a_text_is_read_up_to_the_length_the_encoder_was_trained_at(encoder):
+    long = "tea " * (MAX_TOKENS - 2)  # two places go to [CLS] and [SEP]
+    within = "tea " * (MAX_TOKENS - 3) + "rain"
+    full, beyond, last = encoder.embed([long, long + "rain", within])
+    np.testing.assert_allclose(full, beyond, atol=1e-6)
+    assert np.abs(full - last).max() > 1e-4
+
+
+def test_a_directory_without_an_encoder_is_told(tmp_path):
+    with pytest.raises(InputError, match="no encoder"):
+        Encoder.open(tmp_path)
+
+
+def test_pickled_weights_are_never_loaded(tiny_encoder, tmp_path):
+    for file in tiny_encoder.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"
+    with pytest.raises(OSError, match="safetensors"):
+        Encoder.open(tmp_path)

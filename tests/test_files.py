@@ -1,7 +1,6 @@
 """Outputs appear whole or not at all."""
 
 import errno
-import json
 import os
 import resource
 from pathlib import Path
@@ -11,8 +10,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from polychrome.errors import InputError
-from polychrome.files import read_json, recovered, to_json, whole_directory, write_json, write_jsonl, write_text
+from polychrome.errors import InputError, Problem
+from polychrome.files import (
+    read_csv,
+    read_json,
+    read_jsonl,
+    recovered,
+    to_json,
+    whole_directory,
+    write_csv,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def fill_disk(monkeypatch) -> None:
@@ -67,20 +77,82 @@ def test_json_is_sorted_and_refuses_what_is_no_number(tmp_path):
     assert to_json(1.5) == "1.5\n"
 
 
-def test_json_lines_keep_the_order_of_their_keys(tmp_path):
-    rows = [{"b": 1, "a": 2}, {"text": "two\nlines"}]
+def test_json_lines_keep_the_order_of_their_keys_and_read_back(tmp_path):
+    rows = [{"b": 1, "a": 2}, {"text": "two\nlines, \u00e9\u2028"}]
     write_jsonl(tmp_path / "a.jsonl", iter(rows))
-    lines = (tmp_path / "a.jsonl").read_text().splitlines()
-    assert lines[0] == '{"b": 1, "a": 2}'
-    assert [json.loads(line) for line in lines] == rows
+    assert (tmp_path / "a.jsonl").read_text().startswith('{"b": 1, "a": 2}\n')
+    assert read_jsonl(tmp_path / "a.jsonl") == rows
 
 
-def test_json_that_is_missing_or_malformed_is_told_by_file_and_line(tmp_path):
-    with pytest.raises(InputError, match=r"none\.json: found no such file"):
-        read_json(tmp_path / "none.json")
+def test_a_table_has_six_digits_blank_cells_for_what_is_undefined_and_reads_back(tmp_path):
+    rows = [
+        {"model": "a", "k": 1, "value": 1 / 3, "low": None},
+        {"model": "b, c", "k": 2, "value": 1.0, "low": float("nan")},
+    ]
+    write_csv(tmp_path / "a.csv", rows)
+    assert (tmp_path / "a.csv").read_bytes() == b'model,k,value,low\na,1,0.333333,\n"b, c",2,1,\n'
+    read = read_csv(tmp_path / "a.csv", ["value"], texts=["model"], blank=["low"])
+    assert read == [{"model": "a", "value": 0.333333, "low": None}, {"model": "b, c", "value": 1.0, "low": None}]
+    write_csv(tmp_path / "a.csv", rows, columns=["k", "value"], floats=str)
+    assert (tmp_path / "a.csv").read_text().splitlines()[2] == "2,1.0"
+
+
+READERS = {"json": read_json, "jsonl": read_jsonl, "csv": lambda path: read_csv(path, ["n"])}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize(
+    ("content", "where", "found"),
+    [
+        (None, "", "no such file"),
+        (b"", "", "an empty file"),
+        (b"\xef\xbb\xbf \n", "", "an empty file"),
+        (b'{"n":\n"caf\xe9"}', ":2", "byte 0xe9 at column 5, which is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_reported(tmp_path, kind, content, where, found):
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        READERS[kind](path)
+    assert (f"{path}{where}", found) in [(problem.where, problem.found) for problem in caught.value.problems]
+
+
+def test_malformed_json_is_reported_by_line(tmp_path):
     (tmp_path / "bad.json").write_text('{\n  "a": 1,\n  "b" 2\n}')
-    with pytest.raises(InputError, match=r"bad\.json:3: "):
+    with pytest.raises(InputError, match=r"bad\.json:3: found malformed JSON"):
         read_json(tmp_path / "bad.json")
+
+
+def test_all_bad_lines_are_reported_by_line_and_field_not_only_the_first(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"n": 1}\n\n{"n": -1}\n[]\n{"n"\n' + "[" * 100_000 + "\n{}\n")
+
+    def check(where, row):
+        if row.get("n", 0) < 0:
+            yield Problem(f"{where}:n", str(row["n"]), "a number >= 0", "Mend it.")
+
+    with pytest.raises(InputError) as caught:
+        read_jsonl(path, check)
+    assert [(problem.where, problem.found) for problem in caught.value.problems] == [
+        (f"{path}:3:n", "-1"),
+        (f"{path}:4", "[]"),
+        (f"{path}:5", "malformed JSON (Expecting ':' delimiter at column 5)"),
+        (f"{path}:6", "malformed JSON (nested too deeply)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [("model,a\nx,1\n", [":1:n", ":1:low"]), ("n,low\n1,\nnan,x\n,1e999\n", [":3:n", ":3:low", ":4:n", ":4:low"]),
+     ("n,low\n", [""])],
+)  # fmt: skip
+def test_missing_columns_and_bad_cells_are_reported_by_line_and_column(tmp_path, content, where):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_csv(tmp_path / "a.csv", ["n"], blank=["low"])
+    assert [problem.where for problem in caught.value.problems] == [f"{tmp_path}/a.csv{place}" for place in where]
 
 
 # --- a whole directory ------------------------------------------------------------------------------------------
@@ -95,6 +167,7 @@ def replace_directory(path: Path, content: str) -> None:
 def test_a_directory_takes_the_place_of_the_old_one(tmp_path):
     out = tmp_path / "x/out"
     replace_directory(out, "old")
+    replace_directory(tmp_path / "x/.out.writing", "half written, left by a kill")
     (out / "stale.txt").write_text("gone afterwards")
     replace_directory(out, "new")
     assert names(out) == ["sub"]
@@ -102,27 +175,16 @@ def test_a_directory_takes_the_place_of_the_old_one(tmp_path):
     assert names(tmp_path / "x") == ["out"]
 
 
-def test_nothing_can_be_seen_until_the_directory_is_whole(tmp_path):
-    out = tmp_path / "out"
-    with whole_directory(out) as folder:
-        (folder / "file.txt").write_text("half")
-        assert not out.exists()
-    assert out.exists()
-
-
-def test_a_failure_inside_leaves_the_old_directory_and_nothing_else(tmp_path):
-    out = tmp_path / "out"
-    replace_directory(out, "old")
-
+def test_nothing_can_be_seen_until_the_directory_is_whole_and_a_failure_leaves_nothing(tmp_path):
     def fail() -> None:
-        with whole_directory(out) as folder:
+        with whole_directory(tmp_path / "out") as folder:
             (folder / "file.txt").write_text("half")
+            assert not (tmp_path / "out").exists()
             raise Killed
 
     with pytest.raises(Killed):
         fail()
-    assert (out / "sub/file.txt").read_text() == "old"
-    assert names(tmp_path) == ["out"]
+    assert names(tmp_path) == []
 
 
 def test_a_full_disk_leaves_the_old_directory_and_nothing_else(tmp_path, monkeypatch):
@@ -200,13 +262,4 @@ def test_a_new_directory_is_kept_when_the_kill_came_before_the_old_one_was_throw
     replace_directory(tmp_path / ".out.before", "old")
     assert (recovered(out) / "sub/file.txt").read_text() == "new"
     replace_directory(out, "newer")
-    assert names(tmp_path) == ["out"]
-
-
-def test_what_a_kill_left_half_written_is_thrown_away(tmp_path):
-    half = tmp_path / ".out.writing"
-    half.mkdir()
-    (half / "stale.txt").write_text("half")
-    replace_directory(tmp_path / "out", "new")
-    assert names(tmp_path / "out") == ["sub"]
     assert names(tmp_path) == ["out"]

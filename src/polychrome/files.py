@@ -1,4 +1,6 @@
-"""Outputs that appear whole or not at all: written beside, flushed to disk, then renamed.
+"""The one reader and writer of each format; outputs appear whole or not at all.
+
+They are written beside, flushed to disk, then renamed; inputs are read with everything wrong told at once.
 
 A file is replaced by one rename. A directory takes two, the old one aside and the new one in; :func:`recovered` brings
 the old one back when a kill fell between them.
@@ -6,22 +8,27 @@ the old one back when a kill fell between them.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from polychrome.errors import InputError, bad
+from polychrome.errors import InputError, Problem, bad
+
+Row = dict[str, Any]
 
 
 @contextmanager
-def _told_where(path: Path) -> Iterator[None]:
+def _saving(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -46,7 +53,7 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically. Raises InputError when the disk refuses."""
     path = Path(path)
     beside = path.with_name(f".{path.name}.writing")
-    with _told_where(path):
+    with _saving(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("w", encoding="utf-8") as handle:
@@ -68,22 +75,164 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, to_json(value))
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON. Raises InputError naming file and line when it is missing or malformed."""
-    path = Path(path)
-    if not path.is_file():
-        raise bad(str(path), "no such file", "a JSON file", "Run the stage that makes it: `dvc repro`.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise bad(
-            f"{path}:{error.lineno}", error.msg, "valid JSON", "Mend or delete the file, then `dvc repro`."
-        ) from error
-
-
-def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
     """Write one JSON object a line, atomically; keys keep the order they were given in."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def write_csv(
+    path: str | Path,
+    rows: Sequence[Row],
+    columns: Sequence[str] = (),
+    floats: Callable[[float], str] = "{:.6g}".format,
+) -> None:
+    """Write the ``columns`` of ``rows`` (those of the first row) under a header, atomically.
+
+    None and NaN leave their cell empty; other floats are written by ``floats``, anything else by ``str``.
+    """
+
+    def cell(value: object) -> str:
+        if value is None or value != value:
+            return ""
+        return floats(value) if isinstance(value, float) else str(value)
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = columns or list(rows[0])
+    writer.writerow(columns)
+    writer.writerows([cell(row[name]) for name in columns] for row in rows)
+    write_text(path, text.getvalue())
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+# ``what`` says which file is expected, ``remedy`` what to do when it is missing or damaged.
+
+AGAIN = "Make it again: `dvc repro`."
+
+
+def read_json(path: str | Path, what: str = "a JSON file", remedy: str = AGAIN) -> Any:
+    """Read JSON. Raises InputError naming file and line when it is missing, empty, not UTF-8 or malformed."""
+    lines, problems = _read_lines(Path(path), what, remedy)
+    if problems:
+        raise InputError(problems)
+    try:
+        return json.loads("\n".join(lines))
+    except (ValueError, RecursionError) as error:
+        raise bad(f"{path}:{getattr(error, 'lineno', 1)}", _malformed(error), "valid JSON", remedy) from error
+
+
+def read_jsonl(
+    path: str | Path,
+    check: Callable[[str, Row], Iterable[Problem]] = lambda where, row: (),
+    *,
+    what: str = "a JSON Lines file",
+    remedy: str = AGAIN,
+) -> list[Row]:
+    """The objects of ``path``, one a line; blank lines are skipped.
+
+    ``check`` is called with the place (file:line) of each object and yields what is wrong with it. Raises InputError
+    with all problems of all lines, also of those that are not UTF-8, not JSON or no object.
+    """
+    lines, problems = _read_lines(Path(path), what, remedy)
+    rows: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where, expected = f"{path}:{number}", "one JSON object a line"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(where, _malformed(error), expected, remedy))
+            continue
+        if isinstance(row, dict):
+            problems += check(where, row)
+            rows.append(row)
+        else:
+            problems.append(Problem(where, shown(row), expected, remedy))
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def read_csv(
+    path: str | Path,
+    numbers: Sequence[str],
+    *,
+    texts: Sequence[str] = (),
+    blank: Sequence[str] = (),
+    delimiter: str = ",",
+    what: str = "a table of numbers",
+    remedy: str = AGAIN,
+) -> list[Row]:
+    """Rows with the columns ``texts``, finite ``numbers``, and numbers that may be ``blank`` (None); others are left.
+
+    Raises InputError naming every missing column, or else every bad cell (file:line:column), or that there is no row.
+    """
+    lines, problems = _read_lines(Path(path), what, remedy)
+    if problems:
+        raise InputError(problems)
+    reader = csv.DictReader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter)
+    names = (*texts, *numbers, *blank)
+    absent = [name for name in names if name not in (reader.fieldnames or ())]
+    if absent:
+        raise InputError([Problem(f"{path}:1:{name}", "no such column", "a column", remedy) for name in absent])
+    rows: list[Row] = []
+    for found in reader:
+        row: Row = {name: found[name] for name in texts}
+        for name in (*numbers, *blank):
+            row[name] = None if name in blank and not found[name] else _number(found[name])
+            if row[name] is not None and not math.isfinite(row[name]):
+                where = f"{path}:{reader.line_num}:{name}"
+                problems.append(Problem(where, repr(found[name]), "a finite number", remedy))
+        rows.append(row)
+    if problems:
+        raise InputError(problems)
+    if not rows:
+        raise bad(str(path), "no rows", "at least one row", remedy)
+    return rows
+
+
+def shown(value: object) -> str:
+    """A value of an input as messages quote it: escaped, and cut where it is long."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _read_lines(path: Path, what: str, remedy: str) -> tuple[list[str], list[Problem]]:
+    """Lines of a UTF-8 file (a byte order mark is skipped), blank where not UTF-8, and a problem for each of those."""
+    if not path.is_file():
+        raise bad(str(path), "no such file", what, remedy)
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if not content.strip():
+        raise bad(str(path), "an empty file", what, remedy)
+    lines: list[str] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{line[error.start]:02x} at column {error.start + 1}, which is not UTF-8"
+            problems.append(Problem(f"{path}:{number}", found, "UTF-8 text", "Convert the file to UTF-8."))
+            lines.append("")
+    return lines, problems
+
+
+def _malformed(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        reason = f"{error.msg} at column {error.colno}"
+    else:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+    return f"malformed JSON ({reason})"
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+# --- whole directories ---------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -94,7 +243,7 @@ def whole_directory(path: str | Path) -> Iterator[Path]:
     """
     path = recovered(path)
     beside, before = path.with_name(f".{path.name}.writing"), _before(path)
-    with _told_where(path):
+    with _saving(path):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:

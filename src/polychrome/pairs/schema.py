@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from polychrome.errors import InputError, Problem, bad
-from polychrome.files import write_jsonl
+from polychrome.errors import Problem
+from polychrome.files import AGAIN, read_jsonl, shown, write_jsonl
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +31,22 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
 
 def read_pairs(path: str | Path) -> list[Pair]:
     """Read what :func:`write_pairs` wrote. Raises InputError naming every bad line."""
-    path = Path(path)
-    if not path.is_file():
-        raise bad(str(path), "no such file", "prepared pairs", "Run the stage that makes it: `dvc repro`.")
-    content = path.read_bytes()
-    if not content.strip():
-        raise bad(str(path), "an empty file", "at least one pair", "Check the source and the cleaning report.")
-    pairs: list[Pair] = []
-    problems: list[Problem] = []
-    first: dict[str, int] = {}
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
-        where = f"{path}:{number}"
-        try:
-            pair = Pair(**json.loads(line))
-        except (ValueError, TypeError) as error:  # ValueError: malformed JSON or not UTF-8
-            names = ", ".join(field.name for field in fields(Pair))
-            problems.append(Problem(where, str(error), f"an object with {names}", _REMEDY))
-            continue
-        wrong = list(_wrong_values(where, pair))
-        problems += wrong
-        if wrong:
-            continue
-        if pair.id in first:
-            expected = f"an id of its own (line {first[pair.id]} has it already)"
-            problems.append(Problem(f"{where}:id", f"{pair.id!r} again", expected, _REMEDY))
-        first.setdefault(pair.id, number)
-        pairs.append(pair)
-    if problems:
-        raise InputError(problems)
-    return pairs
+    names = [field.name for field in fields(Pair)]
+    first: dict[str, str] = {}
 
+    def check(where: str, row: dict[str, Any]) -> Iterator[Problem]:
+        if set(row) != set(names):
+            found = f"an object with {', '.join(row) or 'nothing'}"
+            yield Problem(where, found, f"an object with {', '.join(names)}", AGAIN)
+            return
+        for name in ("id", "conversation", "post", "reply", "author"):
+            if not isinstance(row[name], str) or not (row[name] or name == "author"):
+                yield Problem(f"{where}:{name}", shown(row[name]), "a string, not empty", AGAIN)
+        value = row["engagement"]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            yield Problem(f"{where}:engagement", shown(value), "a finite number >= 0", AGAIN)
+        if isinstance(row["id"], str) and first.setdefault(row["id"], where) != where:
+            expected = f"an id of its own ({first[row['id']]} has it already)"
+            yield Problem(f"{where}:id", f"{row['id']!r} again", expected, AGAIN)
 
-_REMEDY = "Delete the file and make it again: `dvc repro`."
-
-
-def _wrong_values(where: str, pair: Pair) -> Iterator[Problem]:
-    for name in ("id", "conversation", "post", "reply", "author"):
-        value = getattr(pair, name)
-        if not isinstance(value, str) or (not value and name != "author"):
-            yield Problem(f"{where}:{name}", ascii(value), "a string, not empty", _REMEDY)
-    value = pair.engagement
-    if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value >= 0):
-        yield Problem(f"{where}:engagement", ascii(value), "a finite number >= 0", _REMEDY)
+    return [Pair(**row) for row in read_jsonl(path, check, what="at least one prepared pair")]

@@ -1,10 +1,10 @@
-"""Ranks of engagement and the bootstrap over conversations, against their definitions."""
+"""Ranks of engagement against their definitions."""
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from polychrome.engagement.ranks import folds_of, interval, over_conversations, rank_normalised, spearman
+from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
 from polychrome.errors import InputError
 
 
@@ -34,20 +34,3 @@ def test_a_conversation_is_in_one_fold_only_and_folds_are_even():
     assert np.bincount(folds).tolist() == [12] * 5
     with pytest.raises(InputError, match="4 conversations; expected at least 5"):
         folds_of(np.arange(4), 5, 1, "judge", "f")
-
-
-def test_a_resample_holds_whole_conversations_with_replacement():
-    groups = np.array([3, 0, 3, 1, 0, 3])
-    seen = []
-    over_conversations(lambda rows: seen.append(sorted(rows.tolist())) or 0.0, groups, 200, 0, "x")
-    whole = {0: [1, 4], 1: [3], 3: [0, 2, 5]}
-    possible = {tuple(sorted(whole[a] + whole[b] + whole[c])) for a in whole for b in whole for c in whole}
-    assert set(map(tuple, seen)) == possible
-
-
-def test_the_interval_of_a_mean_is_as_wide_as_conversations_are_few():
-    generator = np.random.default_rng(1)
-    values = np.repeat(generator.normal(size=25), 4)
-    groups = np.repeat(np.arange(25), 4)
-    low, high = interval(over_conversations(lambda rows: values[rows].mean(), groups, 2000, 0, "x"), 0.95)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 5, rel=0.15)

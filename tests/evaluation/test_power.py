@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from polychrome.bootstrap import mean_interval
 from polychrome.evaluation.power import (
     bootstrap_error,
     closed_form,
@@ -14,7 +15,7 @@ from polychrome.evaluation.power import (
     power_of,
     wilcoxon_of_levels,
 )
-from polychrome.evaluation.statistics import bootstrap_interval, compare_paired, wilcoxon
+from polychrome.evaluation.statistics import compare_paired, wilcoxon
 
 HOW = {"threshold": 0.05, "confidence": 0.95}
 
@@ -111,7 +112,7 @@ def test_the_closed_standard_error_is_that_of_the_crossed_bootstrap(seeds):
     generator = np.random.default_rng(4)
     values = 0.5 * generator.normal(size=(seeds, 1)) + generator.normal(size=(1, 25))
     values = values + generator.normal(size=(seeds, 25))
-    interval = bootstrap_interval(values, resamples=20000, confidence=0.95, seed=0)
+    interval = mean_interval(values, resamples=20000, confidence=0.95, seed=0)
     parts = components(values)
     of_seeds = values.mean(axis=1).var() - parts.residual / 25 if seeds > 1 else 0.0
     error = bootstrap_error(np.array([parts.by_post.var()]), np.array([of_seeds]), parts)[0]

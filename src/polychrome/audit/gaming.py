@@ -54,10 +54,10 @@ from typing import Any
 import numpy as np
 
 from polychrome.audit.overoptimisation import fit
+from polychrome.bootstrap import draw_counts, mean_interval, percentiles
 from polychrome.engagement.judge import Judge
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.evaluate import read_per_post
-from polychrome.evaluation.statistics import bootstrap_interval
 from polychrome.files import read_json, whole_directory, write_json, write_jsonl, write_text
 from polychrome.measures.duplicates import NearDuplicates
 from polychrome.measures.failures import copied_share, repeated_share
@@ -283,11 +283,11 @@ def change(early: np.ndarray, late: np.ndarray, paired: bool, settings: Settings
     how: dict[str, Any] = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
     if paired:
         differences = late - early
-        interval = bootstrap_interval(differences[None, :], **how)
+        interval = mean_interval(differences[None, :], **how)
         mean, low, high = interval.mean, interval.low, interval.high
         error = differences.std(ddof=1) / np.sqrt(len(differences))
     else:  # ends of independent means, put together as their errors are: by squares
-        a, b = bootstrap_interval(early[None, :], **how), bootstrap_interval(late[None, :], **how)
+        a, b = mean_interval(early[None, :], **how), mean_interval(late[None, :], **how)
         mean = b.mean - a.mean
         low = mean - np.hypot(b.mean - b.low, a.high - a.mean)
         high = mean + np.hypot(b.high - b.mean, a.mean - a.low)
@@ -556,14 +556,14 @@ def _correlation(x: np.ndarray, y: np.ndarray, prompts: Sequence[str], settings:
         [np.bincount(cluster, weights=part.sum(axis=1)) for part in (np.ones_like(x), x, y, x * x, y * y, x * y)]
     )
     generator = numpy_generator(settings.seed, "correlation", len(names))
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=settings.resamples)
+    drawn = draw_counts(len(names), settings.resamples, generator)
     with np.errstate(divide="ignore", invalid="ignore"):
         value, resampled = _pearson(sums.sum(axis=1)), _pearson(sums @ drawn.T)
     resampled = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not len(resampled):
         return None
-    low, high = np.quantile(resampled, [(1 - settings.confidence) / 2, (1 + settings.confidence) / 2])
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    low, high = percentiles(resampled, settings.confidence)
+    return {"value": float(value), "low": low, "high": high}
 
 
 def _pearson(sums: np.ndarray) -> np.ndarray:
@@ -587,7 +587,7 @@ def curve(
             by_prompt = measured[name][groups].mean(axis=1)
             row |= {name: float(by_prompt.mean()), f"{name}_low": None, f"{name}_high": None}
             if len(groups) > 1:
-                interval = bootstrap_interval(
+                interval = mean_interval(
                     by_prompt[None, :],
                     resamples=settings.resamples,
                     confidence=settings.confidence,

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.bootstrap import draw_counts, percentiles
 from polychrome.randomness import numpy_generator
 
 _SINGULAR = 1e-9  # of the determinant against the trace squared: below it, alpha and beta cannot be told apart
@@ -77,28 +78,27 @@ def fit(
     ones = np.ones((1, len(names)))
     alpha, beta, solved = _solve(ones @ squares, ones @ products)
     generator = numpy_generator(seed, "over-optimisation", len(names))
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    drawn = draw_counts(len(names), resamples, generator)
     alphas, betas, stood = _solve(drawn @ squares, drawn @ products)
     if not (solved[0] and stood.any()):
         text = f"No curve could be fitted: KL, at most {reach:.3g} nats a reply, does not vary enough within prompts."
         return Overoptimisation(None, None, reach, None, None, None, None, None, text)
     alphas, betas = alphas[stood], betas[stood]
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     peaks = peak_of(alphas, betas, reach)
     within = peaks[~np.isnan(peaks)]
     peak = float(peak_of(alpha, beta, reach)[0])
-    ends = np.quantile(within, tails) if len(within) else (np.nan, np.nan)
+    ends = percentiles(within, confidence) if len(within) else (np.nan, np.nan)
     share = len(within) / len(peaks)
     found = None if np.isnan(peak) else peak
-    gain = _with_ends(gain_at(reach, alpha[0], beta[0]), gain_at(reach, alphas, betas), tails)
+    gain = _with_ends(gain_at(reach, alpha[0], beta[0]), gain_at(reach, alphas, betas), confidence)
     return Overoptimisation(
-        alpha=_with_ends(alpha[0], alphas, tails),
-        beta=_with_ends(beta[0], betas, tails),
+        alpha=_with_ends(alpha[0], alphas, confidence),
+        beta=_with_ends(beta[0], betas, confidence),
         reach=reach,
         gain=gain,
         peak=found,
-        peak_low=float(ends[0]) if found is not None and len(within) else None,
-        peak_high=float(ends[1]) if found is not None and len(within) else None,
+        peak_low=ends[0] if found is not None and len(within) else None,
+        peak_high=ends[1] if found is not None and len(within) else None,
         peak_share=share,
         text=_sentence(found, ends, share, reach, gain, float(alpha[0]), float(beta[0])),
     )
@@ -151,8 +151,8 @@ def _solve(squares: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _centred(columns: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    counts = np.bincount(cluster)[:, None]
-    means = np.stack([_sums(cluster, column) for column in columns.T], axis=1) / counts
+    draw_counts = np.bincount(cluster)[:, None]
+    means = np.stack([_sums(cluster, column) for column in columns.T], axis=1) / draw_counts
     return columns - means[cluster]
 
 
@@ -160,6 +160,5 @@ def _sums(cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.bincount(cluster, weights=values)
 
 
-def _with_ends(value: float | np.ndarray, resampled: np.ndarray, tails: Sequence[float]) -> tuple[float, float, float]:
-    low, high = np.quantile(resampled, tails)
-    return float(value), float(low), float(high)
+def _with_ends(value: float | np.ndarray, resampled: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    return float(value), *percentiles(resampled, confidence)

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.bootstrap import over_groups, percentiles
 from polychrome.engagement.learned import FEATURES, OF_TEXTS, Head, features, save
-from polychrome.engagement.ranks import folds_of, interval, over_conversations, rank_normalised, spearman
+from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
 from polychrome.errors import bad
 from polychrome.files import whole_directory, write_json
 from polychrome.pairs.schema import Pair, read_pairs
-from polychrome.randomness import seed_for
+from polychrome.randomness import numpy_generator, seed_for
 from polychrome.rewards.heuristic import TextEncoder
 
 FOLDS = 5
@@ -171,14 +172,16 @@ class Measured:
             return own, of_length, pairwise_accuracy(self.held_out[rows], target)
 
         value = statistics(everything)
-        resampled = over_conversations(statistics, self.conversations, self.resamples, self.seed, "reward")
+        resampled = over_groups(
+            statistics, self.conversations, self.resamples, numpy_generator(self.seed, "reward", "bootstrap")
+        )
         report: dict[str, Any] = {}
         for place, name in enumerate(("spearman", "spearman_of_reply_length_alone", "pairwise_accuracy")):
             report[name] = value[place]
-            report[f"{name}_low"], report[f"{name}_high"] = interval(resampled[:, place], self.confidence)
+            report[f"{name}_low"], report[f"{name}_high"] = percentiles(resampled[:, place], self.confidence)
         gain = resampled[:, 0] - resampled[:, 1]
         report["gain_over_length"] = value[0] - value[1]
-        report["gain_over_length_low"], report["gain_over_length_high"] = interval(gain, self.confidence)
+        report["gain_over_length_low"], report["gain_over_length_high"] = percentiles(gain, self.confidence)
         tail = min(np.mean(gain <= 0), np.mean(gain >= 0))
         report["p_against_length"] = min(1.0, 2 * (tail * self.resamples + 1) / (self.resamples + 1))
         report["calibration"] = self._calibration()
@@ -200,11 +203,13 @@ class Measured:
             sums = np.bincount(of_row[rows], weights=self.target[rows], minlength=len(bins))
             return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
-        resampled = over_conversations(means, self.conversations, self.resamples, self.seed, "reward calibration")
+        resampled = over_groups(
+            means, self.conversations, self.resamples, numpy_generator(self.seed, "reward calibration", "bootstrap")
+        )
         curve = []
         for place, rows in enumerate(bins):
             drawn = resampled[:, place]
-            low, high = interval(drawn[~np.isnan(drawn)], self.confidence)
+            low, high = percentiles(drawn[~np.isnan(drawn)], self.confidence)
             curve.append(
                 {
                     "predicted": float(self.held_out[rows].mean()),
@@ -261,8 +266,10 @@ def ceiling(pairs: Sequence[Pair], target: np.ndarray, measured: Measured) -> di
         return spearman(target[two[rows, 0]], target[two[rows, 1]], measured.where)
 
     value = agreement(np.arange(len(two)))
-    resampled = over_conversations(agreement, groups, measured.resamples, measured.seed, "reward ceiling")
-    low, high = interval(resampled, measured.confidence)
+    resampled = over_groups(
+        agreement, groups, measured.resamples, numpy_generator(measured.seed, "reward ceiling", "bootstrap")
+    )
+    low, high = percentiles(resampled, measured.confidence)
     found = {"neighbours": len(two), "agreement": value, "low": low, "high": high}
     if low <= 0:
         return found | {"note": "no agreement is established, so there is no ceiling to compute from it"}

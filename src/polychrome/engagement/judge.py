@@ -24,10 +24,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from polychrome.engagement.ranks import folds_of, interval, over_conversations, rank_normalised, spearman
+from polychrome.bootstrap import over_groups, percentiles
+from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
 from polychrome.errors import bad
 from polychrome.files import read_json, whole_directory, write_json
 from polychrome.pairs.schema import Pair, read_pairs
+from polychrome.randomness import numpy_generator
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)  # ridge penalties to choose from
 FOLDS = 5  # of whole conversations
@@ -203,8 +205,8 @@ def fit(
             return spearman(predicted[rows], target[rows], where)
 
         report[name] = correlation(np.arange(len(target)))
-        resampled = over_conversations(correlation, conversations, resamples, seed, "judge")
-        report[f"{name}_low"], report[f"{name}_high"] = interval(resampled, confidence)
+        resampled = over_groups(correlation, conversations, resamples, numpy_generator(seed, "judge", "bootstrap"))
+        report[f"{name}_low"], report[f"{name}_high"] = percentiles(resampled, confidence)
     report["verdict"] = _verdict(report, confidence)
     return judge, report
 

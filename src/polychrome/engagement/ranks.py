@@ -1,12 +1,11 @@
 """Engagement as ranks, and how well predictions order it: what the learned reward and the judge are fitted and told by.
 
-Engagement has the unit of its source; its rank among the pairs of the source has none. Intervals resample whole
-conversations, since the pairs of one are not independent.
+Engagement has the unit of its source; its rank among the pairs of the source has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,24 +46,3 @@ def spearman(predicted: np.ndarray, target: np.ndarray, where: str) -> float:
         expected = "both to vary in every resample, for a rank correlation to exist"
         raise bad(where, "engagement or predictions that hardly vary", expected, "Give it more pairs.")
     return float(np.corrcoef(x, y)[0, 1])
-
-
-def over_conversations(
-    statistic: Callable[[np.ndarray], float | np.ndarray],
-    groups: np.ndarray,
-    resamples: int,
-    seed: int,
-    purpose: str,
-) -> np.ndarray:
-    """``statistic`` of the row numbers of each resample of conversations: (resamples, ...)."""
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    generator = numpy_generator(seed, purpose, "bootstrap")
-    drawn = (generator.integers(len(members), size=len(members)) for _ in range(resamples))
-    return np.array([statistic(np.concatenate([members[i] for i in chosen])) for chosen in drawn])
-
-
-def interval(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Percentile interval of ``resampled`` (resamples,)."""
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polychrome.audit.gaming import read_verdicts
+from polychrome.bootstrap import Interval
 from polychrome.errors import InputError, Problem
 from polychrome.evaluation.contrasts import add_detectable, all_contrasts, answer
 from polychrome.evaluation.criteria import judge_criteria
@@ -21,7 +22,6 @@ from polychrome.evaluation.results import (
     mean_interval,
     read_results,
 )
-from polychrome.evaluation.statistics import Interval
 from polychrome.files import write_json, write_text
 
 DIGITS = 6  # significant, in every file: what is beyond them is rounding, not measurement

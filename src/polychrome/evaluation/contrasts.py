@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.bootstrap import Interval
 from polychrome.evaluation.power import POWER, detectable
 from polychrome.evaluation.results import Results, Roles, Settings, headroom, label, mean_interval
-from polychrome.evaluation.statistics import Effect, Interval, compare_paired, holm, spread
+from polychrome.evaluation.statistics import Effect, compare_paired, holm, spread
 
 
 @dataclass(slots=True)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.bootstrap import mean_interval
 from polychrome.engagement.judge import Judge, TextEncoder, relevance
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.passk import check_ks, pass_at_k
-from polychrome.evaluation.statistics import bootstrap_interval
 from polychrome.files import read_json, whole_directory, write_json, write_jsonl
 from polychrome.measures.failures import FailureThresholds, failures_of, shares
 from polychrome.measures.rouge import rouge
@@ -192,7 +192,7 @@ def _summary(values: Sequence[float | None], resamples: int, confidence: float, 
     missing = len(values) - defined.shape[1]
     if defined.shape[1] < 2:
         return {"mean": None, "low": None, "high": None, "undefined_posts": missing}
-    interval = bootstrap_interval(defined, resamples=resamples, confidence=confidence, seed=seed)
+    interval = mean_interval(defined, resamples=resamples, confidence=confidence, seed=seed)
     return {"mean": interval.mean, "low": interval.low, "high": interval.high, "undefined_posts": missing}
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from polychrome import bootstrap
+from polychrome.bootstrap import Interval
 from polychrome.errors import InputError, Problem
 from polychrome.evaluation.evaluate import Measured, read_per_post
-from polychrome.evaluation.statistics import Interval, bootstrap_interval
 
 HEADLINE = (
     "self_bleu",
@@ -154,7 +155,9 @@ def mean_interval(values: np.ndarray, settings: Settings) -> Interval | None:
     defined = values[:, ~np.isnan(values).any(axis=0)]
     if defined.shape[1] < 2:
         return None
-    return bootstrap_interval(defined, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed)
+    return bootstrap.mean_interval(
+        defined, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed
+    )
 
 
 def headroom(metric: str) -> tuple[float, float] | None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
+from polychrome.bootstrap import draw_rows, percentiles
 from polychrome.randomness import numpy_generator
 
 
@@ -66,7 +66,7 @@ def resampled(
 ) -> Estimate | None:
     """``statistic`` of ``a`` and ``b`` (seeds, posts), flattened, with an interval that resamples posts and seeds.
 
-    Drawn and widened as in :func:`polychrome.evaluation.statistics.bootstrap_interval`. A resample in which the
+    Drawn and widened as in :func:`polychrome.bootstrap.mean_interval`. A resample in which the
     statistic is undefined is left out; there is no interval when that is one in ten or more. None when the statistic
     is undefined for the values themselves, or there are fewer than two posts.
     """
@@ -75,18 +75,13 @@ def resampled(
     if np.isnan(value):
         return None
     generator = numpy_generator(seed, "llm_judge bootstrap", seeds, posts)
-    drawn = np.empty(resamples)
-    for index in range(resamples):
-        rows, columns = generator.integers(seeds, size=seeds), generator.integers(posts, size=posts)
-        picked = np.ix_(rows, columns)
-        drawn[index] = statistic(a[picked].ravel(), b[picked].ravel())
+    picks = (np.ix_(*drawn) for drawn in draw_rows((seeds, posts), resamples, generator))
+    drawn = np.array([statistic(a[picked].ravel(), b[picked].ravel()) for picked in picks])
     defined = drawn[~np.isnan(drawn)]
     undefined = 1 - len(defined) / resamples
     if undefined >= 0.1:
         return Estimate(value, None, None, undefined)
-    tail = ndtr(np.sqrt(posts / (posts - 1)) * stdtrit(posts - 1, (1 - confidence) / 2))  # normal cdf, t quantile
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), undefined)
+    return Estimate(value, *percentiles(defined, confidence, posts), undefined)
 
 
 def _mid_ranks(values: np.ndarray) -> np.ndarray:

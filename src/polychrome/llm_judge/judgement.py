@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.bootstrap import mean_interval
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.evaluate import Answered, read_generations, read_per_post
-from polychrome.evaluation.statistics import bootstrap_interval, wilcoxon
+from polychrome.evaluation.statistics import wilcoxon
 from polychrome.files import write_json
 from polychrome.llm_judge.agreement import Estimate, cohens_kappa, resampled, sign_test, spearman
 from polychrome.llm_judge.asking import Asker, Stopped
@@ -237,7 +238,7 @@ def summary(
     def mean(values: np.ndarray) -> dict[str, float] | None:
         if values.shape[1] < 2:
             return None
-        interval = bootstrap_interval(values, resamples=resamples, confidence=confidence, seed=settings.seed)
+        interval = mean_interval(values, resamples=resamples, confidence=confidence, seed=settings.seed)
         return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
     def estimate(statistic: Callable[[np.ndarray, np.ndarray], float], a: np.ndarray, b: np.ndarray) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from polychrome.bootstrap import bca_interval
 from polychrome.files import whole_directory, write_json, write_jsonl
 from polychrome.randomness import numpy_generator
 from polychrome.training.loop import Row, State
@@ -100,11 +102,6 @@ def reward_gain(history: Sequence[Row], seed: int) -> dict[str, Any]:
         return summary | {"reward_gain": None, "reward_gain_note": "needs two epochs and two prompts"}
     if np.ptp(gain) == 0:  # every prompt gained the same: the interval is a point
         return summary | {"reward_gain": {"mean": float(gain[0]), "low": float(gain[0]), "high": float(gain[0])}}
-    from scipy.stats import bootstrap  # here, since only GRPO has rewards
-
-    interval = bootstrap(
-        (gain,), np.mean, n_resamples=4000, rng=numpy_generator(seed, "reward gain"), method="BCa"
-    ).confidence_interval
     return summary | {
-        "reward_gain": {"mean": float(gain.mean()), "low": float(interval.low), "high": float(interval.high)}
+        "reward_gain": asdict(bca_interval(gain, resamples=4000, generator=numpy_generator(seed, "reward gain")))
     }

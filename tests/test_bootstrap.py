@@ -1,0 +1,103 @@
+"""The one bootstrap: whole units are drawn, and intervals cover what they promise."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from polychrome.bootstrap import draw_counts, mean_interval, over_groups, percentiles
+from polychrome.errors import InputError
+
+HOW = {"resamples": 1000, "confidence": 0.95, "seed": 0}
+
+
+def test_the_interval_of_a_constant_is_the_constant():
+    interval = mean_interval(np.full((3, 20), 0.25), **HOW)
+    assert (interval.mean, interval.low, interval.high) == (0.25, 0.25, 0.25)
+
+
+def test_the_interval_of_one_seed_is_students_on_normal_values():
+    values = np.random.default_rng(3).normal(size=(1, 30))
+    interval = mean_interval(values, resamples=20000, confidence=0.95, seed=0)
+    low, high = stats.t.interval(0.95, 29, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(30))
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.03 * values.std())
+
+
+def test_the_resamples_of_seeds_and_posts_have_the_variance_of_the_crossed_bootstrap():
+    """The replicates' variance, from the draws themselves: Var_posts + Var_seeds + what both draws do together."""
+    generator = np.random.default_rng(4)
+    values = 0.5 * generator.normal(size=(3, 1)) + generator.normal(size=(1, 8)) + 0.3 * generator.normal(size=(3, 8))
+    seeds, posts = values.shape
+    replicates = [
+        values[generator.integers(seeds, size=seeds)][:, generator.integers(posts, size=posts)].mean()
+        for _ in range(20000)
+    ]
+    interval = mean_interval(values, resamples=20000, confidence=0.5, seed=0)
+    tail = stats.norm.cdf(np.sqrt(posts / (posts - 1)) * stats.t.ppf(0.25, posts - 1))
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(replicates, [tail, 1 - tail])), abs=0.02)
+
+
+@pytest.mark.parametrize("draw", [np.random.Generator.normal, np.random.Generator.exponential])
+def test_the_interval_covers_the_truth_about_95_times_in_100(draw):
+    generator = np.random.default_rng(5)
+    truth = 1.0 if draw is np.random.Generator.exponential else 0.0
+    covered = 0
+    for _ in range(500):
+        interval = mean_interval(draw(generator, size=(1, 24)), resamples=500, confidence=0.95, seed=0)
+        covered += interval.low <= truth <= interval.high
+    assert 0.91 <= covered / 500 <= 0.98
+
+
+def test_with_many_seeds_the_interval_covers_a_truth_that_seeds_and_posts_blur():
+    generator = np.random.default_rng(6)
+    covered = 0
+    for _ in range(300):
+        values = generator.normal(size=(8, 1)) * 0.3 + generator.normal(size=(1, 24)) + generator.normal(size=(8, 24))
+        interval = mean_interval(values, resamples=400, confidence=0.95, seed=0)
+        covered += interval.low <= 0 <= interval.high
+    assert covered / 300 >= 0.92
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    agreeing = np.tile(np.random.default_rng(10).normal(size=(1, 30)), (3, 1))
+    disagreeing = agreeing + np.array([[-1.0], [0.0], [1.0]])
+    narrow, wide = (mean_interval(values, **HOW) for values in (agreeing, disagreeing))
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+    values = np.random.default_rng(12).normal(size=(2, 20))
+    first, second, other = (mean_interval(values, resamples=200, confidence=0.95, seed=seed) for seed in (0, 0, 1))
+    assert first == second
+    assert first != other
+
+
+def test_an_interval_of_fewer_than_two_posts_or_of_nan_does_not_exist():
+    with pytest.raises(InputError, match="at least 2"):
+        mean_interval(np.ones((3, 1)), **HOW)
+    with pytest.raises(ValueError, match="finite"):
+        mean_interval(np.array([[1.0, np.nan]]), **HOW)
+
+
+def test_a_resample_holds_whole_conversations_with_replacement():
+    groups = np.array([3, 0, 3, 1, 0, 3])
+    seen = []
+    over_groups(lambda rows: seen.append(sorted(rows.tolist())) or 0.0, groups, 200, np.random.default_rng(0))
+    whole = {0: [1, 4], 1: [3], 3: [0, 2, 5]}
+    possible = {tuple(sorted(whole[a] + whole[b] + whole[c])) for a in whole for b in whole for c in whole}
+    assert set(map(tuple, seen)) == possible
+
+
+def test_the_interval_of_a_mean_is_as_wide_as_conversations_are_few():
+    generator = np.random.default_rng(1)
+    values = np.repeat(generator.normal(size=25), 4)
+    groups = np.repeat(np.arange(25), 4)
+    means = over_groups(lambda rows: values[rows].mean(), groups, 2000, generator)
+    low, high = percentiles(means, 0.95)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 5, rel=0.15)
+
+
+def test_counts_are_of_whole_resamples():
+    drawn = draw_counts(5, 300, np.random.default_rng(0))
+    assert drawn.shape == (300, 5)
+    assert (drawn.sum(axis=1) == 5).all()
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(5), abs=0.2)

@@ -21,10 +21,11 @@ from benchmarks.workload import CONVERSATIONS, chat_pairs
 from polychrome.engine.sampling import SamplingSettings
 from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import Pair
-from polychrome.params import Params, PolychromicArm, load_params
+from polychrome.params import Params, load_params
 from polychrome.paths import ENCODER
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.methods import CrossEntropy, Method, Polychromic
+from polychrome.training.settings import PolychromicArm
 
 ARMS = ("polychromic", "baseline")
 

@@ -1,9 +1,7 @@
 """Stage `reward`: train the learned reward on conversations of its own, and say how far it can be believed."""
 
-from dataclasses import asdict
-
 from polychrome import paths, stage
-from polychrome.engagement.fitting import FitSettings, make_reward_model
+from polychrome.engagement.fitting import make_reward_model
 from polychrome.measures.encoder import Encoder
 from polychrome.params import load_params
 
@@ -15,7 +13,7 @@ def main() -> None:
         Encoder.open(paths.ENCODER, remember=True),
         paths.REWARD,
         "results/reward.json",
-        FitSettings(**asdict(params.reward.learned)),
+        params.reward.learned,
         resamples=params.evaluation.bootstrap,
         confidence=params.evaluation.confidence,
     )

@@ -1,26 +1,14 @@
 """Stage `split`: a test set, the judge's pairs and two training phases that share no conversation."""
 
 from polychrome import stage
-from polychrome.pairs.split import SplitSettings, split_file
+from polychrome.pairs.split import split_file
 from polychrome.params import load_params
 from polychrome.paths import PHASES
 from polychrome.reporting.split_plot import split_figure
 
 
 def main() -> None:
-    split = load_params().split
-    settings = SplitSettings(
-        seed=split.seed,
-        phase1_pairs=split.phase1_pairs,
-        phase2_pairs=split.phase2_pairs,
-        test_pairs=split.test_pairs,
-        validation_pairs=split.validation_pairs,
-        judge_pairs=split.judge_pairs,
-        reward_pairs=split.reward_pairs,
-        near_duplicate=split.near_duplicate,
-        min_p=split.min_p,
-    )
-    statistics = split_file("data/prepared/pairs.jsonl", settings, PHASES)
+    statistics = split_file("data/prepared/pairs.jsonl", load_params().split, PHASES)
     split_figure(PHASES, PHASES / "phase_split_distributions.png")
     sizes = ", ".join(f"{part} {summary['pairs']}" for part, summary in statistics["parts"].items())
     print(f"pairs: {sizes}; no conversation and no near-duplicate reply is in two of them")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.params import CrossEntropyArm, GrpoArm, PolychromicArm, UntouchedArm, load_params, main, parse_params
+from polychrome.models.settings import UntouchedArm
+from polychrome.params import load_params, main, parse_params
+from polychrome.training.settings import CrossEntropyArm, GrpoArm, PolychromicArm
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -197,7 +199,7 @@ def test_nothing_read_can_be_changed_afterwards():
         ("  warmup_ratio: 0.1", '  warmup_ratio: "1e-5"', "train.warmup_ratio", "Take the quotes away"),
         ("  source: chitchat", "  source: chitchta", "data.source", "Did you mean chitchat?"),
         ("  source: chitchat", "  source: 3", "data.source", 'Quote it: "3"'),
-        ("  path: replies.jsonl", '  path: ""', "data.path", "the file or folder of the source"),
+        ("  path: replies.jsonl", '  path: ""', "data.path", "file or folder of the source"),
         (
             "compute: {dtype: auto, threads: 2, kernels: auto, memory_mib: 1024}",
             "compute: 2",

@@ -109,7 +109,7 @@ def test_an_unknown_preset_is_told():
 
 def test_a_preset_that_makes_bad_params_is_told_and_writes_nothing(tmp_path):
     (tmp_path / "mine.yaml").write_text("seeds: []\n")
-    with pytest.raises(InputError, match="seeds: found an empty list"):
+    with pytest.raises(InputError, match="seeds: found a list without items"):
         switch("mine", SHIPPED, tmp_path / "params.yaml", tmp_path)
     assert not (tmp_path / "params.yaml").exists()
 

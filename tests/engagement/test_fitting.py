@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from polychrome.engagement.fitting import FOLDS, FitSettings, fit, make_reward_model, pairwise_accuracy
+from polychrome.engagement.fitting import FOLDS, fit, make_reward_model, pairwise_accuracy
 from polychrome.engagement.learned import LearnedReward
+from polychrome.engagement.settings import FitSettings
 from polychrome.errors import InputError
 from polychrome.pairs.schema import Pair, write_pairs
 

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from polychrome.pairs import cleaning
-from polychrome.pairs.cleaning import REASONS, Thresholds, clean
+from polychrome.pairs.cleaning import REASONS, clean
+from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate
 
-THRESHOLDS = Thresholds(min_words=3, max_post_words=6, max_reply_words=6, near_duplicate=0.8, limit=0)
+SETTINGS = DataSettings(
+    source="tweets", path="", min_words=3, max_post_words=6, max_reply_words=6, near_duplicate=0.8, limit=0
+)
 
 
 def candidate(name="x", **changes) -> Candidate:
@@ -49,36 +52,36 @@ def distinct(count: int) -> list[Candidate]:
 )
 def test_a_candidate_is_dropped_for_its_reason_and_counted(changes, reason):
     good = candidate("good")
-    cleaned = clean([good, candidate("odd", **changes)], THRESHOLDS)
+    cleaned = clean([good, candidate("odd", **changes)], SETTINGS)
     assert [pair.id for pair in cleaned.pairs] == ["good"]
     assert {name: count for name, count in cleaned.report["dropped"].items() if count} == {reason: 1}
 
 
 def test_a_candidate_at_the_thresholds_is_kept():
     edge = candidate(post="one two three", reply="one two three four five six")
-    assert len(clean([edge], THRESHOLDS).pairs) == 1
+    assert len(clean([edge], SETTINGS).pairs) == 1
 
 
 def test_unknown_authors_do_not_answer_themselves():
-    assert len(clean([candidate(author="", post_author="")], THRESHOLDS).pairs) == 1
+    assert len(clean([candidate(author="", post_author="")], SETTINGS).pairs) == 1
 
 
 def test_of_replies_that_are_the_same_but_for_case_and_space_one_is_kept():
     copies = [candidate("a", reply="Oh that is lovely"), candidate("b", reply="oh  THAT is lovely")]
-    cleaned = clean(copies, THRESHOLDS)
+    cleaned = clean(copies, SETTINGS)
     assert len(cleaned.pairs) == 1
     assert cleaned.report["dropped"]["exact duplicate"] == 1
 
 
 def test_of_nearly_the_same_replies_one_is_kept_at_or_above_the_threshold():
     copies = [candidate("a", reply="abcd efg h"), candidate("b", reply="abcd efg hi")]  # Jaccard 6 / 7
-    assert clean(copies, THRESHOLDS).report["dropped"]["near duplicate"] == 1
-    assert clean(copies, replace(THRESHOLDS, near_duplicate=0.9)).report["dropped"]["near duplicate"] == 0
+    assert clean(copies, SETTINGS).report["dropped"]["near duplicate"] == 1
+    assert clean(copies, replace(SETTINGS, near_duplicate=0.9)).report["dropped"]["near duplicate"] == 0
 
 
 def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
     candidates = distinct(50)
-    samples = {seed: clean(candidates, replace(THRESHOLDS, limit=20, seed=seed)) for seed in (1, 2)}
+    samples = {seed: clean(candidates, replace(SETTINGS, limit=20), seed) for seed in (1, 2)}
     kept = {seed: [int(pair.id) for pair in cleaned.pairs] for seed, cleaned in samples.items()}
     assert samples[1].report["dropped"]["beyond limit"] == 30
     assert len(kept[1]) == 20
@@ -89,25 +92,25 @@ def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
 
 def test_the_limit_counts_kept_pairs_so_that_duplicates_do_not_use_it_up():
     candidates = [*distinct(10), *[candidate(f"copy {n}", reply="the very same words") for n in range(40)]]
-    cleaned = clean(candidates, replace(THRESHOLDS, limit=11))
+    cleaned = clean(candidates, replace(SETTINGS, limit=11))
     assert len(cleaned.pairs) == 11
 
 
 def test_candidates_are_kept_plus_dropped_and_every_reason_is_listed():
     candidates = [*distinct(20), candidate("a", reply=None), candidate("b", engagement=None)]
-    report = clean(candidates, replace(THRESHOLDS, limit=5)).report
+    report = clean(candidates, replace(SETTINGS, limit=5)).report
     assert list(report["dropped"]) == list(REASONS)
     assert report["candidates"] == 22 == report["kept"] + sum(report["dropped"].values())
 
 
 def test_a_drop_that_is_not_counted_is_noticed(monkeypatch):
-    monkeypatch.setattr(cleaning, "_distinct", lambda sound, thresholds, dropped: list(sound)[1:])
+    monkeypatch.setattr(cleaning, "_distinct", lambda sound, *_: list(sound)[1:])
     with pytest.raises(AssertionError, match="2 candidates, but 1 kept and 0 dropped"):
-        clean(distinct(2), THRESHOLDS)
+        clean(distinct(2), SETTINGS)
 
 
 def test_texts_are_kept_but_for_white_space():
-    (pair,) = clean([candidate(reply=" SO\nglad \u2014 you   asked! ")], THRESHOLDS).pairs
+    (pair,) = clean([candidate(reply=" SO\nglad \u2014 you   asked! ")], SETTINGS).pairs
     assert pair.reply == "SO glad \u2014 you asked!"
 
 
@@ -116,4 +119,4 @@ def test_the_report_correlates_engagement_with_its_circumstances_where_they_vary
         replace(each, engagement=float(n), circumstances={"followers": 2.0**n, "retweets": 1.0})
         for n, each in enumerate(distinct(8))
     ]
-    assert clean(candidates, THRESHOLDS).report["engagement spearman with"] == {"followers": pytest.approx(1.0)}
+    assert clean(candidates, SETTINGS).report["engagement spearman with"] == {"followers": pytest.approx(1.0)}

@@ -4,18 +4,23 @@ from pathlib import Path
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.pairs.cleaning import Thresholds
 from polychrome.pairs.prepare import prepare
 from polychrome.pairs.schema import read_pairs
+from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import FIELDS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "data/example_tweets.jsonl"
-THRESHOLDS = Thresholds(min_words=3, max_post_words=25, max_reply_words=18, near_duplicate=0.8, limit=0)
+
+
+def settings(path):
+    return DataSettings(
+        source="tweets", path=str(path), min_words=3, max_post_words=25, max_reply_words=18, near_duplicate=0.8, limit=0
+    )
 
 
 def test_the_example_file_is_prepared_and_shows_most_reasons_to_drop(tmp_path):
-    report = prepare("tweets", EXAMPLE, THRESHOLDS, tmp_path)
+    report = prepare(settings(EXAMPLE), tmp_path)
     assert report["kept"] == len(read_pairs(tmp_path / "pairs.jsonl")) == 17
     assert json.loads((tmp_path / "cleaning_report.json").read_text()) == report
     assert sum(count > 0 for count in report["dropped"].values()) == 7
@@ -30,22 +35,22 @@ def test_the_page_explains_every_field_that_the_example_and_the_source_have():
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     for place in ("one", "two"):
-        prepare("tweets", EXAMPLE, THRESHOLDS, tmp_path / place)
+        prepare(settings(EXAMPLE), tmp_path / place)
     for file in ("pairs.jsonl", "cleaning_report.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
 @pytest.mark.parametrize("content", ['{"tweet": 3, "reply": "a b c"}', '{"tweet": "a", "reply": "b"}', ""])
 def test_bad_input_leaves_earlier_outputs_untouched(content, tmp_path):
-    prepare("tweets", EXAMPLE, THRESHOLDS, tmp_path / "out")
+    prepare(settings(EXAMPLE), tmp_path / "out")
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     (tmp_path / "bad.jsonl").write_text(content)
     with pytest.raises(InputError):
-        prepare("tweets", tmp_path / "bad.jsonl", THRESHOLDS, tmp_path / "out")
+        prepare(settings(tmp_path / "bad.jsonl"), tmp_path / "out")
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
 def test_when_nothing_is_left_the_reasons_are_told(tmp_path):
     (tmp_path / "short.jsonl").write_text('{"tweet": "a", "reply": "b", "reply_likes": 1}')
     with pytest.raises(InputError, match=r"no pair left of 1 \(dropped: \{'too short': 1\}\)"):
-        prepare("tweets", tmp_path / "short.jsonl", THRESHOLDS, tmp_path)
+        prepare(settings(tmp_path / "short.jsonl"), tmp_path)

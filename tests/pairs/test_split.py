@@ -8,9 +8,9 @@ import pytest
 
 from polychrome.errors import InputError
 from polychrome.pairs.schema import read_pairs, write_pairs
+from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.split import (
     FILES,
-    SplitSettings,
     group_of_each,
     quotas,
     split_file,
@@ -210,7 +210,7 @@ def test_a_split_that_fails_leaves_earlier_outputs_untouched(make_pool, tmp_path
     write_pairs(tmp_path / "pairs.jsonl", make_pool())
     split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
     before = {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()}
-    for settings in (replace(SETTINGS, judge_pairs=5000), replace(SETTINGS, authors_may_cross=False)):
+    for settings, cross in ((replace(SETTINGS, judge_pairs=5000), True), (SETTINGS, False)):
         with pytest.raises(InputError):
-            split_file(tmp_path / "pairs.jsonl", settings, tmp_path / "phases")
+            split_file(tmp_path / "pairs.jsonl", settings, tmp_path / "phases", authors_may_cross=cross)
     assert {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()} == before

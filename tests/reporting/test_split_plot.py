@@ -5,7 +5,8 @@ import pytest
 from polychrome.errors import InputError
 from polychrome.files import read_json, write_json
 from polychrome.pairs.schema import Pair, write_pairs
-from polychrome.pairs.split import SplitSettings, split_file
+from polychrome.pairs.settings import SplitSettings
+from polychrome.pairs.split import split_file
 from polychrome.reporting.split_plot import split_figure
 
 SETTINGS = SplitSettings(

@@ -21,6 +21,7 @@ import numpy as np
 from polychrome.bootstrap import over_groups, percentiles
 from polychrome.engagement.learned import FEATURES, OF_TEXTS, Head, features, save
 from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
+from polychrome.engagement.settings import FitSettings
 from polychrome.errors import bad
 from polychrome.files import whole_directory, write_json
 from polychrome.pairs.schema import Pair, read_pairs
@@ -30,16 +31,6 @@ from polychrome.rewards.heuristic import TextEncoder
 FOLDS = 5
 BINS = 10  # of the calibration curve
 EMBEDDING_SCALE = 1 / 3  # an embedding has length 1; its numbers count as if it had length 3
-
-
-@dataclass(frozen=True, slots=True)
-class FitSettings:
-    """How the head is trained (params.yaml: reward.learned)."""
-
-    learning_rate: float  # of stochastic gradient descent, constant
-    penalty: float  # of squared weights, scikit-learn's alpha
-    epochs: int  # at most
-    patience: int  # epochs without a better held-out error
 
 
 def make_reward_model(

@@ -11,8 +11,9 @@ from polychrome.evaluation.answers import answer, write_answers
 from polychrome.models.chat import Chat
 from polychrome.models.policy import open_adapter, open_base, open_tokenizer
 from polychrome.models.recipes import check_recipe, recipe_of
+from polychrome.models.settings import UntouchedArm
 from polychrome.pairs.schema import read_pairs
-from polychrome.params import Params, UntouchedArm
+from polychrome.params import Params
 
 
 def generate(params: Params, model: str, seed: int) -> list[dict[str, Any]]:

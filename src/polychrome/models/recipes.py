@@ -9,7 +9,7 @@ from typing import Any
 
 from polychrome.errors import bad
 from polychrome.files import read_json, to_json, whole_directory, write_json
-from polychrome.params import GrpoArm, Params
+from polychrome.params import Params
 from polychrome.paths import RECIPE
 
 
@@ -19,7 +19,7 @@ def recipe_of(params: Params, name: str, seed: int) -> dict[str, Any]:
         known = ", ".join(params.arms)
         raise bad("params.yaml:arms", repr(name), f"one of {known}", "Correct the name, or add the arm.")
     recipe = {"arm": name, "seed": seed, "params": asdict(params.arms[name])}
-    if isinstance(params.arms[name], GrpoArm):
+    if name in params.warmstarts:
         recipe["warmstart"] = params.warmstarts[name]
     return recipe
 

@@ -19,6 +19,7 @@ from scipy import stats
 
 from polychrome.measures.duplicates import NearDuplicates
 from polychrome.pairs.schema import Pair
+from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate
 from polychrome.pairs.text import count_words, is_links_only, letter_share, same_text_key, trimmed
 from polychrome.randomness import numpy_generator
@@ -34,19 +35,8 @@ EXACT = "exact duplicate"  # the reply is one already kept, but for case, white 
 NEAR = "near duplicate"
 BEYOND = "beyond limit"
 REASONS = (MISSING, ONESELF, UNMEASURED, LINKS, NON_TEXT, SHORT, LONG, EXACT, NEAR, BEYOND)
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The ``data`` section of params.yaml, which gives the ranges."""
-
-    min_words: int
-    max_post_words: int
-    max_reply_words: int
-    near_duplicate: float  # Jaccard similarity of character 5-grams
-    limit: int  # pairs, 0 keeps all
-    min_letters: float = 0.5  # letters among the characters that are no white space, links and handles left out
-    seed: int = 7  # which of several duplicates is kept, and which pairs the limit keeps
+MIN_LETTERS = 0.5  # letters among the characters that are no white space, links and handles left out
+SEED = 7  # which of several duplicates is kept, and which pairs the limit keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +47,26 @@ class Cleaned:
     report: dict[str, Any]
 
 
-def clean(candidates: Iterable[Candidate], thresholds: Thresholds) -> Cleaned:
-    """Sort candidates into pairs and counted drops. Pure: no file, and randomness from ``thresholds.seed`` alone."""
+def clean(candidates: Iterable[Candidate], settings: DataSettings, seed: int = SEED) -> Cleaned:
+    """Sort candidates into pairs and counted drops. Pure: no file, and randomness from ``seed`` alone."""
     dropped: Counter[str] = Counter()
     sound: list[Candidate] = []
     total = 0
     for candidate in candidates:
         total += 1
-        reason = fault_of(candidate, thresholds)
+        reason = fault_of(candidate, settings)
         if reason:
             dropped[reason] += 1
         else:
             sound.append(candidate)
-    kept = _distinct(sound, thresholds, dropped)
+    kept = _distinct(sound, settings, seed, dropped)
     if total != len(kept) + dropped.total():
         raise AssertionError(f"{total} candidates, but {len(kept)} kept and {dropped.total()} dropped")
     pairs = [_pair(candidate) for candidate in kept]
-    return Cleaned(pairs, _report(total, pairs, kept, dropped, thresholds))
+    return Cleaned(pairs, _report(total, pairs, kept, dropped, settings, seed))
 
 
-def fault_of(candidate: Candidate, thresholds: Thresholds) -> str:
+def fault_of(candidate: Candidate, settings: DataSettings) -> str:
     """The first reason to drop a candidate that can be seen in it alone, "" when there is none."""
     post, reply = trimmed(candidate.post or ""), trimmed(candidate.reply or "")
     if not (post and reply):
@@ -87,23 +77,23 @@ def fault_of(candidate: Candidate, thresholds: Thresholds) -> str:
         return UNMEASURED
     if is_links_only(post) or is_links_only(reply):
         return LINKS
-    if min(letter_share(post), letter_share(reply)) < thresholds.min_letters:
+    if min(letter_share(post), letter_share(reply)) < MIN_LETTERS:
         return NON_TEXT
     post_words, reply_words = count_words(post), count_words(reply)
-    if min(post_words, reply_words) < thresholds.min_words:
+    if min(post_words, reply_words) < settings.min_words:
         return SHORT
-    return LONG if post_words > thresholds.max_post_words or reply_words > thresholds.max_reply_words else ""
+    return LONG if post_words > settings.max_post_words or reply_words > settings.max_reply_words else ""
 
 
-def _distinct(sound: Sequence[Candidate], thresholds: Thresholds, dropped: Counter[str]) -> list[Candidate]:
+def _distinct(sound: Sequence[Candidate], settings: DataSettings, seed: int, dropped: Counter[str]) -> list[Candidate]:
     """Candidates whose replies differ, at most ``limit``, in the order they came; counts the others in ``dropped``."""
-    order = numpy_generator(thresholds.seed, "prepare", "order").permutation(len(sound)).tolist()
+    order = numpy_generator(seed, "prepare", "order").permutation(len(sound)).tolist()
     replies = [candidate.reply or "" for candidate in sound]
-    index = NearDuplicates(replies, thresholds.near_duplicate)
+    index = NearDuplicates(replies, settings.near_duplicate)
     seen: set[str] = set()
     kept: list[int] = []
     for place, number in enumerate(order):
-        if thresholds.limit and len(kept) == thresholds.limit:
+        if settings.limit and len(kept) == settings.limit:
             dropped[BEYOND] += len(order) - place
             break
         key = same_text_key(replies[number])
@@ -133,13 +123,19 @@ def _pair(candidate: Candidate) -> Pair:
 
 
 def _report(
-    total: int, pairs: Sequence[Pair], kept: Sequence[Candidate], dropped: Counter[str], thresholds: Thresholds
+    total: int,
+    pairs: Sequence[Pair],
+    kept: Sequence[Candidate],
+    dropped: Counter[str],
+    settings: DataSettings,
+    seed: int,
 ) -> dict[str, Any]:
+    thresholds = {name: value for name, value in asdict(settings).items() if name not in ("source", "path")}
     report: dict[str, Any] = {
         "candidates": total,
         "kept": len(pairs),
         "dropped": {reason: dropped[reason] for reason in REASONS},
-        "thresholds": asdict(thresholds),
+        "thresholds": thresholds | {"min_letters": MIN_LETTERS, "seed": seed},
         "conversations": len({pair.conversation for pair in pairs}),
         "authors": len({pair.author for pair in pairs if pair.author}),
     }

@@ -7,21 +7,21 @@ from typing import Any
 
 from polychrome.errors import bad
 from polychrome.files import write_json
-from polychrome.pairs.cleaning import Thresholds, clean
+from polychrome.pairs.cleaning import clean
 from polychrome.pairs.schema import write_pairs
+from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import source_named, source_path
 
 
-def prepare(source: str, path: str | Path, thresholds: Thresholds, out_dir: str | Path) -> dict[str, Any]:
+def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
     """Write ``pairs.jsonl`` and ``cleaning_report.json`` to ``out_dir``; returns the report.
 
-    ``path`` is the source's file or folder, "" for the one that the source names itself. Raises InputError when
-    the source is unknown or malformed, or when no pair is left; nothing is written then.
+    Raises InputError when the source is unknown or malformed, or when no pair is left; nothing is written then.
     """
-    read = source_named(source)
-    chosen = source_path(source, path)
-    cleaned = clean(read(chosen), thresholds)
-    report = {"source": source, **cleaned.report}
+    read = source_named(settings.source)
+    chosen = source_path(settings.source, settings.path)
+    cleaned = clean(read(chosen), settings)
+    report = {"source": settings.source, **cleaned.report}
     if not cleaned.pairs:
         dropped = {reason: count for reason, count in report["dropped"].items() if count}
         found = f"no pair left of {report['candidates']} (dropped: {dropped})"

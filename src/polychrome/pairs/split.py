@@ -28,6 +28,7 @@ from polychrome.errors import InputError, bad
 from polychrome.files import write_json
 from polychrome.measures.duplicates import near_duplicate_pairs
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
+from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.text import count_words, same_text_key
 from polychrome.pairs.validation import validate
 from polychrome.randomness import numpy_generator
@@ -46,22 +47,6 @@ FILES = {  # part -> file
 
 
 @dataclass(frozen=True, slots=True)
-class SplitSettings:
-    """The ``split`` section of params.yaml, which gives the ranges."""
-
-    seed: int
-    phase1_pairs: int
-    phase2_pairs: int
-    test_pairs: int
-    validation_pairs: int
-    judge_pairs: int
-    reward_pairs: int
-    near_duplicate: float  # Jaccard similarity of character 5-grams
-    min_p: float
-    authors_may_cross: bool = True  # false: one author's replies in two parts fail the validation
-
-
-@dataclass(frozen=True, slots=True)
 class Split:
     """The parts, each in a seeded random order, and how many pairs were left out, by reason."""
 
@@ -74,11 +59,14 @@ class Split:
     left_out: dict[str, int]
 
 
-def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | Path) -> dict[str, Any]:
+def split_file(
+    pairs_path: str | Path, settings: SplitSettings, out_dir: str | Path, authors_may_cross: bool = True
+) -> dict[str, Any]:
     """Split prepared pairs; write the files of :data:`FILES` and ``phase_split_statistics.json`` to ``out_dir``.
 
     ``full`` is phase 1 and phase 2 together. Returns the statistics. Raises InputError, with nothing written, when
-    the pairs are malformed or too few, or when the validation fails.
+    the pairs are malformed or too few, or when the validation fails: unless ``authors_may_cross``, for one author's
+    replies in two parts, too.
     """
     pool = read_pairs(pairs_path)
     split = split_pairs(pool, settings, str(pairs_path))
@@ -92,7 +80,7 @@ def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | P
         pool=pool,
         near_duplicate=settings.near_duplicate,
         min_p=settings.min_p,
-        authors_may_cross=settings.authors_may_cross,
+        authors_may_cross=authors_may_cross,
     )
     if validation.problems:
         raise InputError(validation.problems)
@@ -100,6 +88,7 @@ def split_file(pairs_path: str | Path, settings: SplitSettings, out_dir: str | P
     parts = {"phase1": split.phase1, "phase2": split.phase2, "full": full, "test": split.test}
     parts |= {"validation": split.validation, "judge": split.judge, "reward": split.reward}
     statistics = {**validation.statistics, "left_out": split.left_out, "settings": asdict(settings)}
+    statistics["settings"]["authors_may_cross"] = authors_may_cross
     for part, file in FILES.items():
         write_pairs(Path(out_dir) / file, parts[part])
     write_json(Path(out_dir) / "phase_split_statistics.json", statistics)

@@ -17,10 +17,9 @@ from polychrome.engagement.learned import LearnedReward
 from polychrome.errors import InputError, Problem, bad
 from polychrome.rewards.composite import Mix, own_function
 from polychrome.rewards.heuristic import Anchors, HeuristicReward, TextEncoder
+from polychrome.rewards.settings import PARTS_OF_HYBRID
 
 Scores = NDArray[np.float64]
-
-PARTS_OF_HYBRID = ("heuristic", "learned")
 
 
 class Reward(Protocol):

@@ -5,21 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from polychrome.declare import Rule, Section, at_most
+from polychrome.errors import Problem
 
 
 class TrainingStopped(Exception):  # noqa: N818 - it names what happened
     """An alarm ended the run; the message says what was seen and what to change."""
 
 
-@dataclass(frozen=True)
-class Alarms:
-    """Thresholds (params.yaml: alarms)."""
+@dataclass(frozen=True, kw_only=True)
+class Alarms(Section):
+    """When training warns and when it stops (params.yaml: alarms). KL is the sum over a reply's tokens."""
 
-    kl_warn: float  # nats a reply, sum over its tokens
-    kl_stop: float  # nats a reply
-    reward_flat_steps: int  # 0: never
-    length_collapse_ratio: float  # of the first step's completion length; 0: never
+    kl_warn: Annotated[float, Rule("nats per reply; warns above", above=0)]
+    kl_stop: Annotated[float, Rule("nats per reply; stops above", above=0)]
+    reward_flat_steps: Annotated[
+        int, Rule("steps; warns when their mean reward is not above that of as many before, 0 never", minimum=0)
+    ]
+    length_collapse_ratio: Annotated[
+        float, Rule("of the first step's reply length; warns below, 0 never", minimum=0, below=1)
+    ]
+
+    def disagreements(self) -> Iterator[Problem]:
+        """A run warns before it stops."""
+        yield from at_most("kl_warn", self.kl_warn, "alarms.kl_stop", self.kl_stop)
 
     def check(self, history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         """Warnings for the newest row of ``history``.

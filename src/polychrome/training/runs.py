@@ -18,15 +18,15 @@ from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
 from polychrome.models.recipes import check_recipe, recipe_of
 from polychrome.pairs.schema import Pair, read_pairs
-from polychrome.params import Params, PolychromicArm
+from polychrome.params import Params
 from polychrome.rewards.composite import GroupBonus
 from polychrome.rewards.heuristic import calibrate
 from polychrome.rewards.interface import make_reward
-from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints, digest_of
 from polychrome.training.diversity import Validity, make_diversity, semantic_distance
 from polychrome.training.loop import LoopSettings, Run, State
 from polychrome.training.methods import CrossEntropy, Grpo, Method, Polychromic
+from polychrome.training.settings import PolychromicArm
 from polychrome.training.summary import write_training
 
 CODE = Path(__file__).parents[1]
@@ -160,7 +160,7 @@ def _train(
             keep_best=train.keep_best,
         ),
         seed=seed,
-        alarms=Alarms(**asdict(params.alarms)),
+        alarms=params.alarms,
         checkpoints=Checkpoints(f"{name}-{seed}", digest),
         accelerator=Accelerator(cpu=not _cuda(), mixed_precision="no"),  # dtype is params.yaml's
         name=f"{name} seed {seed}",

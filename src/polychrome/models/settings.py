@@ -1,0 +1,50 @@
+"""Where models come from, how they are asked and adapted (params.yaml: assets, prompt, lora, untouched arms)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from polychrome.declare import Rule, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetSettings(Section):
+    """Where the pretrained parts come from."""
+
+    base_model: Annotated[
+        str, Rule("a name in models/registry.py, a local directory, or a Hugging Face id", empty=False)
+    ]
+    encoder: Annotated[str, Rule("likewise, a sentence encoder", empty=False)]
+    conversations: Annotated[str, Rule("none when data.path is your own file", choices=("chitchat", "none"))]
+    load_in_4bit: Annotated[bool, Rule("true or false; 4-bit base weights, CUDA only")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings(Section):
+    """The system prompt and token limits."""
+
+    plain: Annotated[str, Rule("system prompt of every trained model", empty=False)]
+    max_prompt_tokens: Annotated[int, Rule("tokens; a longer post is an error, never cut in silence", minimum=1)]
+    max_reply_tokens: Annotated[int, Rule("tokens of a training reply; end included", minimum=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings(Section):
+    """The adapter (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: Annotated[int, Rule(minimum=1)]
+    alpha: Annotated[float, Rule("; the update is scaled by alpha / rank", above=0)]
+    dropout: Annotated[float, Rule(minimum=0, below=1)]
+    layers: Annotated[int, Rule("adapt only the last so many layers; 0 adapts all", minimum=0)]
+    targets: Annotated[tuple[str, ...], Rule("linear layers that get an adapter", empty=False, unique=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntouchedArm(Section):
+    """The base model as it is."""
+
+    stage: ClassVar[str] = "untouched"
+
+    objective: Annotated[str, Rule("untouched: the base model as it is")]
+    prompt: Annotated[str, Rule("system prompt", empty=False)]

@@ -1,0 +1,42 @@
+"""Where pairs come from and how they are split (params.yaml: data, split)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from polychrome.declare import Rule, Section
+
+SOURCES = ("chitchat", "tweets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(Section):
+    """The source and its cleaning thresholds."""
+
+    source: Annotated[str, Rule(choices=SOURCES)]
+    path: Annotated[str, Rule("file or folder of the source", empty=False)]
+    min_words: Annotated[int, Rule("words; shorter posts or replies are dropped", minimum=1)]
+    max_post_words: Annotated[int, Rule("words; longer posts are dropped", minimum=1)]
+    max_reply_words: Annotated[int, Rule("words; longer replies are dropped", minimum=1)]
+    near_duplicate: Annotated[
+        float, Rule("Jaccard similarity of character 5-grams; at or above is a duplicate", above=0, maximum=1)
+    ]
+    limit: Annotated[int, Rule("pairs kept after cleaning; a seeded sample, 0 keeps all", minimum=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings(Section):
+    """Sizes of the parts and the thresholds that may fail the stage."""
+
+    seed: Annotated[int, Rule("one split for all training seeds", minimum=0)]
+    phase1_pairs: Annotated[int, Rule("pairs in phase 1 (SFT)", minimum=4)]
+    phase2_pairs: Annotated[int, Rule("pairs in phase 2 (GRPO)", minimum=4)]
+    test_pairs: Annotated[int, Rule("pairs held out first", minimum=4)]
+    validation_pairs: Annotated[int, Rule("pairs for validation while training; conversations of their own", minimum=4)]
+    judge_pairs: Annotated[int, Rule("pairs for the engagement judge; conversations of their own", minimum=50)]
+    reward_pairs: Annotated[int, Rule("pairs for the learned reward; conversations of their own", minimum=50)]
+    near_duplicate: Annotated[
+        float, Rule("Jaccard similarity of replies that may not cross a boundary", above=0, maximum=1)
+    ]
+    min_p: Annotated[float, Rule("p; any of 31 chi-square and KS tests below it fails the stage", minimum=0, below=1)]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from polychrome.pairs.schema import Pair
-from polychrome.pairs.sources import source_named
+from polychrome.pairs.sources import reader_of
 from polychrome.randomness import numpy_generator
 
 SYSTEM = "Reply to the message."
@@ -38,7 +38,7 @@ def chat_pairs(count: int, conversations: Path = CONVERSATIONS) -> list[Pair]:
     """
     kept = [
         _pair(c.id, " ".join(c.post.split()), " ".join(c.reply.split()))
-        for c in source_named("chitchat")(conversations)
+        for c in reader_of("chitchat")(conversations)
         if c.post and c.reply and c.author != c.post_author and _fits(c.post, c.reply)
     ]
     order = numpy_generator(0, "benchmark pairs").permutation(len(kept))

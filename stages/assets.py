@@ -7,11 +7,9 @@ from polychrome.params import load_params
 
 def main() -> None:
     assets = load_params().assets
-    made = make_assets(assets.base_model, assets.encoder, assets.conversations)
-    print(f"base model {assets.base_model} in {made.base}, encoder {assets.encoder} in {made.encoder}")
-    print(
-        f"conversations: {', '.join(map(str, made.datasets)) or 'none fetched'}; licences lie beside what was fetched"
-    )
+    make_assets(assets.base_model, assets.encoder, assets.conversations)
+    print(f"base model {assets.base_model} in assets/base, encoder {assets.encoder} in assets/encoder")
+    print(f"conversations: {assets.conversations}; licences lie beside what was fetched")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from transformers import (
 )
 
 from polychrome.pairs.schema import Pair
+from polychrome.wheels import Wheel
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -91,3 +94,18 @@ def make_pairs(count: int, prefix: str = "p") -> list[Pair]:
         )
         for i in range(count)
     ]
+
+
+def make_wheel(folder: Path, name: str, part: str, files: dict[str, bytes]) -> tuple[Path, Wheel]:
+    """A wheel that pip accepts, with ``files`` in its folder ``part``; returns its path and what pins it."""
+    stem = f"{name.replace('-', '_')}-1.0"
+    path = folder / f"{stem}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "LICENSE": "Do as you like."}
+    about |= {"WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n", "RECORD": ""}
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in files.items():
+            archive.writestr(f"{part}/{member}", content)
+        for member, text in about.items():
+            archive.writestr(f"{stem}.dist-info/{member}", text)
+    return path, Wheel(name, "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), part)

@@ -55,6 +55,7 @@ class Rule:
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    listed_in: str = ""  # the registry that the comment names in place of the choices
     pattern: str = ""
     words: str = ""
     empty: bool = True
@@ -98,6 +99,7 @@ class Rule:
         """The comment of the key in params.yaml: 'words, >= 1; shorter posts are dropped'."""
         if self.choices:
             listed = " or ".join(filter(None, [", ".join(self.choices[:-1]), self.choices[-1]]))
+            listed = f"a name in {self.listed_in}" if self.listed_in else listed
             return "; ".join(filter(None, [listed, self.text]))
         low = f">= {self.minimum}" if self.minimum is not None else f"> {self.above}" if self.above is not None else ""
         if self.maximum is not None:

@@ -57,26 +57,23 @@ def test_a_candidate_is_dropped_for_its_reason_and_counted(changes, reason):
     assert {name: count for name, count in cleaned.report["dropped"].items() if count} == {reason: 1}
 
 
-def test_a_candidate_at_the_thresholds_is_kept():
-    edge = candidate(post="one two three", reply="one two three four five six")
-    assert len(clean([edge], SETTINGS).pairs) == 1
+@pytest.mark.parametrize(
+    "changes",
+    [{"post": "one two three", "reply": "one two three four five six"}, {"author": "", "post_author": ""}],
+)
+def test_a_candidate_at_the_thresholds_or_of_unknown_authors_is_kept(changes):
+    assert len(clean([candidate(**changes)], SETTINGS).pairs) == 1
 
 
-def test_unknown_authors_do_not_answer_themselves():
-    assert len(clean([candidate(author="", post_author="")], SETTINGS).pairs) == 1
-
-
-def test_of_replies_that_are_the_same_but_for_case_and_space_one_is_kept():
-    copies = [candidate("a", reply="Oh that is lovely"), candidate("b", reply="oh  THAT is lovely")]
-    cleaned = clean(copies, SETTINGS)
-    assert len(cleaned.pairs) == 1
-    assert cleaned.report["dropped"]["exact duplicate"] == 1
-
-
-def test_of_nearly_the_same_replies_one_is_kept_at_or_above_the_threshold():
-    copies = [candidate("a", reply="abcd efg h"), candidate("b", reply="abcd efg hi")]  # Jaccard 6 / 7
-    assert clean(copies, SETTINGS).report["dropped"]["near duplicate"] == 1
-    assert clean(copies, replace(SETTINGS, near_duplicate=0.9)).report["dropped"]["near duplicate"] == 0
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [("Oh that is lovely", "oh  THAT is lovely", "exact duplicate"), ("abcd efg h", "abcd efg hi", "near duplicate")],
+)
+def test_of_the_same_or_nearly_the_same_replies_one_is_kept(first, second, reason):
+    copies = [candidate("a", reply=first), candidate("b", reply=second)]
+    assert clean(copies, SETTINGS).report["dropped"][reason] == 1
+    above = replace(SETTINGS, near_duplicate=0.9)  # than the similarity of the second two, 6 / 7
+    assert clean(copies, above).report["dropped"][reason] == (reason == "exact duplicate")
 
 
 def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
@@ -92,8 +89,7 @@ def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
 
 def test_the_limit_counts_kept_pairs_so_that_duplicates_do_not_use_it_up():
     candidates = [*distinct(10), *[candidate(f"copy {n}", reply="the very same words") for n in range(40)]]
-    cleaned = clean(candidates, replace(SETTINGS, limit=11))
-    assert len(cleaned.pairs) == 11
+    assert len(clean(candidates, replace(SETTINGS, limit=11)).pairs) == 11
 
 
 def test_candidates_are_kept_plus_dropped_and_every_reason_is_listed():

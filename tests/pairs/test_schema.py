@@ -29,15 +29,15 @@ def test_pairs_read_back_as_they_were_written(tmp_path):
         (json.dumps(asdict(PAIR) | {"id": "b", "engagement": "1"}), ":2:engagement"),
     ],
 )
-def test_a_bad_line_is_told_by_line_and_field(line, where, tmp_path):
+def test_a_bad_line_is_reported_by_line_and_field(line, where, tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(asdict(PAIR)) + "\n" + line + "\n")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         read_pairs(path)
-    assert [problem.where for problem in told.value.problems] == [f"{path}{where}"]
+    assert [problem.where for problem in caught.value.problems] == [f"{path}{where}"]
 
 
-def test_an_empty_or_missing_file_is_told(tmp_path):
+def test_an_empty_or_missing_file_is_reported(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("")
     with pytest.raises(InputError, match="an empty file"):
         read_pairs(tmp_path / "pairs.jsonl")

@@ -4,7 +4,8 @@ import math
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.pairs.sources import HABIT_PRIOR_TURNS, relative_effort, source_named, source_path
+from polychrome.pairs.sources import reader_of, source_path
+from polychrome.pairs.sources.chitchat import HABIT_PRIOR_TURNS, relative_effort
 
 TWEET = {"tweet": "What is for lunch?", "reply": "Soup, as ever.", "tweet_likes": 4, "reply_likes": 2}
 
@@ -12,25 +13,21 @@ TWEET = {"tweet": "What is for lunch?", "reply": "Soup, as ever.", "tweet_likes"
 def read_tweets(tmp_path, *lines):
     path = tmp_path / "tweets.jsonl"
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
-    return list(source_named("tweets")(path))
+    return reader_of("tweets")(path)
 
 
 def problems_of_tweets(tmp_path, *lines):
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         read_tweets(tmp_path, *lines)
-    for problem in told.value.problems:
-        assert problem.where.startswith(str(tmp_path / "tweets.jsonl"))
-        assert problem.expected
-        assert problem.remedy
-    return [
-        (problem.where.removeprefix(str(tmp_path / "tweets.jsonl")), problem.found) for problem in told.value.problems
-    ]
+    assert all(problem.expected and problem.remedy for problem in caught.value.problems)
+    path = str(tmp_path / "tweets.jsonl")
+    return [(problem.where.removeprefix(path), problem.found) for problem in caught.value.problems]
 
 
 def read_chitchat(tmp_path, conversations):
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps(conversations))
-    return list(source_named("chitchat")(path))
+    return reader_of("chitchat")(path)
 
 
 def turn(sender, *texts):
@@ -40,9 +37,9 @@ def turn(sender, *texts):
 # --- which source ---
 
 
-def test_an_unknown_source_is_told_with_those_there_are():
+def test_an_unknown_source_is_reported_with_those_there_are():
     with pytest.raises(InputError, match=r"data\.source: found 'twits'; expected one of chitchat, tweets"):
-        source_named("twits")
+        reader_of("twits")
 
 
 def test_chitchat_has_a_path_of_its_own_and_tweets_must_be_given_one():
@@ -53,27 +50,17 @@ def test_chitchat_has_a_path_of_its_own_and_tweets_must_be_given_one():
 
 
 @pytest.mark.parametrize("source", ["chitchat", "tweets"])
-def test_a_missing_file_is_told(source, tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.json.*no such file"):
-        source_named(source)(tmp_path / "nowhere.json")
-
-
-@pytest.mark.parametrize("source", ["chitchat", "tweets"])
-@pytest.mark.parametrize("content", ["", " \n\n", "\ufeff"])
-def test_an_empty_file_is_told(source, content, tmp_path):
+def test_a_file_that_is_missing_empty_or_not_utf8_is_reported(source, tmp_path):
     path = tmp_path / "data.json"
-    path.write_text(content)
+    with pytest.raises(InputError, match=r"data\.json: found no such file; .*data\.path"):
+        reader_of(source)(path)
+    path.write_text("\ufeff\n")
     with pytest.raises(InputError, match="an empty file"):
-        source_named(source)(path)
-
-
-@pytest.mark.parametrize("source", ["chitchat", "tweets"])
-def test_every_line_that_is_not_utf8_is_told(source, tmp_path):
-    path = tmp_path / "data.json"
+        reader_of(source)(path)
     path.write_bytes(b'{"a":\n"caf\xe9"\n}\n\xff\n')
-    with pytest.raises(InputError) as told:
-        source_named(source)(path)
-    not_utf8 = [problem.where for problem in told.value.problems if "not UTF-8" in problem.found]
+    with pytest.raises(InputError) as caught:
+        reader_of(source)(path)
+    not_utf8 = [problem.where for problem in caught.value.problems if "not UTF-8" in problem.found]
     assert not_utf8 == [f"{path}:2", f"{path}:4"]
 
 
@@ -88,18 +75,14 @@ def test_a_pair_is_a_turn_and_the_partners_next_turn_with_messages_joined(tmp_pa
     assert (second.post, second.reply) == ("Fine.", "Good to hear.")
 
 
-def test_engagement_is_the_receivers_next_turn_and_absent_where_nobody_answers(tmp_path):
-    short = [turn("ann", "Hello there"), turn("bob", "Hi!"), turn("ann", "Yes")]
-    long = [turn("ann", "Hello there"), turn("bob", "Hi!"), turn("ann", "Yes and so much more to say")]
-    candidates = read_chitchat(tmp_path, {"short": {"messages": short}, "long": {"messages": long}})
-    engagement = {candidate.id: candidate.engagement for candidate in candidates}
+def test_engagement_is_the_receivers_next_turn_and_absent_where_nobody_or_somebody_else_follows(tmp_path):
+    start = [turn("ann", "Hello there"), turn("bob", "Hi!")]
+    ends = {"short": ("ann", "Yes"), "long": ("ann", "Yes and so much more to say"), "other": ("bob", "Anybody?")}
+    conversations = {name: {"messages": [*start, turn(*end)]} for name, end in ends.items()}
+    engagement = {candidate.id: candidate.engagement for candidate in read_chitchat(tmp_path, conversations)}
     assert engagement["long:0"] > engagement["short:0"] > 0
     assert engagement["long:1"] is None
-
-
-def test_a_turn_by_somebody_else_after_the_reply_does_not_measure_the_receiver(tmp_path):
-    turns = [turn("ann", "Hello there"), turn("bob", "Hi!"), turn("bob", "Anybody?")]
-    assert read_chitchat(tmp_path, {"talk": {"messages": turns}})[0].engagement is None
+    assert engagement["other:0"] is None
 
 
 def test_relative_effort_is_effort_over_the_habit_of_the_other_turns_by_hand():
@@ -112,12 +95,9 @@ def test_relative_effort_is_effort_over_the_habit_of_the_other_turns_by_hand():
     assert efforts["bob"][0] == pytest.approx(8 / math.exp(prior / HABIT_PRIOR_TURNS))  # no other turn: everybody's
 
 
-def test_the_same_turn_counts_more_from_a_terse_person_than_from_a_verbose_one():
+def test_a_turn_counts_more_from_a_terse_person_and_does_not_enter_its_own_habit():
     efforts = relative_effort({"terse": [2] * 20 + [10], "verbose": [30] * 20 + [10]})
     assert efforts["terse"][-1] > 1 > efforts["verbose"][-1]
-
-
-def test_a_turn_does_not_enter_its_own_habit():
     low, high = (relative_effort({"ann": [5, 5, words], "all": [5] * 10_000})["ann"][2] for words in (1, 63))
     assert high / low == pytest.approx(64 / 2, rel=1e-2)  # the mean of everybody hardly moves
 
@@ -136,34 +116,37 @@ def test_a_turn_does_not_enter_its_own_habit():
         ({"messages": [turn("ann", "hi") + turn("bob", "hi")]}, "messages[0]"),
     ],
 )
-def test_a_malformed_conversation_is_told_by_id_and_place(conversation, where, tmp_path):
+def test_a_malformed_conversation_is_reported_by_id_and_place(conversation, where, tmp_path):
     good = {"messages": [turn("ann", "Hello"), turn("bob", "Hi!")]}
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         read_chitchat(tmp_path, {"good": good, "odd": conversation})
-    assert [problem.where for problem in told.value.problems] == [f"{tmp_path / 'dataset.json'}:odd:{where}"]
+    assert [problem.where for problem in caught.value.problems] == [f"{tmp_path / 'dataset.json'}:odd:{where}"]
 
 
-def test_chitchat_that_is_not_json_is_told_by_line(tmp_path):
+def test_chitchat_that_is_not_json_is_reported_by_line(tmp_path):
     path = tmp_path / "dataset.json"
     path.write_text('{"a":\n nonsense}')
     with pytest.raises(InputError, match=r"dataset\.json:2: found malformed JSON"):
-        source_named("chitchat")(path)
+        reader_of("chitchat")(path)
 
 
 # --- tweets ---
 
 
-def test_a_minimal_line_has_texts_and_no_engagement(tmp_path):
-    (candidate,) = read_tweets(tmp_path, {"tweet": "Hello?", "reply": "Here!"})
-    assert (candidate.post, candidate.reply, candidate.engagement, candidate.author) == ("Hello?", "Here!", None, "")
-
-
 @pytest.mark.parametrize(
-    ("tweet_likes", "reply_likes", "engagement"), [(4, 2, 0.5), (0, 3, 3.0), (1, 0, 0.0), (3, None, None)]
+    ("likes", "engagement"),
+    [
+        ({}, None),
+        ({"tweet_likes": 4, "reply_likes": 2}, 0.5),
+        ({"tweet_likes": 0, "reply_likes": 3}, 3.0),
+        ({"tweet_likes": 1, "reply_likes": 0}, 0.0),
+        ({"tweet_likes": 3, "reply_likes": None}, None),
+    ],
 )
-def test_engagement_is_reply_likes_over_at_least_one_tweet_like(tweet_likes, reply_likes, engagement, tmp_path):
-    row = TWEET | {"tweet_likes": tweet_likes, "reply_likes": reply_likes}
-    assert read_tweets(tmp_path, row)[0].engagement == engagement
+def test_engagement_is_reply_likes_over_at_least_one_tweet_like(likes, engagement, tmp_path):
+    (candidate,) = read_tweets(tmp_path, {"tweet": "Hello?", "reply": "Here!"} | likes)
+    assert (candidate.post, candidate.reply, candidate.author) == ("Hello?", "Here!", "")
+    assert candidate.engagement == engagement
 
 
 def test_likes_count_as_they_are_only_where_no_line_has_tweet_likes(tmp_path):
@@ -188,14 +171,10 @@ def test_replies_to_one_tweet_share_a_conversation_by_id_or_else_by_text(tmp_pat
 
 def test_ids_authors_and_circumstances_are_taken_over(tmp_path):
     row = TWEET | {"reply_id": 5, "reply_author": "mia", "tweet_author": "bob"}
-    row |= {"reply_retweets": 1, "reply_author_followers": 20, "reply_time_diff_seconds": 1.5}
-    (candidate,) = read_tweets(tmp_path, row)
+    circumstances = {"reply_retweets": 1, "reply_author_followers": 20, "reply_time_diff_seconds": 1.5}
+    (candidate,) = read_tweets(tmp_path, row | circumstances)
     assert (candidate.id, candidate.author, candidate.post_author) == ("5", "mia", "bob")
-    assert dict(candidate.circumstances) == {
-        "reply_retweets": 1,
-        "reply_author_followers": 20,
-        "reply_time_diff_seconds": 1.5,
-    }
+    assert dict(candidate.circumstances) == circumstances
 
 
 def test_null_is_absent_and_unknown_fields_and_blank_lines_are_no_fault(tmp_path):
@@ -203,33 +182,27 @@ def test_null_is_absent_and_unknown_fields_and_blank_lines_are_no_fault(tmp_path
     assert len(read_tweets(tmp_path, row, "", TWEET)) == 2
 
 
-def test_a_folder_is_read_by_name(tmp_path):
+def test_a_folder_is_read_by_name_and_has_to_hold_jsonl(tmp_path):
+    with pytest.raises(InputError, match=r"no \.jsonl file"):
+        reader_of("tweets")(tmp_path)
     for name, text in (("b.jsonl", "second"), ("a.jsonl", "first"), ("notes.txt", "no")):
         (tmp_path / name).write_text(json.dumps({"tweet": "Hello", "reply": text}))
-    assert [candidate.reply for candidate in source_named("tweets")(tmp_path)] == ["first", "second"]
+    assert [candidate.reply for candidate in reader_of("tweets")(tmp_path)] == ["first", "second"]
 
 
-def test_a_folder_without_jsonl_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"no \.jsonl file"):
-        source_named("tweets")(tmp_path)
-
-
-@pytest.mark.parametrize("line", ['{"tweet": "a", ', "nonsense", "[" * 100_000, '{"tweet": ' + "9" * 5000 + "}"])
-def test_malformed_json_is_told_by_line(line, tmp_path):
-    ((where, found),) = problems_of_tweets(tmp_path, TWEET, line)
-    assert where == ":2"
-    assert "malformed JSON" in found
-
-
-@pytest.mark.parametrize("line", ["[]", "3", "null", '"text"'])
-def test_a_line_that_is_no_object_is_told(line, tmp_path):
-    assert problems_of_tweets(tmp_path, TWEET, line) == [(":2", line.replace('"', "'").replace("null", "None"))]
-
-
-@pytest.mark.parametrize("name", ["tweet", "reply"])
-def test_a_required_field_that_is_not_there_is_told(name, tmp_path):
-    row = {key: value for key, value in TWEET.items() if key != name}
-    assert problems_of_tweets(tmp_path, TWEET, row) == [(f":2:{name}", "no such field")]
+@pytest.mark.parametrize(
+    ("line", "where", "found"),
+    [
+        ("nonsense", "", "malformed JSON (Expecting value at column 1)"),
+        ('{"tweet": ' + "9" * 5000 + "}", "", "malformed JSON (Exceeds the limit"),
+        ('"text"', "", "'text'"),
+        ('{"tweet": "a"}', ":reply", "no such field"),
+        ('{"reply": "a"}', ":tweet", "no such field"),
+    ],
+)
+def test_a_line_that_is_no_object_with_both_texts_is_reported(line, where, found, tmp_path):
+    ((place, what),) = problems_of_tweets(tmp_path, TWEET, line)
+    assert (place, what[: len(found)]) == (f":2{where}", found)
 
 
 @pytest.mark.parametrize("text", [None, "", "  "])
@@ -261,28 +234,25 @@ def test_a_required_field_without_text_is_left_to_cleaning(text, tmp_path):
         ("reply_time_diff_seconds", "NaN"),
     ],
 )
-def test_a_wrong_type_or_impossible_number_is_told_by_line_and_field(name, literal, tmp_path):
+def test_a_wrong_type_or_impossible_number_is_reported_by_line_and_field(name, literal, tmp_path):
     row = json.dumps({key: value for key, value in TWEET.items() if key != name})
     ((where, _),) = problems_of_tweets(tmp_path, TWEET, f'{row[:-1]}, "{name}": {literal}}}')
     assert where == f":2:{name}"
 
 
-def test_a_repeated_reply_id_is_told_with_the_line_that_had_it_first(tmp_path):
-    rows = [TWEET | {"reply_id": name} for name in ("5", "6", 5)]
-    with pytest.raises(InputError) as told:
-        read_tweets(tmp_path, *rows)
-    (problem,) = told.value.problems
-    assert problem.where.endswith(":3:reply_id")
-    assert "tweets.jsonl:1 has it already" in problem.expected
-
-
-def test_all_bad_lines_are_told_not_only_the_first(tmp_path):
+def test_all_bad_lines_of_all_files_are_reported_and_a_repeated_id_with_its_first_place(tmp_path):
     bad = [
         {"tweet": "a"},
         TWEET | {"reply_likes": -1, "tweet_likes": "x"},
         "{",
-        TWEET | {"reply_id": 1},
+        TWEET | {"reply_id": "1"},
         TWEET | {"reply_id": 1},
     ]
-    told = [where for where, _ in problems_of_tweets(tmp_path, *bad)]
-    assert told == [":1:reply", ":2:tweet_likes", ":2:reply_likes", ":3", ":5:reply_id"]
+    wheres = [where for where, _ in problems_of_tweets(tmp_path, *bad)]
+    assert wheres == [":1:reply", ":2:tweet_likes", ":2:reply_likes", ":3", ":5:reply_id"]
+    (tmp_path / "unlike.jsonl").write_text(json.dumps(TWEET | {"reply_id": 1}))
+    with pytest.raises(InputError) as caught:
+        reader_of("tweets")(tmp_path)
+    assert len(caught.value.problems) == 6
+    assert caught.value.problems[-1].where == f"{tmp_path}/unlike.jsonl:1:reply_id"
+    assert "tweets.jsonl:4 has it already" in caught.value.problems[-1].expected

@@ -11,6 +11,7 @@ from polychrome.pairs.schema import read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.split import (
     FILES,
+    PARTS,
     group_of_each,
     quotas,
     split_file,
@@ -32,8 +33,11 @@ SETTINGS = SplitSettings(
 )
 
 
-def parts_of(split):
-    return {name: getattr(split, name) for name in ("test", "validation", "judge", "reward", "phase1", "phase2")}
+SIZES = {name: getattr(SETTINGS, f"{name}_pairs") for name in PARTS}
+
+
+def sizes_of(parts):
+    return {name: len(pairs) for name, pairs in parts.items()}
 
 
 def quarter_counts(pairs, pool, seed=SETTINGS.seed):
@@ -44,42 +48,27 @@ def quarter_counts(pairs, pool, seed=SETTINGS.seed):
 
 @pytest.mark.parametrize("zeros", [0.0, 0.75, 0.95])
 @pytest.mark.parametrize("seed", range(3))
-def test_sizes_come_out_exactly_whatever_the_ties(zeros, seed, make_pool):
-    split = split_pairs(make_pool(zeros=zeros, seed=seed), replace(SETTINGS, seed=seed))
-    assert {name: len(pairs) for name, pairs in parts_of(split).items()} == {
-        "test": 24,
-        "validation": 12,
-        "judge": 100,
-        "reward": 40,
-        "phase1": 60,
-        "phase2": 40,
-    }
-
-
-@pytest.mark.parametrize("zeros", [0.0, 0.75, 0.95])
-def test_every_part_draws_equally_from_the_quarters_whatever_the_ties(zeros, make_pool):
-    pool = make_pool(zeros=zeros)
-    split = split_pairs(pool, SETTINGS)
-    assert quarter_counts(split.test, pool) == [6, 6, 6, 6]
-    assert quarter_counts(split.judge, pool) == [25, 25, 25, 25]
-    assert quarter_counts(split.reward, pool) == [10, 10, 10, 10]
-    assert quarter_counts(split.phase1, pool) == [15, 15, 15, 15]
-    assert quarter_counts(split.phase2, pool) == [10, 10, 10, 10]
+def test_sizes_come_out_exactly_and_equally_from_the_quarters_whatever_the_ties(zeros, seed, make_pool):
+    pool = make_pool(zeros=zeros, seed=seed)
+    parts = split_pairs(pool, replace(SETTINGS, seed=seed)).parts
+    assert sizes_of(parts) == SIZES
+    for name, pairs in parts.items():
+        assert quarter_counts(pairs, pool, seed) == [SIZES[name] // 4] * 4
 
 
 def test_with_three_in_four_at_zero_every_part_has_three_in_four_at_zero(make_pool):
     pool = make_pool(zeros=0.0)
     pool = [replace(pair, engagement=pair.engagement if number % 4 == 0 else 0.0) for number, pair in enumerate(pool)]
-    for pairs in parts_of(split_pairs(pool, SETTINGS)).values():
+    for pairs in split_pairs(pool, SETTINGS).parts.values():
         assert sum(pair.engagement == 0 for pair in pairs) == 0.75 * len(pairs)
 
 
 def test_no_conversation_is_in_two_parts_and_a_test_conversation_gives_one_pair(make_pool):
     split = split_pairs(make_pool(), SETTINGS)
-    conversations = {name: [pair.conversation for pair in pairs] for name, pairs in parts_of(split).items()}
+    conversations = {name: [pair.conversation for pair in pairs] for name, pairs in split.parts.items()}
     for one, other in combinations(conversations.values(), 2):
         assert not set(one) & set(other)
-    assert len(set(conversations["test"])) == len(split.test)
+    assert len(set(conversations["test"])) == 24
 
 
 def test_conversations_with_nearly_the_same_reply_stay_together(make_pool):
@@ -87,8 +76,7 @@ def test_conversations_with_nearly_the_same_reply_stay_together(make_pool):
     copies = [
         replace(pair, id=f"copy {n}", conversation=f"other {n}", reply=pair.reply + "!") for n, pair in enumerate(pool)
     ]
-    settings = replace(SETTINGS, near_duplicate=0.8)
-    part = {pair.id: name for name, pairs in parts_of(split_pairs(pool + copies, settings)).items() for pair in pairs}
+    part = {pair.id: name for name, pairs in split_pairs(pool + copies, SETTINGS).parts.items() for pair in pairs}
     both = [(part.get(pair.id), part.get(f"copy {n}")) for n, pair in enumerate(pool)]
     assert any(one and one == other for one, other in both)
     assert all(one == other for one, other in both if one and other)
@@ -105,36 +93,26 @@ def test_groups_are_joined_through_a_chain_of_near_duplicates(make_pool):
 def test_a_test_post_occurs_once_in_the_test_set_and_in_no_other_part(make_pool):
     pool = [replace(pair, post=f"Post number {number % 120}?") for number, pair in enumerate(make_pool(count=900))]
     split = split_pairs([replace(p, conversation=p.id) for p in pool], SETTINGS)
-    posts = [pair.post for pair in split.test]
+    posts = [pair.post for pair in split.parts["test"]]
     assert len(set(posts)) == len(posts)
-    assert not set(posts) & {pair.post for pair in [*split.judge, *split.reward, *split.phase1, *split.phase2]}
+    assert not set(posts) & {pair.post for name in PARTS if name != "test" for pair in split.parts[name]}
 
 
-def test_a_pool_that_just_suffices_is_used_up(make_pool):
+def test_pairs_left_out_are_counted_and_a_pool_that_just_suffices_is_used_up(make_pool):
+    split = split_pairs(make_pool(), SETTINGS)
+    assert sum(SIZES.values()) + sum(split.left_out.values()) == 400
     pool = [replace(pair, conversation=pair.id) for pair in make_pool(count=276)]
     split = split_pairs(pool, SETTINGS)
     assert sum(split.left_out.values()) == 0
-    assert quarter_counts(split.phase1, pool) == [15, 15, 15, 15]
+    assert quarter_counts(split.parts["phase1"], pool) == [15, 15, 15, 15]
 
 
 def test_sizes_come_out_where_a_stratum_is_locked_in_one_conversation(make_pool):
     ranked = sorted(make_pool(count=600, conversations=400), key=lambda pair: pair.engagement)
     best = [replace(pair, conversation="all the best") for pair in ranked[450:]]
     split = split_pairs([*ranked[:450], *best], SETTINGS)
-    assert {name: len(pairs) for name, pairs in parts_of(split).items()} == {
-        "test": 24,
-        "validation": 12,
-        "judge": 100,
-        "reward": 40,
-        "phase1": 60,
-        "phase2": 40,
-    }
-    assert sum(pair.conversation == "all the best" for pair in split.test) <= 1
-
-
-def test_pairs_left_out_are_counted(make_pool):
-    split = split_pairs(make_pool(), SETTINGS)
-    assert sum(map(len, parts_of(split).values())) + sum(split.left_out.values()) == 400
+    assert sizes_of(split.parts) == SIZES
+    assert sum(pair.conversation == "all the best" for pair in split.parts["test"]) <= 1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +123,7 @@ def test_pairs_left_out_are_counted(make_pool):
         (292, 26, "pairs for (validation|judge|reward) in conversations of its own; expected"),
     ],
 )
-def test_fewer_pairs_than_the_split_needs_is_told_with_what_there_is(count, conversations, message, make_pool):
+def test_fewer_pairs_than_the_split_needs_is_reported_with_what_there_is(count, conversations, message, make_pool):
     with pytest.raises(InputError, match=message):
         split_pairs(make_pool(count=count, conversations=conversations), SETTINGS)
 
@@ -153,7 +131,7 @@ def test_fewer_pairs_than_the_split_needs_is_told_with_what_there_is(count, conv
 def test_the_same_seed_gives_the_same_split_and_another_seed_another(make_pool):
     pool = make_pool()
     assert split_pairs(pool, SETTINGS) == split_pairs(pool, SETTINGS)
-    assert split_pairs(pool, SETTINGS).test != split_pairs(pool, replace(SETTINGS, seed=8)).test
+    assert split_pairs(pool, SETTINGS).parts["test"] != split_pairs(pool, replace(SETTINGS, seed=8)).parts["test"]
 
 
 @pytest.mark.parametrize("size", [4, 10, 24, 50, 61])
@@ -185,31 +163,17 @@ def test_the_files_hold_the_parts_and_full_is_both_phases(make_pool, tmp_path):
     write_pairs(tmp_path / "pairs.jsonl", make_pool())
     statistics = split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
     written = {part: read_pairs(tmp_path / "phases" / file) for part, file in FILES.items()}
-    assert {part: len(pairs) for part, pairs in written.items()} == {
-        "phase1": 60,
-        "phase2": 40,
-        "full": 100,
-        "test": 24,
-        "validation": 12,
-        "judge": 100,
-        "reward": 40,
-    }
+    assert sizes_of(written) == SIZES | {"full": SIZES["phase1"] + SIZES["phase2"]}
     assert set(written["full"]) == {*written["phase1"], *written["phase2"]}
     assert json.loads((tmp_path / "phases/phase_split_statistics.json").read_text()) == statistics
 
 
-def test_the_same_pairs_give_the_same_bytes(make_pool, tmp_path):
-    write_pairs(tmp_path / "pairs.jsonl", make_pool(zeros=0.75))
-    for place in ("one", "two"):
-        split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / place)
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
-
-
-def test_a_split_that_fails_leaves_earlier_outputs_untouched(make_pool, tmp_path):
+def test_the_same_pairs_give_the_same_bytes_and_a_split_that_fails_leaves_them_untouched(make_pool, tmp_path):
     write_pairs(tmp_path / "pairs.jsonl", make_pool())
     split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
     before = {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()}
+    split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "again")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "again").iterdir()} == before
     for settings, cross in ((replace(SETTINGS, judge_pairs=5000), True), (SETTINGS, False)):
         with pytest.raises(InputError):
             split_file(tmp_path / "pairs.jsonl", settings, tmp_path / "phases", authors_may_cross=cross)

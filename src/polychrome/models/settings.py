@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from polychrome.declare import Rule, Section
+from polychrome.pairs.sources import FETCHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,14 @@ class AssetSettings(Section):
         str, Rule("a name in models/registry.py, a local directory, or a Hugging Face id", empty=False)
     ]
     encoder: Annotated[str, Rule("likewise, a sentence encoder", empty=False)]
-    conversations: Annotated[str, Rule("none when data.path is your own file", choices=("chitchat", "none"))]
+    conversations: Annotated[
+        str,
+        Rule(
+            "none when data.path is your own file",
+            choices=(*FETCHED, "none"),
+            listed_in="pairs/sources/__init__.py",
+        ),
+    ]
     load_in_4bit: Annotated[bool, Rule("true or false; 4-bit base weights, CUDA only")]
 
 

@@ -49,16 +49,9 @@ class Cleaned:
 
 def clean(candidates: Iterable[Candidate], settings: DataSettings, seed: int = SEED) -> Cleaned:
     """Sort candidates into pairs and counted drops. Pure: no file, and randomness from ``seed`` alone."""
-    dropped: Counter[str] = Counter()
-    sound: list[Candidate] = []
-    total = 0
-    for candidate in candidates:
-        total += 1
-        reason = fault_of(candidate, settings)
-        if reason:
-            dropped[reason] += 1
-        else:
-            sound.append(candidate)
+    judged = [(candidate, fault_of(candidate, settings)) for candidate in candidates]
+    total, dropped = len(judged), Counter(fault for _, fault in judged if fault)
+    sound = [candidate for candidate, fault in judged if not fault]
     kept = _distinct(sound, settings, seed, dropped)
     if total != len(kept) + dropped.total():
         raise AssertionError(f"{total} candidates, but {len(kept)} kept and {dropped.total()} dropped")

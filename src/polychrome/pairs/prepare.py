@@ -10,7 +10,7 @@ from polychrome.files import write_json
 from polychrome.pairs.cleaning import clean
 from polychrome.pairs.schema import write_pairs
 from polychrome.pairs.settings import DataSettings
-from polychrome.pairs.sources import source_named, source_path
+from polychrome.pairs.sources import reader_of, source_path
 
 
 def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
 
     Raises InputError when the source is unknown or malformed, or when no pair is left; nothing is written then.
     """
-    read = source_named(settings.source)
+    read = reader_of(settings.source)
     chosen = source_path(settings.source, settings.path)
     cleaned = clean(read(chosen), settings)
     report = {"source": settings.source, **cleaned.report}

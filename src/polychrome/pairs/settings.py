@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from polychrome.declare import Rule, Section
-
-SOURCES = ("chitchat", "tweets")
+from polychrome.pairs.sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(Section):
     """The source and its cleaning thresholds."""
 
-    source: Annotated[str, Rule(choices=SOURCES)]
+    source: Annotated[str, Rule(choices=tuple(SOURCES), listed_in="pairs/sources/__init__.py")]
     path: Annotated[str, Rule("file or folder of the source", empty=False)]
     min_words: Annotated[int, Rule("words; shorter posts or replies are dropped", minimum=1)]
     max_post_words: Annotated[int, Rule("words; longer posts are dropped", minimum=1)]

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from polychrome.errors import InputError, bad
 from polychrome.files import write_json
@@ -35,7 +37,8 @@ from polychrome.randomness import numpy_generator
 
 QUARTERS = 4
 STRATA = 2 * QUARTERS
-FILES = {  # part -> file
+PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")
+FILES = {  # part -> file; `full` is both phases
     "phase1": "phase1_sft.jsonl",
     "phase2": "phase2_grpo.jsonl",
     "full": "full.jsonl",
@@ -50,12 +53,7 @@ FILES = {  # part -> file
 class Split:
     """The parts, each in a seeded random order, and how many pairs were left out, by reason."""
 
-    test: list[Pair]
-    validation: list[Pair]
-    judge: list[Pair]
-    reward: list[Pair]
-    phase1: list[Pair]
-    phase2: list[Pair]
+    parts: dict[str, list[Pair]]  # by the names of PARTS
     left_out: dict[str, int]
 
 
@@ -71,39 +69,27 @@ def split_file(
     pool = read_pairs(pairs_path)
     split = split_pairs(pool, settings, str(pairs_path))
     validation = validate(
-        phase1=split.phase1,
-        phase2=split.phase2,
-        test=split.test,
-        validation=split.validation,
-        judge=split.judge,
-        reward=split.reward,
-        pool=pool,
+        split.parts,
+        pool,
         near_duplicate=settings.near_duplicate,
         min_p=settings.min_p,
         authors_may_cross=authors_may_cross,
     )
     if validation.problems:
         raise InputError(validation.problems)
-    full = _shuffled([*split.phase1, *split.phase2], settings.seed, "full")
-    parts = {"phase1": split.phase1, "phase2": split.phase2, "full": full, "test": split.test}
-    parts |= {"validation": split.validation, "judge": split.judge, "reward": split.reward}
+    full = _shuffled([*split.parts["phase1"], *split.parts["phase2"]], settings.seed, "full")
+    for part, file in FILES.items():
+        write_pairs(Path(out_dir) / file, full if part == "full" else split.parts[part])
     statistics = {**validation.statistics, "left_out": split.left_out, "settings": asdict(settings)}
     statistics["settings"]["authors_may_cross"] = authors_may_cross
-    for part, file in FILES.items():
-        write_pairs(Path(out_dir) / file, parts[part])
     write_json(Path(out_dir) / "phase_split_statistics.json", statistics)
     return statistics
 
 
 def split_pairs(pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs") -> Split:
     """Draw the six parts from ``pool``. Raises InputError when it holds fewer pairs than the split needs."""
-    sizes = {
-        "validation": settings.validation_pairs,
-        "judge": settings.judge_pairs,
-        "reward": settings.reward_pairs,
-        "phase1": settings.phase1_pairs,
-        "phase2": settings.phase2_pairs,
-    }
+    names = ("validation", "judge", "reward", "phase1", "phase2")
+    sizes: dict[str, int] = {name: getattr(settings, f"{name}_pairs") for name in names}
     needed = settings.test_pairs + sum(sizes.values())
     if needed > len(pool):
         raise _too_few(where, f"{len(pool)} pairs", f"at least {needed} (all parts together)")
@@ -116,19 +102,18 @@ def split_pairs(pool: Sequence[Pair], settings: SplitSettings, where: str = "the
         found = f"{len(test)} groups of conversations with posts of their own"
         raise _too_few(where, found, f"{settings.test_pairs} for the test set, which takes one pair of each")
     dealt = _deal(free, strata, sizes, settings.seed)
+    chosen = {"test": test}
     for name, size in sizes.items():
         if len(dealt[name]) < size:
             found = f"{len(dealt[name])} pairs for {name} in conversations of its own"
             raise _too_few(where, found, f"{size}, as split.{name}_pairs asks")
-    chosen = {"test": test} | {
-        name: _by_quota(dealt[name], strata, size, settings.seed, name) for name, size in sizes.items()
-    }
+        chosen[name] = _by_quota(dealt[name], strata, size, settings.seed, name)
     left_out = {
         "conversation or post of a test pair": len(pool) - settings.test_pairs - sum(map(len, free)),
         "not needed": sum(map(len, free)) - sum(sizes.values()),
     }
-    named = {name: [pool[number] for number in numbers] for name, numbers in chosen.items()}
-    return Split(**{name: _shuffled(pairs, settings.seed, name) for name, pairs in named.items()}, left_out=left_out)
+    parts = {name: _shuffled([pool[number] for number in chosen[name]], settings.seed, name) for name in PARTS}
+    return Split(parts, left_out)
 
 
 def _too_few(where: str, found: str, expected: str) -> InputError:
@@ -142,21 +127,13 @@ def _shuffled(pairs: list[Pair], seed: int, name: str) -> list[Pair]:
 
 
 def group_of_each(pool: Sequence[Pair], near_duplicate: float) -> list[int]:
-    """For each pair the number of its group: conversations joined by near-duplicate replies (union-find)."""
-    parent = list(range(len(pool)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
+    """For each pair the number of its group: conversations joined by near-duplicate replies."""
     first: dict[str, int] = {}
-    for number, pair in enumerate(pool):
-        parent[root(number)] = root(first.setdefault(pair.conversation, number))
-    for one, other in near_duplicate_pairs([pair.reply for pair in pool], near_duplicate):
-        parent[root(other)] = root(one)
-    return [root(number) for number in range(len(pool))]
+    joined = [(first.setdefault(pair.conversation, number), number) for number, pair in enumerate(pool)]
+    joined += near_duplicate_pairs([pair.reply for pair in pool], near_duplicate)
+    graph = sparse.coo_array((np.ones(len(joined)), np.transpose(joined)), shape=(len(pool), len(pool)))
+    groups: list[int] = csgraph.connected_components(graph, directed=False)[1].tolist()
+    return groups
 
 
 def strata_of(pool: Sequence[Pair], seed: int) -> list[int]:

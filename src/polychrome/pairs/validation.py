@@ -12,7 +12,8 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import stats
+from sklearn.feature_extraction.text import CountVectorizer
 
 from polychrome.errors import Problem, bad
 from polychrome.pairs.schema import Pair
@@ -34,19 +35,14 @@ class Validation:
 
 
 def validate(
-    *,
-    phase1: Sequence[Pair],
-    phase2: Sequence[Pair],
-    test: Sequence[Pair],
-    validation: Sequence[Pair],
-    judge: Sequence[Pair],
-    reward: Sequence[Pair],
+    parts: Mapping[str, Sequence[Pair]],
     pool: Sequence[Pair],
+    *,
     near_duplicate: float,
     min_p: float,
     authors_may_cross: bool = True,
 ) -> Validation:
-    """Check the parts drawn from ``pool``.
+    """Check the ``parts`` drawn from ``pool``, of which one is called ``test``.
 
     * chi-square test of the part x engagement-quartile table (all parts); the edges are the quartiles of the
       pool's values, and quartiles that ties leave nearly empty are merged (:func:`quartile_edges`);
@@ -59,18 +55,17 @@ def validate(
     they come, not corrected for how many they are. Raises InputError when a part is empty or when the pool's
     engagement does not vary, since neither can be tested.
     """
-    parts = {"phase1": phase1, "phase2": phase2, "test": test, "validation": validation}
-    parts |= {"judge": judge, "reward": reward}
     for name, pairs in parts.items():
         if not pairs:
             raise bad(f"split: {name}", "no pairs", "at least one", "Raise its size in params.yaml.")
     chi_square = _chi_square(parts, pool)
     ks = _kolmogorov_smirnov(parts)
     overlap = _overlap(parts, near_duplicate)
+    test, others = parts["test"], [pair for name, pairs in parts.items() if name != "test" for pair in pairs]
     counts = {
-        "pairs not in the pool": len({pair for pairs in parts.values() for pair in pairs} - set(pool)),
+        "pairs not in the pool": len({*test, *others} - set(pool)),
         "test posts repeated in test": len(test) - len(_posts(test)),
-        "test posts in another part": len(_posts(test) & _posts([*phase1, *phase2, *validation, *judge, *reward])),
+        "test posts in another part": len(_posts(test) & _posts(others)),
     }
     statistics = {
         "parts": {name: _summary(pairs) for name, pairs in parts.items()},
@@ -79,35 +74,19 @@ def validate(
         "overlap": overlap,
         "counts": counts,
     }
-    unlike = _unlike(chi_square, ks, min_p)
-    return Validation(statistics, unlike + _leaks(overlap, counts, authors_may_cross))
-
-
-def _unlike(chi_square: Mapping[str, Any], ks: Mapping[str, Any], min_p: float) -> list[Problem]:
-    tests = [("engagement quartiles of the parts: chi-square", chi_square["p"])]
-    tests += [
-        (f"{quantity} of {two}: Kolmogorov-Smirnov", result["p"])
-        for quantity, by_two in ks.items()
-        for two, result in by_two.items()
-    ]
-    return [
+    tests = {"engagement quartiles of the parts: chi-square": chi_square["p"]}
+    for quantity, by_two in ks.items():
+        tests |= {f"{quantity} of {two}: Kolmogorov-Smirnov": result["p"] for two, result in by_two.items()}
+    shared = {f"{kind} in both of {two}": n for kind, by_two in overlap.items() for two, n in by_two.items()}
+    forbidden = {
+        name: n for name, n in (shared | counts).items() if not (authors_may_cross and name.startswith("authors in"))
+    }
+    problems = [
         Problem(f"split: {name}", f"p = {p:.3g}", f"p >= {min_p:g} (split.min_p)", _OTHER_SPLIT)
-        for name, p in tests
+        for name, p in tests.items()
         if p < min_p
-    ]
-
-
-def _leaks(
-    overlap: Mapping[str, Mapping[str, int]], counts: Mapping[str, int], authors_may_cross: bool
-) -> list[Problem]:
-    found = [
-        (f"{kind} in both of {two}", count)
-        for kind, by_two in overlap.items()
-        if kind != "authors" or not authors_may_cross
-        for two, count in by_two.items()
-    ]
-    found += list(counts.items())
-    return [Problem(f"split: {name}", str(count), "0", _DEFECT) for name, count in found if count]
+    ] + [Problem(f"split: {name}", str(n), "0", _DEFECT) for name, n in forbidden.items() if n]
+    return Validation(statistics, problems)
 
 
 def _chi_square(parts: Mapping[str, Sequence[Pair]], pool: Sequence[Pair]) -> dict[str, Any]:
@@ -144,15 +123,13 @@ def quartile_edges(engagement: np.ndarray) -> list[float]:
 
 
 def _kolmogorov_smirnov(parts: Mapping[str, Sequence[Pair]]) -> dict[str, dict[str, dict[str, float]]]:
-    quantities = {"engagement": _engagement, "reply_words": _words}
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, measure in quantities.items():
+    for name, measure in (("engagement", _engagement), ("reply_words", _words)):
         values = {part: measure(pairs) for part, pairs in parts.items()}
-        results = {(one, other): stats.ks_2samp(values[one], values[other]) for one, other in combinations(parts, 2)}
-        found[name] = {
-            f"{one} / {other}": {"statistic": float(result.statistic), "p": float(result.pvalue)}
-            for (one, other), result in results.items()
-        }
+        found[name] = {}
+        for one, other in combinations(parts, 2):
+            result = stats.ks_2samp(values[one], values[other])
+            found[name][f"{one} / {other}"] = {"statistic": float(result.statistic), "p": float(result.pvalue)}
     return found
 
 
@@ -175,28 +152,15 @@ def _overlap(parts: Mapping[str, Sequence[Pair]], near_duplicate: float) -> dict
 
 def count_near_duplicates(first: Sequence[str], second: Sequence[str], threshold: float) -> int:
     """How many (text of first, text of second) have a Jaccard similarity >= ``threshold``: each with each."""
-    vocabulary: dict[str, int] = {}
-    one, other = _incidence(first, vocabulary), _incidence(second, vocabulary)
-    one.resize(len(first), len(vocabulary))
-    other.resize(len(second), len(vocabulary))
-    sizes, other_sizes = np.asarray(one.sum(axis=1)).ravel(), np.asarray(other.sum(axis=1)).ravel()
+    incidence = CountVectorizer(analyzer=shingles).fit_transform([*first, *second])  # (texts, shingles) of 0 and 1
+    one, other = incidence[: len(first)], incidence[len(first) :]
+    sizes, other_sizes = (np.asarray(part.sum(axis=1)).ravel() for part in (one, other))
     found = 0
     for start in range(0, len(first), BLOCK):
         shared = (one[start : start + BLOCK] @ other.T).tocoo()  # texts that share nothing are no near-duplicates
         union = sizes[start + shared.row] + other_sizes[shared.col] - shared.data
         found += int(np.sum(shared.data / union >= threshold))
     return found
-
-
-def _incidence(texts: Sequence[str], vocabulary: dict[str, int]) -> sparse.csr_matrix:
-    """(texts, shingles) matrix of 0 and 1; ``vocabulary`` grows with the shingles it meets."""
-    columns: list[int] = []
-    ends = [0]
-    for text in texts:
-        columns += [vocabulary.setdefault(shingle, len(vocabulary)) for shingle in shingles(text)]
-        ends.append(len(columns))
-    ones = np.ones(len(columns), dtype=np.int64)
-    return sparse.csr_matrix((ones, columns, ends), shape=(len(texts), len(vocabulary)))
 
 
 def _summary(pairs: Sequence[Pair]) -> dict[str, float | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -22,13 +23,15 @@ def module_file(name: str) -> Path | None:
 
 @cache
 def imported(file: Path) -> frozenset[Path]:
-    """Files of ours that ``file`` imports by itself, at its top or inside functions."""
+    """Files of ours that ``file`` imports by itself: at its top, inside functions, or by a name in a registry."""
     found: set[Path | None] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             found |= {module_file(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {module_file(f"{node.module}.{alias.name}") or module_file(node.module) for alias in node.names}
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"polychrome(\.\w+)+(:\w+)?", str(node.value)):
+            found.add(module_file(str(node.value).partition(":")[0]))
     return frozenset(path for path in found if path)
 
 

@@ -352,8 +352,7 @@ def test_near_identical_replies_count_only_across_posts():
 
 
 def test_near_identical_agrees_with_all_pairs(run):
-    from polychrome.measures.duplicates import jaccard
-    from polychrome.pairs.text import shingles
+    from polychrome.measures.duplicates import jaccard, shingles
 
     words = ["tea", "milk", "sugar", "cake"]
     groups = [[" ".join(run.random.choice(words, 3)) for _ in range(3)] for _ in range(6)]

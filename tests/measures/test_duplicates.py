@@ -3,8 +3,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from polychrome.measures.duplicates import NearDuplicates, jaccard, near_duplicate_pairs
-from polychrome.pairs.text import shingles
+from polychrome.measures.duplicates import (
+    NearDuplicates,
+    jaccard,
+    near_duplicate_pairs,
+    same_text_key,
+    shingles,
+    trimmed,
+)
 
 
 def near_copies(count: int = 120) -> list[str]:
@@ -42,3 +48,12 @@ def test_only_added_texts_are_found():
     index.add(0)
     assert index.of(1) == [0]
     assert index.of(2) == []
+
+
+def test_texts_that_differ_in_case_space_or_compatibility_forms_are_the_same():
+    assert trimmed("  Oh\nno,\t WHY?? \u00a0 ") == "Oh no, WHY??"
+    assert same_text_key("\uff28ello   W\u00d6RLD\n") == same_text_key("hello w\u00f6rld")
+
+
+def test_shingles_are_character_five_grams_and_a_short_text_is_its_own():
+    assert [shingles(text) for text in ("Abcdef", "abc", "")] == [{"abcde", "bcdef"}, {"abc"}, {""}]

@@ -9,7 +9,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from polychrome.errors import InputError
 from polychrome.measures import encoder as module
-from polychrome.measures.encoder import MAX_TOKENS, Encoder
+from polychrome.measures.encoder import MAX_TOKENS, Encoder, PairVectors, relevance
+from tests.encoders import Letters
 
 TEXTS = ["cats and dogs", "i love rain", "tea", "books, music and games at home", ""]
 
@@ -42,28 +43,31 @@ def test_equal_calls_give_equal_bytes_whatever_was_embedded_before(encoder):
     assert encoder.embed(a).tobytes() == before
 
 
-def test_only_an_encoder_that_is_asked_to_remembers(tiny_encoder, monkeypatch):
+@pytest.fixture
+def seen(monkeypatch):
+    """Texts that went through the model."""
     seen = []
     forward = Encoder._forward
     monkeypatch.setattr(Encoder, "_forward", lambda self, texts: seen.extend(texts) or forward(self, texts))
-    for remember, expected in ((True, ["rain", "tea", "dogs"]), (False, ["rain", "tea", "tea", "dogs"])):
-        seen.clear()
-        encoder = Encoder.open(tiny_encoder, remember=remember)
-        first = encoder.embed(["rain", "tea"])
-        second = encoder.embed(["tea", "dogs"])
-        assert sorted(seen) == sorted(expected)
-        np.testing.assert_allclose(second[0], first[1], atol=1e-6)
+    return seen
 
 
-def test_equal_texts_get_equal_rows_and_cost_one_forward_pass(encoder, monkeypatch):
-    seen = []
-    forward = Encoder._forward
-    monkeypatch.setattr(Encoder, "_forward", lambda self, texts: seen.extend(texts) or forward(self, texts))
-    vectors = encoder.embed(["tea", "rain", "tea", "tea"])
+@pytest.mark.parametrize(
+    ("remember", "computed"), [(True, ["dogs", "rain", "tea"]), (False, ["dogs", "rain", *["tea"] * 2])]
+)
+def test_only_an_encoder_that_is_asked_to_remembers(tiny_encoder, seen, remember, computed):
+    encoder = Encoder.open(tiny_encoder, remember=remember)
+    first, second = encoder.embed(["rain", "tea"]), encoder.embed(["tea", "dogs"])
+    assert sorted(seen) == computed
+    np.testing.assert_allclose(second[0], first[1], atol=1e-6)
+
+
+def test_equal_texts_get_equal_rows_and_cost_one_forward_pass(encoder, seen):
+    tea, rain, again, once_more = encoder.embed(["tea", "rain", "tea", "tea"])
     assert sorted(seen) == ["rain", "tea"]
-    assert (vectors[0] == vectors[2]).all()
-    assert (vectors[0] == vectors[3]).all()
-    assert (vectors[0] != vectors[1]).any()
+    assert (tea == again).all()
+    assert (tea == once_more).all()
+    assert (tea != rain).any()
 
 
 def test_rows_follow_the_order_asked_also_over_several_batches(encoder, monkeypatch):
@@ -97,3 +101,18 @@ def test_pickled_weights_are_never_loaded(tiny_encoder, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"
     with pytest.raises(OSError, match="safetensors"):
         Encoder.open(tmp_path)
+
+
+def test_a_reward_reads_posts_alone_and_once_and_distinct_replies_together():
+    encoder = Letters()
+    vectors = PairVectors(encoder)
+    p, r = vectors(["a", "a", "bc"], ["d", "d", "e"])
+    vectors(["bc", "a"], ["f", "e"])
+    assert sorted(encoder.calls) == [["a"], ["bc"], ["d", "e"], ["e", "f"]]
+    assert p.dtype == r.dtype == np.float64
+    assert (p == Letters().embed(["a", "a", "bc"])).all()
+    assert (r == Letters().embed(["d", "d", "e"])).all()
+
+
+def test_relevance_is_the_cosine_of_post_and_reply():
+    assert relevance(["a", "b"], ["a", "h"], Letters()) == pytest.approx([1, 1 / 2])

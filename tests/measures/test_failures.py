@@ -1,19 +1,8 @@
 """Kinds of failure: each has replies that are it and replies that only look like it."""
 
-import numpy as np
 import pytest
 
-from polychrome.errors import InputError
-from polychrome.measures.failures import (
-    KINDS,
-    FailureThresholds,
-    copied_share,
-    failures_of,
-    is_hostile,
-    repeated_share,
-    shares,
-)
-from polychrome.rewards.heuristic import originality
+from polychrome.measures.failures import KINDS, failures_of, is_hostile, shares
 
 POST = "I adopted a grey cat from the shelter last week"
 GOOD = "What did you name the kitten?"
@@ -33,14 +22,9 @@ def test_what_fits_any_post_is_generic(reply):
 
 
 @pytest.mark.parametrize("reply", ["Tabby?", "That's great, is she a tabby?", "Mine sleeps on the radiator."])
-def test_one_specific_word_is_enough_for_a_short_reply(reply):
+def test_one_specific_word_is_enough_for_a_short_reply_but_not_for_a_long_one(reply):
     assert "generic" not in of(reply)
-
-
-def test_a_long_reply_has_to_say_more_than_one_specific_thing():
-    reply = "well i guess that is so good for you and i am happy about the cat"
-    assert "generic" in of(reply)
-    assert "generic" not in of(reply, thresholds=FailureThresholds(generic=0.1))
+    assert "generic" in of("well i guess that is so good for you and i am happy about the cat")
 
 
 def test_off_topic_is_below_the_judges_threshold_and_not_at_it():
@@ -63,60 +47,25 @@ def test_a_short_post_said_back_is_copied_however_short():
     assert "copied" not in of("", post="...")
 
 
-def test_the_copied_share_is_what_the_rewards_gate_is_made_of():
-    replies = [POST, "a grey cat from where", "nothing alike here", "cat", ""]
-    expected = np.clip(2 - 2 * copied_share([POST] * 5, replies), 0, 1)
-    assert expected == pytest.approx(originality([POST] * 5, replies))
-
-
 def test_a_loop_is_repeated():
     assert "repeated" in of("cats cats cats cats cats")
     assert "repeated" not in of("Cats are cats, tabby or not")
-
-
-def test_repetition_is_graded_by_bigrams_said_before():
-    assert repeated_share(["a b c d", "a b a b", "a b a b a b a b", "a", ""]) == pytest.approx([0, 1 / 3, 5 / 7, 0, 0])
 
 
 def test_a_reply_that_was_cut_is_truncated():
     assert of(GOOD, ended=False) == ["truncated"]
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "You are such an idiot.",
-        "you're so stupid",
-        "you pathetic loser",
-        "Are you dumb?",
-        "Oh shut up!",
-        "I hate you",
-        "You\u2019re an idiot",
-        "nobody asked you",
-        "I will find and kill you.",
-        "he is a retard",
-    ],
-)
-def test_insults_and_threats_to_whoever_is_answered_are_hostile(reply):
-    assert is_hostile(reply)
+INSULTS = """You are such an idiot. | you're so stupid | you pathetic loser | Are you dumb? | Oh shut up! | I hate you
+    | You\u2019re an idiot | nobody asked you | I will find and kill you. | he is a retard"""
+DARK_WORDS = """My boss is an idiot. | That's horrible, I'm so sorry for your loss | I hate your job for you
+    | you're not stupid | did you trash the car? | I hate mondays, they kill me | Do you like garbage bands
+    | Your dog is ugly in a cute way | Scunthorpe is a nice town"""
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "My boss is an idiot.",
-        "That's horrible, I'm so sorry for your loss",
-        "I hate your job for you",
-        "you're not stupid",
-        "did you trash the car?",
-        "I hate mondays, they kill me",
-        "Do you like garbage bands",
-        "Your dog is ugly in a cute way",
-        "Scunthorpe is a nice town",
-    ],
-)
-def test_dark_words_that_are_not_aimed_at_anyone_are_not_hostile(reply):
-    assert not is_hostile(reply)
+@pytest.mark.parametrize(("replies", "hostile"), [(INSULTS, True), (DARK_WORDS, False)])
+def test_insults_and_threats_to_whoever_is_answered_are_hostile_and_dark_words_are_not(replies, hostile):
+    assert [reply for reply in replies.split("|") if is_hostile(reply.strip()) != hostile] == []
 
 
 def test_a_reply_can_fail_in_several_ways_in_the_order_of_the_kinds():
@@ -127,9 +76,3 @@ def test_a_reply_can_fail_in_several_ways_in_the_order_of_the_kinds():
 def test_shares_are_of_replies_and_every_kind_is_counted():
     counted = shares([["generic", "copied"], ["copied"], [], []])
     assert counted == dict.fromkeys(KINDS, 0.0) | {"generic": 0.25, "copied": 0.5}
-
-
-@pytest.mark.parametrize("wrong", [{"generic": 1.5}, {"copied": 1.0}, {"copied_words": 0}, {"generic": float("nan")}])
-def test_a_threshold_out_of_range_is_told(wrong):
-    with pytest.raises(InputError, match="failure thresholds"):
-        FailureThresholds(**wrong)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from polychrome.measures.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.measures.metrics import ReplySet, metrics
+from polychrome.measures.sets import distance_to_others, distinct_n, mean_pairwise_cosine_distance, self_bleu
 
 REPLIES = ["I love hiking too!", "I love long walks too, do you?", "where did you go", "No."]
 
@@ -19,34 +20,37 @@ def test_self_bleu_is_the_mean_of_sacrebleus_sentence_scores_against_the_others(
     assert self_bleu(REPLIES) == pytest.approx(np.mean(scores) / 100, abs=1e-12)
 
 
-def test_self_bleu_of_equal_replies_is_one_even_when_they_are_shorter_than_four_tokens():
-    assert self_bleu(["same here", "same here"]) == 1.0
-    assert self_bleu(["what a long way to go"] * 5) == 1.0
+@pytest.mark.parametrize(
+    ("replies", "value"),
+    [
+        (["same here", "same here"], 1.0),  # shorter than four tokens
+        (["what a long way to go"] * 5, 1.0),
+        (["same here", "same here", "", " "], 1.0),  # empty replies do not pass for diverse
+        (["", "", "alone"], None),
+    ],
+)
+def test_self_bleu_of_equal_and_of_empty_replies(replies, value):
+    assert self_bleu(replies) == value
 
 
 def test_self_bleu_of_replies_without_a_common_word_is_nearly_zero():
     assert self_bleu(["one two three four five", "alpha beta gamma delta epsilon"]) < 0.1
 
 
-def test_empty_replies_do_not_pass_for_diverse():
-    assert self_bleu(["same here", "same here", "", " "]) == 1.0
-    assert self_bleu(["", "", "alone"]) is None
-    assert distinct_n(["same here", "same here", ""], 1) == 0.5
-
-
-def test_distinct_n_is_unique_over_total_within_the_set():
-    assert distinct_n(["a b a", "b a"], 1) == 2 / 5
-    assert distinct_n(["a b a", "b a"], 2) == 2 / 3  # ab, ba, ba
-    assert distinct_n(["a b a", "b a"], 3) == 1
-
-
-def test_distinct_n_never_joins_the_end_of_one_reply_to_the_start_of_the_next():
-    assert distinct_n(["a", "b"], 2) is None
-
-
-def test_distinct_n_without_a_single_n_gram_is_undefined_and_not_zero():
-    assert distinct_n(["yes", "no"], 3) is None
-    assert distinct_n(["", ""], 1) is None
+@pytest.mark.parametrize(
+    ("replies", "n", "value"),
+    [
+        (["a b a", "b a"], 1, 2 / 5),
+        (["a b a", "b a"], 2, 2 / 3),  # ab, ba, ba
+        (["a b a", "b a"], 3, 1),
+        (["same here", "same here", ""], 1, 0.5),
+        (["a", "b"], 2, None),  # the end of one is never joined to the start of the next
+        (["yes", "no"], 3, None),  # undefined, not zero
+        (["", ""], 1, None),
+    ],
+)
+def test_distinct_n_is_unique_over_total_within_the_set(replies, n, value):
+    assert distinct_n(replies, n) == value
 
 
 def test_semantic_diversity_in_closed_form_equals_the_mean_over_all_pairs():
@@ -58,6 +62,9 @@ def test_semantic_diversity_in_closed_form_equals_the_mean_over_all_pairs():
 
     brute = [np.mean([1 - cosine(u, v) for u, v in combinations(group, 2)]) for group in vectors]
     assert mean_pairwise_cosine_distance(vectors) == pytest.approx(brute, abs=1e-12)
+    unit = vectors[0] / np.linalg.norm(vectors[0], axis=1, keepdims=True)
+    to_others = [np.mean([1 - cosine(u, v) for j, v in enumerate(unit) if j != i]) for i, u in enumerate(unit)]
+    assert distance_to_others(unit) == pytest.approx(to_others, abs=1e-12)
 
 
 def test_semantic_diversity_of_equal_opposite_and_orthogonal_vectors():
@@ -71,3 +78,14 @@ def test_semantic_diversity_of_equal_opposite_and_orthogonal_vectors():
 def test_semantic_diversity_that_does_not_exist_is_an_error(vectors):
     with pytest.raises(ValueError, match="vector"):
         mean_pairwise_cosine_distance(vectors)
+
+
+def test_the_metrics_of_a_set_are_all_there_by_name():
+    vectors = np.eye(4, 5)
+    found = metrics(ReplySet("post", "I love hiking", REPLIES, vectors))
+    assert found["self_bleu"] == self_bleu(REPLIES)
+    assert found["distinct_2"] == distinct_n(REPLIES, 2)
+    assert found["semantic_diversity"] == pytest.approx(1)
+    assert found["words"] == (4 + 7 + 4 + 1) / 4
+    assert found["rouge_1"] > 0
+    assert len(found) == 9

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
+from polychrome.measures.words import count_words
 from polychrome.pairs.schema import read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.split import (
@@ -18,7 +19,6 @@ from polychrome.pairs.split import (
     split_pairs,
     strata_of,
 )
-from polychrome.pairs.text import count_words
 
 SETTINGS = SplitSettings(
     seed=7,

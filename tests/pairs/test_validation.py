@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.measures.duplicates import jaccard
-from polychrome.pairs.text import shingles
+from polychrome.measures.duplicates import jaccard, shingles
 from polychrome.pairs.validation import count_near_duplicates, quartile_edges, validate
 
 PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")

@@ -1,23 +1,19 @@
 """A reward keeps its word, or the wrapper says where it did not."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from polychrome import paths
 from polychrome.engagement.learned import Head, features, save
 from polychrome.errors import InputError
-from polychrome.rewards.heuristic import PARTS, Anchors, HeuristicReward
-from polychrome.rewards.interface import checked, make_reward
-
-
-class LetterEncoder:
-    """Counts of the letters a to h, one for luck, at unit length."""
-
-    def embed(self, texts):
-        counts = np.array([[1, *map(text.count, "abcdefgh")] for text in texts], dtype=np.float32)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
-
+from polychrome.pairs.schema import Pair
+from polychrome.rewards.heuristic import HeuristicReward, calibrate
+from polychrome.rewards.interface import Setting, checked, make_reward
+from polychrome.rewards.settings import PARTS
+from tests.encoders import Letters
 
 POSTS, REPLIES = ["a post here"] * 3, ["one reply here", "two replies here", "three replies here"]
 
@@ -33,15 +29,10 @@ def test_good_scores_pass_through_as_float64():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.001, 1.001])
-def test_a_score_out_of_range_is_told_with_its_index_and_reply(value):
-    with pytest.raises(InputError, match=r"mine\[1\].*'two replies here'"):
-        checked(always([0.5, value, 0.5]), "mine")(POSTS, REPLIES)
-
-
-def test_every_score_out_of_range_is_told():
-    with pytest.raises(InputError) as caught:
-        checked(always([2.0, 0.5, float("nan")]))(POSTS, REPLIES)
-    assert [problem.where for problem in caught.value.problems] == ["reward[0]", "reward[2]"]
+def test_every_score_out_of_range_is_told_with_its_index_and_reply(value):
+    with pytest.raises(InputError, match=r"mine\[1\].*'two replies here'") as caught:
+        checked(always([0.5, value, value]), "mine")(POSTS, REPLIES)
+    assert [problem.where for problem in caught.value.problems] == ["mine[1]", "mine[2]"]
 
 
 @pytest.mark.parametrize("values", [[0.5, 0.5], [[0.5], [0.5], [0.5]], 0.5])
@@ -63,37 +54,33 @@ def test_scores_that_are_no_numbers_are_an_error():
 # --- by name --------------------------------------------------------------------------------------------------------
 
 
-def made(name, **changes):
-    given = {
-        "weights": dict.fromkeys(PARTS, 1.0),
-        "mix": {"heuristic": 3.0, "learned": 1.0},
-        "encoder": LetterEncoder(),
-        "anchors": Anchors(0.0, 0.9),
-        "learned": "nowhere",
-    }
-    return make_reward(name, **(given | changes))
+PAIRS = [Pair(f"c:{i}", "c", word, word * 2, 1.0, "someone") for i, word in enumerate(("an egg", "bad", "cage", "dad"))]
+
+
+def made(name, mix=None):
+    settings = SimpleNamespace(weights=dict.fromkeys(PARTS, 1.0), mix=mix or {"heuristic": 3.0, "learned": 1.0})
+    return make_reward(name, Setting(settings, Letters(), PAIRS))
 
 
 @pytest.fixture
-def learned(tmp_path):
-    x = features(POSTS, REPLIES, *[LetterEncoder().embed(texts) for texts in (POSTS, REPLIES)])
-    generator = np.random.default_rng(0)
-    m = x.shape[1]
-    ones = np.ones(m)
-    head = Head(x.mean(0), ones, generator.normal(size=m), np.array([0.0, 1.0]))
-    save(head, tmp_path, {}, "card")
-    return tmp_path
+def learned(tmp_path, monkeypatch):
+    """The folder of a project that has trained a learned reward."""
+    monkeypatch.chdir(tmp_path)
+    x = features(POSTS, REPLIES, *[Letters().embed(texts) for texts in (POSTS, REPLIES)])
+    weights = np.random.default_rng(0).normal(size=x.shape[1])
+    paths.REWARD.mkdir(parents=True)
+    save(Head(x.mean(0), np.ones(x.shape[1]), weights, np.array([0.0, 1.0])), paths.REWARD, {}, "card")
 
 
-def test_the_heuristic_has_its_weights_and_anchors():
-    own = HeuristicReward(dict.fromkeys(PARTS, 1.0), LetterEncoder(), Anchors(0.0, 0.9))
-    assert made("heuristic")(POSTS, REPLIES) == pytest.approx(own(POSTS, REPLIES))
+def test_the_heuristic_has_its_weights_and_anchors_of_the_arms_own_pairs():
+    anchors = calibrate(Letters(), [pair.post for pair in PAIRS], [pair.reply for pair in PAIRS])
+    own = HeuristicReward(dict.fromkeys(PARTS, 1.0), Letters(), anchors)
+    assert made("heuristic")(POSTS, REPLIES).tolist() == own(POSTS, REPLIES).tolist()
 
 
 def test_the_hybrid_is_the_weighted_mean_of_both(learned):
-    parts = {name: made(name, learned=learned)(POSTS, REPLIES) for name in ("heuristic", "learned")}
-    hybrid = made("hybrid", learned=learned)(POSTS, REPLIES)
-    assert hybrid == pytest.approx(0.75 * parts["heuristic"] + 0.25 * parts["learned"])
+    parts = {name: made(name)(POSTS, REPLIES) for name in ("heuristic", "learned")}
+    assert made("hybrid")(POSTS, REPLIES) == pytest.approx(0.75 * parts["heuristic"] + 0.25 * parts["learned"])
     assert not np.allclose(parts["heuristic"], parts["learned"])
 
 
@@ -103,9 +90,11 @@ def test_a_part_of_the_hybrid_without_weight_is_not_opened():
 
 
 def test_an_unknown_reward_is_told_with_the_known_ones():
-    with pytest.raises(InputError, match=r"params.yaml:arms\.\*\.reward: found 'lernt'; expected heuristic, learned"):
+    with pytest.raises(
+        InputError, match=r"arms\.\*\.reward: found 'lernt'; expected heuristic, learned, hybrid or module"
+    ):
         made("lernt")
-    with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'"):
+    with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'; expected one of heuristic, learned"):
         made("hybrid", mix={"lernt": 1.0})
 
 
@@ -131,24 +120,14 @@ def test_a_function_of_the_users_own_is_found_beside_params_yaml(own_module):
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        ("nan", r"mine_for_the_test:nan\[0\]: found nan"),
-        ("one", r"scores of shape \(1,\)"),
-        ("breaks", "ZeroDivisionError"),
+        (":nan", r"mine_for_the_test:nan\[0\]: found nan"),
+        (":one", r"scores of shape \(1,\)"),
+        (":breaks", "ZeroDivisionError"),
+        (":absent", "has no function absent"),
+        (":number", "has no function number"),
+        (".not_there_at_all:f", "ModuleNotFoundError"),
     ],
 )
-def test_what_such_a_function_does_wrong_is_told_in_one_error(own_module, function, told):
+def test_what_is_wrong_with_such_a_function_is_told_in_one_error(own_module, function, told):
     with pytest.raises(InputError, match=told):
-        made(f"{own_module}:{function}")(POSTS, REPLIES)
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("mine_for_the_test:absent", "has no function absent"),
-        ("mine_for_the_test:number", "has no function number"),
-        ("not_there_at_all:f", "ModuleNotFoundError"),
-    ],
-)
-def test_a_function_that_is_not_there_is_told(own_module, name, told):
-    with pytest.raises(InputError, match=told):
-        made(name)
+        made(f"{own_module}{function}")(POSTS, REPLIES)

@@ -59,13 +59,12 @@ from polychrome.engagement.judge import Judge
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.evaluate import read_per_post
 from polychrome.files import read_json, whole_directory, write_json, write_jsonl, write_text
-from polychrome.measures.duplicates import NearDuplicates
-from polychrome.measures.failures import copied_share, repeated_share
-from polychrome.measures.validity import words_of
+from polychrome.measures.copying import copied_share, repeated_share
+from polychrome.measures.duplicates import NearDuplicates, same_text_key
+from polychrome.measures.genericness import genericness
+from polychrome.measures.words import words_of
 from polychrome.pairs.schema import Pair, read_pairs
-from polychrome.pairs.text import same_text_key
 from polychrome.randomness import numpy_generator
-from polychrome.rewards.heuristic import genericness
 
 GAMED, NOT_GAMED = "gamed", "not gamed"
 POWER = 0.8  # chance of seeing the fall that is called detectable

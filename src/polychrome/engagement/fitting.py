@@ -24,9 +24,10 @@ from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
 from polychrome.engagement.settings import FitSettings
 from polychrome.errors import bad
 from polychrome.files import whole_directory, write_json
+from polychrome.measures.encoder import TextEncoder
+from polychrome.measures.words import spaced_words
 from polychrome.pairs.schema import Pair, read_pairs
 from polychrome.randomness import numpy_generator, seed_for
-from polychrome.rewards.heuristic import TextEncoder
 
 FOLDS = 5
 BINS = 10  # of the calibration curve
@@ -82,7 +83,7 @@ def fit(
         stopping, left_out = folds == (fold + 1) % FOLDS, folds == fold
         held_out[left_out] = 0.5 + _head(x, target, ~stopping & ~left_out, stopping, settings, seed).score(x[left_out])
     head = _head(x, target, folds != 0, folds == 0, settings, seed)
-    length = np.array([float(len(reply.split())) for reply in replies])
+    length = np.array([float(len(spaced_words(reply))) for reply in replies])
     measured = Measured(target, held_out, length, conversations, resamples, confidence, seed, where)
     report = {
         "pairs": len(pairs),

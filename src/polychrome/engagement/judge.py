@@ -11,13 +11,12 @@ replies of the training phases (``full.jsonl``), never on the test set.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -28,6 +27,8 @@ from polychrome.bootstrap import over_groups, percentiles
 from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
 from polychrome.errors import bad
 from polychrome.files import read_json, whole_directory, write_json
+from polychrome.measures.encoder import TextEncoder, relevance
+from polychrome.measures.words import spaced_words, words_and_marks
 from polychrome.pairs.schema import Pair, read_pairs
 from polychrome.randomness import numpy_generator
 
@@ -38,20 +39,10 @@ ON_TOPIC_QUANTILE = 0.10  # of cosine(post, human reply)
 ENGAGEMENT_QUANTILE = 0.50  # of the judge's prediction for human replies
 FEATURES = ("n-grams of the post", "n-grams of the reply")
 
-_TOKEN = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
-
-
-class TextEncoder(Protocol):
-    """Embeds texts; asked again for a text it has seen, it does not compute anew."""
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, d), rows of unit length."""
-        ...
-
 
 def n_grams(text: str) -> set[str]:
     """Words, punctuation marks, ``^`` for the beginning and ``$`` for the end; alone, and two in a row."""
-    tokens = ["^", *_TOKEN.findall(text.lower().replace("\u2019", "'")), "$"]
+    tokens = ["^", *words_and_marks(text), "$"]
     return {*tokens, *(f"{one} {other}" for one, other in pairwise(tokens))}
 
 
@@ -198,7 +189,7 @@ def fit(
         "on_topic_threshold": thresholds.on_topic,
         "engagement_threshold": thresholds.engagement,
     }
-    length = np.array([float(len(reply.split())) for reply in replies])
+    length = np.array([float(len(spaced_words(reply))) for reply in replies])
     for name, predicted in (("spearman", held_out), ("spearman_of_reply_length_alone", length)):
 
         def correlation(rows: np.ndarray, predicted: np.ndarray = predicted) -> float:
@@ -226,12 +217,6 @@ def calibrate(judge: Judge, phases: Sequence[Pair], encoder: TextEncoder) -> Thr
     posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
     cosine, predicted = relevance(posts, replies, encoder), judge.predict(posts, replies)
     return Thresholds(float(np.quantile(cosine, ON_TOPIC_QUANTILE)), float(np.quantile(predicted, ENGAGEMENT_QUANTILE)))
-
-
-def relevance(posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:
-    """Cosine (n,) of each post and its reply."""
-    p, r = encoder.embed(posts).astype(np.float64), encoder.embed(replies).astype(np.float64)
-    return np.einsum("nd,nd->n", p, r)
 
 
 def _ridge(features: sparse.csr_matrix, target: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

@@ -27,8 +27,9 @@ from scipy.special import ndtr
 
 from polychrome.errors import bad
 from polychrome.files import read_json, write_json
-from polychrome.measures.validity import well_formed
-from polychrome.rewards.heuristic import TextEncoder, originality
+from polychrome.measures.copying import gate
+from polychrome.measures.encoder import PairVectors, TextEncoder
+from polychrome.measures.words import spaced_words
 
 Scores = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def surface(texts: Sequence[str]) -> Scores:
 
 
 def _surface(text: str) -> tuple[float, ...]:
-    words, lower = text.split(), text.lower().replace("\u2019", "'")
+    words, lower = spaced_words(text), text.lower().replace("\u2019", "'")
     return (
         np.log1p(len(words)),
         sum(map(len, words)) / max(len(words), 1),
@@ -79,7 +80,7 @@ def _surface(text: str) -> tuple[float, ...]:
 
 def features(posts: Sequence[str], replies: Sequence[str], p: np.ndarray, r: np.ndarray) -> Scores:
     """What the head sees, from texts and their unit vectors ``p`` and ``r`` (n, d): float64 (n, 4 d + 1 + 24)."""
-    p, r = p.astype(np.float64), r.astype(np.float64)
+    p, r = np.asarray(p, dtype=np.float64), np.asarray(r, dtype=np.float64)
     relation = [p, r, p * r, np.abs(p - r), (p * r).sum(axis=1, keepdims=True)]
     return np.hstack([*relation, surface(posts), surface(replies)])
 
@@ -114,29 +115,15 @@ class LearnedReward:
     """The reward of the module's formula. Posts are embedded alone and once, distinct replies together."""
 
     def __init__(self, head: Head, encoder: TextEncoder):
-        self.head, self._encoder = head, encoder
-        self._posts: dict[str, np.ndarray] = {}
+        self.head, self._vectors = head, PairVectors(encoder)
 
     def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
         """Score each reply: float64 (n,) in [0, 1)."""
-        if not len(replies):
-            return np.zeros(0)
-        gate = np.array(well_formed(replies), dtype=np.float64) * originality(posts, replies)
-        return gate * self.predict(posts, replies)
+        return gate(posts, replies) * self.predict(posts, replies) if replies else np.zeros(0)
 
     def predict(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
         """Phi(z) (n,), without the gates."""
-        distinct = sorted(set(replies))
-        row = dict(zip(distinct, self._encoder.embed(distinct), strict=True))
-        p, r = np.stack([self._post(post) for post in posts]), np.stack([row[reply] for reply in replies])
-        return self.head.rank(features(posts, replies, p, r))
-
-    def _post(self, post: str) -> np.ndarray:
-        # Alone, not in a batch: padding moves the last bits, and a run that goes on from a checkpoint with an empty
-        # cache has to score as one that was never stopped.
-        if post not in self._posts:
-            self._posts[post] = self._encoder.embed([post])[0]
-        return self._posts[post]
+        return self.head.rank(features(posts, replies, *self._vectors(posts, replies)))
 
     @classmethod
     def open(cls, directory: str | Path, encoder: TextEncoder) -> LearnedReward:

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from polychrome.bootstrap import mean_interval
-from polychrome.engagement.judge import Judge, TextEncoder, relevance
+from polychrome.engagement.judge import Judge
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.files import read_json, whole_directory, write_json, write_jsonl
-from polychrome.measures.failures import FailureThresholds, failures_of, shares
-from polychrome.measures.rouge import rouge
-from polychrome.measures.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.measures.encoder import TextEncoder, relevance
+from polychrome.measures.failures import failures_of, shares
+from polychrome.measures.metrics import ReplySet, metrics
 from polychrome.measures.validity import problems_of
+from polychrome.measures.words import spaced_words
 
 PerPost = dict[str, list[float | None]]  # metric -> value of each post, None where undefined
 
@@ -61,7 +62,6 @@ def evaluate(
     resamples: int,
     confidence: float,
     seed: int = 0,
-    thresholds: FailureThresholds | None = None,
 ) -> dict[str, Any]:
     """Measure one generations file into ``out_directory``: metrics.json, also returned, per_post.json, replies.jsonl.
 
@@ -83,9 +83,9 @@ def evaluate(
     texts = [reply for a in answered for reply in a.replies]
     replies = score(asked, texts, judge, encoder)
     passing = replies.passes.reshape(len(answered), samples).sum(axis=1)
-    of_humans = described(posts, humans, [True] * len(humans), human, judge, thresholds)
+    of_humans = described(posts, humans, [True] * len(humans), human, judge)
     ended = [by_itself for a in answered for by_itself in a.ended]
-    of_model = described(asked, texts, ended, replies, judge, thresholds)
+    of_model = described(asked, texts, ended, replies, judge)
     per_post = set_metrics(answered, replies, encoder)
     per_post |= {f"pass_at_{k}": pass_at_k(samples, passing, k).tolist() for k in ks}
     human_per_post: PerPost = {
@@ -93,7 +93,7 @@ def evaluate(
         "relevance": human.relevance.tolist(),
         "engagement": human.engagement.tolist(),
         "well_formed": human.well_formed.astype(float).tolist(),
-        "words": [float(len(text.split())) for text in humans],
+        "words": [float(len(spaced_words(text))) for text in humans],
     }
 
     def summary(metrics: PerPost) -> dict[str, Any]:
@@ -136,7 +136,6 @@ def described(
     ended: Sequence[bool],
     scores: Scores,
     judge: Judge,
-    thresholds: FailureThresholds | None = None,
 ) -> list[dict[str, Any]]:
     """Each of n replies to ``posts[i]`` with all that was measured of it, as replies.jsonl holds it."""
     return [
@@ -152,7 +151,6 @@ def described(
                 relevance=float(scores.relevance[i]),
                 on_topic=judge.thresholds.on_topic,
                 ended=ended[i],
-                thresholds=thresholds,
             ),
         }
         for i, reply in enumerate(replies)
@@ -172,15 +170,9 @@ def set_metrics(answered: Sequence[Answered], scores: Scores, encoder: TextEncod
     """Every metric but Pass@k of each post's set; means over the set's replies where a reply is what is measured."""
     samples = len(answered[0].replies)
     vectors = encoder.embed([reply for a in answered for reply in a.replies]).reshape(len(answered), samples, -1)
-    against_human = [rouge(a.replies, a.human) for a in answered]
-    per_post: PerPost = {
-        "self_bleu": [self_bleu(a.replies) for a in answered],
-        "semantic_diversity": mean_pairwise_cosine_distance(vectors).tolist(),
-        "words": [float(np.mean([len(reply.split()) for reply in a.replies])) for a in answered],
-        "cross_entropy": [a.cross_entropy for a in answered],
-    }
-    per_post |= {f"distinct_{n}": [distinct_n(a.replies, n) for a in answered] for n in (1, 2, 3)}
-    per_post |= {name: [of_post[name] for of_post in against_human] for name in against_human[0]}
+    of_texts = [metrics(ReplySet(a.post, a.human, a.replies, v)) for a, v in zip(answered, vectors, strict=True)]
+    per_post: PerPost = {name: [of_post[name] for of_post in of_texts] for name in of_texts[0]}
+    per_post["cross_entropy"] = [a.cross_entropy for a in answered]
     for name in ("relevance", "engagement", "well_formed"):
         values = getattr(scores, name).astype(float)
         per_post[name] = values.reshape(len(answered), samples).mean(axis=1).tolist()

@@ -1,4 +1,4 @@
-"""Near-duplicate texts: Jaccard similarity of character 5-grams, found by prefix filtering and verified exactly.
+"""Equal and near-duplicate texts: Jaccard similarity of character 5-grams, by prefix filtering and verified exactly.
 
 Two sets whose Jaccard similarity is at least t share an element among the first |x| - ceil(t |x|) + 1 elements of
 each, when both are sorted in one common order (Chaudhuri, Ganti and Kaushik 2006, "A primitive operator for
@@ -9,10 +9,27 @@ first, few texts share a prefix, so that few are compared. Nothing is approximat
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from polychrome.pairs.text import shingles
+SHINGLE = 5  # characters in a shingle
+
+
+def trimmed(text: str) -> str:
+    """``text`` with every run of white space (newlines too) as one space, and none at the ends."""
+    return " ".join(text.split())
+
+
+def same_text_key(text: str) -> str:
+    """A form in which texts that differ in case, white space or Unicode compatibility only are equal."""
+    return trimmed(unicodedata.normalize("NFKC", text).casefold())
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The set of character 5-grams of :func:`same_text_key`; a shorter text is its own only shingle."""
+    key = same_text_key(text)
+    return frozenset(key[start : start + SHINGLE] for start in range(max(1, len(key) - SHINGLE + 1)))
 
 
 def jaccard(first: frozenset[str] | frozenset[int], second: frozenset[str] | frozenset[int]) -> float:

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from polychrome.errors import bad
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 BATCH = 64  # texts a forward pass
 MAX_TOKENS = 128  # longer texts are cut: the length the encoder was trained at
+
+
+class TextEncoder(Protocol):
+    """Whatever embeds texts, such as :class:`Encoder`."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed n texts as float32 (n, d), each row of length 1."""
+        ...
 
 
 class Encoder:
@@ -35,6 +45,9 @@ class Encoder:
     @classmethod
     def open(cls, directory: str | Path, *, remember: bool = False) -> Encoder:
         """Open an encoder directory (config, safetensors, tokenizer). Raises InputError when it is not there."""
+        import torch  # here, since those who only pass an encoder on should not wait seconds for its import
+        from transformers import AutoModel, AutoTokenizer
+
         directory = Path(directory)
         if not (directory / "config.json").is_file():
             raise bad(str(directory), "no encoder", "a directory with config.json", "Run `dvc repro assets`.")
@@ -52,11 +65,40 @@ class Encoder:
             known.update(zip(batch, self._forward(batch), strict=True))
         return np.stack([known[text] for text in texts])
 
-    @torch.inference_mode()
     def _forward(self, texts: list[str]) -> np.ndarray:
+        import torch
+
         inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         inputs = inputs.to(self._model.device)
-        hidden = self._model(**inputs).last_hidden_state  # (n, tokens, dimension)
-        mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        mean = (hidden * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(mean, dim=-1).float().cpu().numpy()
+        with torch.inference_mode():
+            hidden = self._model(**inputs).last_hidden_state  # (n, tokens, dimension)
+            mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * mask).sum(1) / mask.sum(1)
+            return torch.nn.functional.normalize(mean, dim=-1).float().cpu().numpy()
+
+
+def relevance(posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+    """Cosine (n,) of each post and its reply, float64."""
+    p, r = encoder.embed(posts).astype(np.float64), encoder.embed(replies).astype(np.float64)
+    return np.einsum("nd,nd->n", p, r)
+
+
+class PairVectors:
+    """Vectors of posts and of the replies to them, as a reward reads them: distinct replies together, posts alone.
+
+    Alone and once for good, not in a batch: padding moves the last bits, and a run that goes on from a checkpoint with
+    an empty memory has to score as one that was never stopped.
+    """
+
+    def __init__(self, encoder: TextEncoder):
+        self._encoder = encoder
+        self._posts: dict[str, np.ndarray] = {}
+
+    def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors of n >= 1 posts and of their replies: two float64 (n, d)."""
+        distinct = sorted(set(replies))
+        of_reply = dict(zip(distinct, np.asarray(self._encoder.embed(distinct), dtype=np.float64), strict=True))
+        for post in dict.fromkeys(posts):
+            if post not in self._posts:
+                self._posts[post] = np.asarray(self._encoder.embed([post])[0], dtype=np.float64)
+        return np.stack([self._posts[post] for post in posts]), np.stack([of_reply[reply] for reply in replies])

@@ -1,15 +1,15 @@
 """In which ways one reply to its post fails, by kind. Pure functions of texts and of what was measured of them.
 
 ==============  ======================================================================================
-``generic``     would fit any post: less than half of the specific words that its length calls for, by the part
-                `genericness` of :mod:`polychrome.rewards.heuristic` (score below ``generic``, 0.5). Up to 6 words that
-                is not one word that is neither a function word nor in a stock phrase, of 12 words fewer than 2. An
-                empty reply is generic, and so are about 15% of human chat replies ("yeah she does")
+``generic``     would fit any post: less than half of the specific words that its length calls for, by
+                :mod:`polychrome.measures.genericness` (below :data:`GENERIC`). Up to 6 words that is not one word that
+                is neither a function word nor in a stock phrase, of 12 words fewer than 2. An empty reply is generic,
+                and so are about 15% of human chat replies ("yeah she does")
 ``off_topic``   cosine with the post below the judge's on-topic threshold, the 10th percentile of human replies: the
                 very bound of a pass, so about a tenth of human replies are off topic by definition
-``copied``      more than ``copied`` (0.5) of its bigrams stand in the post, where the heuristic reward's gate begins
-                to close, in a reply of ``copied_words`` (4) words or more; or the post itself. "The beach", answering
-                "the beach or the city?", is no copy
+``copied``      more than :data:`COPIED` of its bigrams stand in the post, where the gate of the rewards begins to
+                close, in a reply of :data:`COPIED_WORDS` words or more; or the post itself. "The beach", answering "the
+                beach or the city?", is no copy
 ``repeated``    a loop, by :mod:`polychrome.measures.validity`
 ``truncated``   cut at max_new_tokens: it did not end by itself. Human replies are never cut
 ``hostile``     an insult or a threat aimed at whom it answers, or a slur wherever it stands; see :func:`is_hostile`
@@ -22,52 +22,31 @@ Generic and hostile know English only: replies in other languages are never host
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
-import numpy as np
 import regex
 
-from polychrome.errors import bad
-from polychrome.measures.validity import problems_of, words_of
-from polychrome.rewards.heuristic import genericness
+from polychrome.measures.copying import copied
+from polychrome.measures.genericness import genericness
+from polychrome.measures.validity import problems_of
+from polychrome.measures.words import words_of
 
 KINDS = ("generic", "off_topic", "copied", "repeated", "truncated", "hostile")
 
-
-@dataclass(frozen=True, slots=True)
-class FailureThresholds:
-    """From where on a reply fails; see the module's table."""
-
-    generic: float = 0.5  # score of `genericness` in [0, 1] below which a reply is generic
-    copied: float = 0.5  # share of the reply's bigrams, in [0, 1), above which it is copied
-    copied_words: int = 4  # words, >= 1, of which a reply is long enough to be a copy of part of the post
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.generic <= 1 and 0 <= self.copied < 1 and self.copied_words >= 1):
-            expected = "generic in [0, 1], copied in [0, 1), copied_words >= 1"
-            raise bad("failure thresholds", str(self), expected, "Correct the value.")
+GENERIC = 0.5  # score of `genericness` in [0, 1] below which a reply is generic
+COPIED = 0.5  # share of the reply's bigrams, in [0, 1), above which it is copied
+COPIED_WORDS = 4  # words from which a reply is long enough to be a copy of part of the post
 
 
-def failures_of(
-    post: str,
-    reply: str,
-    *,
-    relevance: float,
-    on_topic: float,
-    ended: bool = True,
-    thresholds: FailureThresholds | None = None,
-) -> list[str]:
+def failures_of(post: str, reply: str, *, relevance: float, on_topic: float, ended: bool = True) -> list[str]:
     """The ways in which ``reply`` fails, names from :data:`KINDS` in their order.
 
     ``relevance``: cosine of post and reply; ``on_topic``: the judge's threshold for it; ``ended``: whether the reply
     ended by itself.
     """
-    thresholds = thresholds or FailureThresholds()
     found = {
-        "generic": genericness([reply])[0] < thresholds.generic,
+        "generic": genericness([reply])[0] < GENERIC,
         "off_topic": relevance < on_topic,
-        "copied": is_copied(post, reply, thresholds),
+        "copied": is_copied(post, reply),
         "repeated": "repeated" in problems_of(reply),
         "truncated": not ended,
         "hostile": is_hostile(reply),
@@ -80,30 +59,11 @@ def shares(failures: Sequence[Iterable[str]]) -> dict[str, float]:
     return {kind: sum(kind in of_reply for of_reply in failures) / len(failures) for kind in KINDS}
 
 
-# --- one kind each ----------------------------------------------------------------------------------------------------
-
-
-def copied_share(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
-    """Share in [0, 1] of each reply's bigrams that stand in its post: (n,). Without a bigram: whether it is the post.
-
-    The s of the heuristic reward's gate o = clip(2 - 2 s).
-    """
-    return np.array([_copied(words_of(post), words_of(reply)) for post, reply in zip(posts, replies, strict=True)])
-
-
-def is_copied(post: str, reply: str, thresholds: FailureThresholds) -> bool:
+def is_copied(post: str, reply: str) -> bool:
     """Whether ``reply`` is taken from ``post``, in whole or for the most part."""
-    of_post, of_reply = words_of(post), words_of(reply)
-    if not of_reply:
-        return False
-    long_enough = len(of_reply) >= thresholds.copied_words
-    return of_reply == of_post or (long_enough and _copied(of_post, of_reply) > thresholds.copied)
-
-
-def repeated_share(replies: Sequence[str]) -> np.ndarray:
-    """Share in [0, 1) of each reply's bigrams that it has said before: (n,). A grade, where `repeated` is a gate."""
-    grams = [list(pairwise(words_of(reply))) for reply in replies]
-    return np.array([1 - len(set(of_reply)) / len(of_reply) if of_reply else 0.0 for of_reply in grams])
+    words = words_of(reply)
+    long_enough = len(words) >= COPIED_WORDS
+    return bool(words) and (words == words_of(post) or (long_enough and copied(post, reply) > COPIED))
 
 
 def is_hostile(reply: str) -> bool:
@@ -118,11 +78,6 @@ def is_hostile(reply: str) -> bool:
     between models, not a filter to protect anyone with.
     """
     return bool(_HOSTILE.search(" ".join(words_of(reply))))
-
-
-def _copied(post: list[str], reply: list[str]) -> float:
-    taken, grams = set(pairwise(post)), list(pairwise(reply))
-    return sum(gram in taken for gram in grams) / len(grams) if grams else float(reply == post)
 
 
 _NOUNS = """idiots? imbecile moron morons dumbass dimwit dunce loser losers scumbag scum asshole assholes bastard

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+
+from polychrome.measures.metrics import ReplySet
 
 THEIRS = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 TOKENS_NEEDED = {"rouge_1": 1, "rouge_2": 2, "rouge_l": 1}  # tokens a human reply needs to be matched at all
 
 
-def rouge(replies: Sequence[str], human: str) -> Mapping[str, float | None]:
+def metrics(of: ReplySet) -> dict[str, float | None]:
+    """ROUGE-1, ROUGE-2 and ROUGE-L of one post's replies; see :func:`rouge`."""
+    return rouge(of.replies, of.human)
+
+
+def rouge(replies: Sequence[str], human: str) -> dict[str, float | None]:
     """ROUGE-1, ROUGE-2 and ROUGE-L F-measures against the human reply, each the mean over the replies, in [0, 1].
 
     The mean, not the best of n, so that a wide set is not favoured for its luck. None where the human reply has too

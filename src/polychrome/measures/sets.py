@@ -1,8 +1,8 @@
 """How varied one post's set of n replies is: what training can maximise and evaluation reports.
 
-None means undefined for this post; it is never written as 0. Self-BLEU and distinct-n use one tokenisation,
-sacrebleu's 13a with case kept. A reply without a single token has nothing to be alike or distinct and takes no part in
-them; whether a reply is any good is asked elsewhere.
+None means undefined for this post; it is never written as 0. Self-BLEU and distinct-n use one tokenisation, sacrebleu's
+(:func:`~polychrome.measures.words.bleu_tokens`). A reply without a single token has nothing to be alike or distinct and
+takes no part in them; whether a reply is any good is asked elsewhere.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from polychrome.measures.metrics import ReplySet
+from polychrome.measures.words import bleu_tokens, spaced_words
+
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 
-def tokens(text: str) -> list[str]:
-    """Tokens of ``text`` by sacrebleu's 13a rules (mteval-v13a), case kept."""
-    return _tokenizer()(text).split()
+def metrics(of: ReplySet) -> dict[str, float | None]:
+    """How long and how varied the replies to one post are."""
+    return {
+        "self_bleu": self_bleu(of.replies),
+        "semantic_diversity": float(mean_pairwise_cosine_distance(of.vectors)),
+        "words": float(np.mean([len(spaced_words(reply)) for reply in of.replies])),
+        **{f"distinct_{n}": distinct_n(of.replies, n) for n in (1, 2, 3)},
+    }
 
 
 def self_bleu(replies: Sequence[str]) -> float | None:
@@ -30,7 +37,7 @@ def self_bleu(replies: Sequence[str]) -> float | None:
     effective order (replies shorter than four tokens use the orders they have) and exponential smoothing.
     None with fewer than two replies that have tokens.
     """
-    texts = [reply for reply in replies if tokens(reply)]
+    texts = [reply for reply in replies if bleu_tokens(reply)]
     if len(texts) < 2:
         return None
     scores = [_bleu().sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)]
@@ -43,7 +50,7 @@ def distinct_n(replies: Sequence[str], n: int) -> float | None:
     Li et al. 2016, "A Diversity-Promoting Objective Function" (arXiv 1510.03055), section 5.2, within one post's set.
     None when no reply has n tokens.
     """
-    grams = [tuple(words[i : i + n]) for words in map(tokens, replies) for i in range(len(words) - n + 1)]
+    grams = [tuple(words[i : i + n]) for words in map(bleu_tokens, replies) for i in range(len(words) - n + 1)]
     return len(set(grams)) / len(grams) if grams else None
 
 
@@ -65,11 +72,10 @@ def mean_pairwise_cosine_distance(vectors: np.ndarray) -> np.ndarray:
     return np.maximum(1 - ((total**2).sum(axis=-1) - n) / (n * (n - 1)), 0.0)
 
 
-@cache
-def _tokenizer() -> Tokenizer13a:
-    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a  # here, since semantic diversity does without sacrebleu
-
-    return Tokenizer13a()
+def distance_to_others(vectors: np.ndarray) -> np.ndarray:
+    """Mean of 1 - cos of each of n unit rows to the n - 1 others: (n, d) -> float64 (n,) in [0, 2]."""
+    cosine = (vectors := np.asarray(vectors, dtype=np.float64)) @ vectors.T
+    return 1 - (cosine.sum(axis=1) - np.diag(cosine)) / (len(vectors) - 1)
 
 
 @cache

@@ -9,15 +9,15 @@ The rules, each with the name that :func:`problems_of` gives it:
 ==============  ======================================================================================
 ``empty``       nothing but white space and invisible characters
 ``no_words``    something, but not one letter of any script
-``too_short``   fewer than 2 word tokens
+``too_short``   fewer than 2 words
 ``repeated``    a loop: one word 4 times running, 2 or 3 words 3 times running, a sentence of 3 words or
                 more said twice, fewer than half of the bigrams distinct in 8 words or more, or one to
                 four characters repeated over 24 characters or more
 ``markup``      a chat-template token, a code fence, or nothing but links
 ==============  ======================================================================================
 
-``empty`` stands alone; the others may come together, in the order of the table. Word tokens are runs of letters,
-marks and digits with inner apostrophes; in scripts written without spaces every character is a token.
+``empty`` stands alone; the others may come together, in the order of the table. Words are those of
+:func:`~polychrome.measures.words.words_of`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from itertools import pairwise
 
 import regex
 
+from polychrome.measures.words import words_of
+
 PROBLEMS = ("empty", "no_words", "too_short", "repeated", "markup")
 
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
-_WORD = regex.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+(?:'(?:[\p{{L}}\p{{N}}]\p{{M}}*)+)*")
 _LETTER = regex.compile(r"\p{L}")
 _VISIBLE = regex.compile(r"[^\s\p{C}\p{Z}\p{M}]")
 _SENTENCE_END = regex.compile(r"[.!?\n\u3002\uFF01\uFF1F]+")
@@ -43,17 +43,10 @@ _MARKUP = regex.compile(
 )
 
 _MIN_WORDS = 2
-_WORD_RUN = 4  # times one word may not stand in a row
-_PHRASE_RUN = 3  # times two or three words may not stand in a row
+_RUNS = ((1, 4), (2, 3), (3, 3))  # (words, times that they may not stand in a row)
 _SENTENCE_WORDS = 3  # shorter sentences may be said twice ("Thank you. Thank you.")
-_BIGRAM_WORDS = 8  # word tokens from which the share of distinct bigrams is looked at
-_BIGRAM_SHARE = 0.5
+_BIGRAM_WORDS, _BIGRAM_SHARE = 8, 0.5  # words from which, and share below which, distinct bigrams are too few
 _CHARACTER_RUN = 24  # characters
-
-
-def words_of(text: str) -> list[str]:
-    """The word tokens of ``text`` in order, case-folded, with straight apostrophes."""
-    return _WORD.findall(text.casefold().replace("\u2019", "'"))
 
 
 def problems_of(reply: str) -> list[str]:
@@ -77,9 +70,7 @@ def well_formed(replies: Sequence[str]) -> list[bool]:
 
 def _repeats(reply: str, words: list[str]) -> bool:
     return (
-        _loops(words, 1, _WORD_RUN)
-        or _loops(words, 2, _PHRASE_RUN)
-        or _loops(words, 3, _PHRASE_RUN)
+        any(_loops(words, size, times) for size, times in _RUNS)
         or _few_bigrams(words)
         or _says_a_sentence_twice(reply)
         or any(len(loop.group()) >= _CHARACTER_RUN for loop in _CHARACTER_LOOP.finditer(reply))
@@ -108,7 +99,5 @@ def _says_a_sentence_twice(reply: str) -> bool:
 
 
 def _is_markup(reply: str) -> bool:
-    if _MARKUP.search(reply):
-        return True
     without_links, links = _LINK.subn("", reply)
-    return links > 0 and not words_of(without_links)
+    return bool(_MARKUP.search(reply)) or (links > 0 and not words_of(without_links))

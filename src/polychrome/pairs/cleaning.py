@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from polychrome.measures.duplicates import NearDuplicates
+from polychrome.measures.duplicates import NearDuplicates, same_text_key, trimmed
+from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair
 from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate
-from polychrome.pairs.text import count_words, is_links_only, letter_share, same_text_key, trimmed
+from polychrome.pairs.text import is_links_only, letter_share
 from polychrome.randomness import numpy_generator
 
 MISSING = "missing field"  # post or reply is null or blank

@@ -28,10 +28,10 @@ from scipy.sparse import csgraph
 
 from polychrome.errors import InputError, bad
 from polychrome.files import write_json
-from polychrome.measures.duplicates import near_duplicate_pairs
+from polychrome.measures.duplicates import near_duplicate_pairs, same_text_key
+from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
-from polychrome.pairs.text import count_words, same_text_key
 from polychrome.pairs.validation import validate
 from polychrome.randomness import numpy_generator
 

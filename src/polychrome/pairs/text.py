@@ -1,4 +1,4 @@
-"""What counts as a word, a link and the same text. Used for measuring and comparing; texts are kept as written."""
+"""What counts as a link, and how much of a text is letters. Texts are kept as they are written."""
 
 from __future__ import annotations
 
@@ -6,26 +6,10 @@ import hashlib
 import re
 import unicodedata
 
-SHINGLE = 5  # characters in a shingle
+from polychrome.measures.words import count_words
 
-_WORD = re.compile(r"[^\W_]\S*")  # from the first letter or digit of a run to the run's end: one match a word
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _HANDLE = re.compile(r"(?<!\w)@\w+")
-
-
-def trimmed(text: str) -> str:
-    """``text`` with every run of white space (newlines too) as one space, and none at the ends."""
-    return " ".join(text.split())
-
-
-def count_words(text: str) -> int:
-    """How many runs without white space hold at least one letter or digit: ``":) ok 2nd -"`` has two words."""
-    return len(_WORD.findall(text))
-
-
-def same_text_key(text: str) -> str:
-    """A form in which texts that differ in case, white space or Unicode compatibility only are equal."""
-    return trimmed(unicodedata.normalize("NFKC", text).casefold())
 
 
 def is_links_only(text: str) -> bool:
@@ -53,12 +37,6 @@ def letter_share(text: str) -> float:
     marks = 0 if rest.isascii() else sum(unicodedata.category(mark)[0] == "M" for mark in rest)
     size = len("".join(rest.split())) - marks
     return letters / size if size else 0.0
-
-
-def shingles(text: str) -> frozenset[str]:
-    """The set of character 5-grams of :func:`same_text_key`; a shorter text is its own only shingle."""
-    key = same_text_key(text)
-    return frozenset(key[start : start + SHINGLE] for start in range(max(1, len(key) - SHINGLE + 1)))
 
 
 def digest(*texts: str) -> str:

@@ -16,8 +16,9 @@ from scipy import stats
 from sklearn.feature_extraction.text import CountVectorizer
 
 from polychrome.errors import Problem, bad
+from polychrome.measures.duplicates import same_text_key, shingles
+from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair
-from polychrome.pairs.text import count_words, same_text_key, shingles
 
 SMALLEST_BIN = 0.05  # share of the pool; bins that ties make smaller are merged, a chi-square needs counts
 BLOCK = 512  # replies compared at once with all of another part

@@ -16,8 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 
 from polychrome.errors import InputError, Problem
 from polychrome.files import read_json
+from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair, read_pairs
-from polychrome.pairs.text import count_words
 from polychrome.reporting.figures import WIDTH, _caption, _save, _style, plt
 
 # Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008); each line has a dash of its own.

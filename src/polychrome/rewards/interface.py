@@ -1,25 +1,37 @@
-"""What a reward is: posts and replies in, one score in [0, 1] a reply out.
+"""What a reward is: posts and replies in, one score in [0, 1] per reply out.
 
-Training knows only :class:`Reward`: a callable of that shape. :func:`make_reward` makes one by name, and
-:func:`checked` holds each of them to its word.
+Training knows only :class:`Reward`. :func:`make_reward` makes one by name, :func:`checked` holds it to its word. A new
+reward is a file with a function ``build(setting) -> Reward``, and its line in :data:`REWARDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from polychrome.engagement.learned import LearnedReward
 from polychrome.errors import InputError, Problem, bad
-from polychrome.rewards.composite import Mix, own_function
-from polychrome.rewards.heuristic import Anchors, HeuristicReward, TextEncoder
-from polychrome.rewards.settings import PARTS_OF_HYBRID
+
+if TYPE_CHECKING:
+    from polychrome.measures.encoder import TextEncoder
+    from polychrome.pairs.schema import Pair
+    from polychrome.rewards.settings import RewardSettings
 
 Scores = NDArray[np.float64]
+
+REWARDS = {  # name in params.yaml -> what builds it, imported when it is asked for
+    "heuristic": "polychrome.rewards.heuristic:build",
+    "learned": "polychrome.rewards.learned:build",
+    "hybrid": "polychrome.rewards.composite:build",
+}
+MIXED = tuple(name for name in REWARDS if name != "hybrid")  # which `hybrid` can mix
 
 
 class Reward(Protocol):
@@ -33,67 +45,79 @@ class Reward(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a reward is built from."""
+
+    settings: RewardSettings
+    encoder: TextEncoder
+    pairs: Sequence[Pair]  # human pairs that the arm trains on
+
+
+def make_reward(name: str, setting: Setting, where: str = "params.yaml:arms.*.reward") -> Reward:
+    """The reward called ``name``, one of :data:`REWARDS` or the user's own ``module:function``; :func:`checked`.
+
+    Raises InputError for another name, and for whatever a reward finds wrong with what it is given.
+    """
+    if ":" in name:
+        return checked(own_function(name, where), name)
+    if name not in REWARDS:
+        raise bad(where, repr(name), f"{', '.join(REWARDS)} or module:function", "Correct the name of the reward.")
+    return checked(resolve_name(REWARDS[name])(setting), name)
+
+
 def checked(reward: Reward, name: str = "reward") -> Reward:
     """``reward``, with every score looked at before it is passed on.
 
-    The wrapped reward raises InputError when posts and replies differ in number, when the scores are not (n,), and
-    for every score that is NaN, infinite or outside [0, 1], naming its index.
+    The wrapped reward raises InputError when posts and replies differ in number, when ``reward`` fails or its scores
+    are not (n,), and for every score that is NaN, infinite or outside [0, 1], naming its index.
     """
 
     def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
         if len(posts) != len(replies):
-            raise bad(name, f"{len(posts)} posts, {len(replies)} replies", "as many of each", "Pass one post a reply.")
+            found = f"{len(posts)} posts, {len(replies)} replies"
+            raise bad(name, found, "as many of each", "Pass one post per reply.")
         given = reward(posts, replies)
         try:
             scores = np.asarray(given, dtype=np.float64)
         except Exception as error:  # whatever a function of the user's own returned
             found = f"{type(given).__name__} ({error})"
-            raise bad(name, found, "an array of numbers", "Return one number a reply.") from error
+            raise bad(name, found, "an array of numbers", "Return one number per reply.") from error
         if scores.shape != (len(replies),):
-            raise bad(name, f"scores of shape {scores.shape}", f"({len(replies)},)", "Return one score a reply.")
-        wrong = np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0))).tolist()  # NaN fails both comparisons
+            raise bad(name, f"scores of shape {scores.shape}", f"({len(replies)},)", "Return one score per reply.")
+        remedy = "Mend the reward so that it is finite and in [0, 1] for every text."
+        wrong = [
+            Problem(f"{name}[{i}]", f"{scores[i]} for {replies[i]!r}", "a number in [0, 1]", remedy)
+            for i in np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0))).tolist()  # NaN fails both comparisons
+        ]
         if wrong:
-            remedy = "Mend the reward so that it is finite and in [0, 1] for every text."
-            raise InputError(
-                [
-                    Problem(f"{name}[{i}]", f"{scores[i]} for {replies[i]!r}", "a number in [0, 1]", remedy)
-                    for i in wrong
-                ]
-            )
+            raise InputError(wrong)
         return scores
 
     return score
 
 
-def make_reward(
-    name: str,
-    *,
-    weights: Mapping[str, float],
-    mix: Mapping[str, float],
-    encoder: TextEncoder,
-    anchors: Anchors,
-    learned: str | Path,
-) -> Reward:
-    """The reward called ``name``, held to its range by :func:`checked`.
+def own_function(name: str, where: str) -> Reward:
+    """The user's ``module:function``; modules are looked for beside params.yaml, too.
 
-    ``heuristic`` has ``weights`` of its parts and relevance ``anchors``, ``learned`` is the model in the folder of that
-    name, ``hybrid`` mixes both by ``mix``, and ``module:function`` is the user's own. Raises InputError for another
-    name, and for whatever a reward finds wrong with what it is given.
+    Raises InputError when there is no such module or function, and, from the call, when the function raises.
     """
+    module, _, attribute = name.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(import_module(module), attribute, None)
+    except Exception as error:  # whatever stands in the user's file, it could not be imported
+        found = f"{name}, whose module does not import ({type(error).__name__}: {error})"
+        raise bad(where, found, "module:function beside params.yaml", "Mend the module, or its name.") from error
+    if not callable(function):
+        raise bad(where, f"{name}, but {module} has no function {attribute}", "a function", "Correct the name.")
 
-    def named(part: str) -> Reward:
-        if part == "heuristic":
-            return HeuristicReward(weights, encoder, anchors)
-        if part == "learned":
-            return LearnedReward.open(learned, encoder)
-        raise bad("params.yaml:reward.mix", repr(part), f"one of {', '.join(PARTS_OF_HYBRID)}", "Correct the name.")
+    def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
+        try:
+            return function(posts, replies)
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+            raise bad(name, found, f"scores for {len(replies)} replies", "Mend the function.") from error
 
-    if ":" in name:
-        return checked(own_function(name), name)
-    if name == "hybrid":
-        parts = {part: (weight, checked(named(part), part)) for part, weight in mix.items() if weight > 0}
-        return checked(Mix(parts), name)
-    if name not in PARTS_OF_HYBRID:
-        known = f"{', '.join(PARTS_OF_HYBRID)}, hybrid or module:function"
-        raise bad("params.yaml:arms.*.reward", repr(name), known, "Correct the name of the reward.")
-    return checked(named(name), name)
+    return score

@@ -9,8 +9,9 @@ from typing import Annotated
 from polychrome.declare import Rule, Section, nearest
 from polychrome.engagement.settings import FitSettings
 from polychrome.errors import Problem
+from polychrome.rewards.interface import MIXED
 
-PARTS_OF_HYBRID = ("heuristic", "learned")
+PARTS = ("relevance", "length", "sentiment", "variety", "punctuation", "genericness")  # of `heuristic`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,10 @@ class RewardSettings(Section):
     learned: FitSettings
 
     def disagreements(self) -> Iterator[Problem]:
-        """Some weight is above 0, and `hybrid` mixes what there is."""
-        for name in self.mix:
-            if name not in PARTS_OF_HYBRID:
-                remedy = nearest(name, PARTS_OF_HYBRID)
-                yield Problem(f"mix.{name}", name, " or ".join(PARTS_OF_HYBRID), remedy)
-        for key, weights in {"weights": self.weights, "mix": self.mix}.items():
+        """Only parts that there are have a weight, and some weight is above 0."""
+        for key, weights, known in (("weights", self.weights, PARTS), ("mix", self.mix, MIXED)):
+            for name in weights:
+                if name not in known:
+                    yield Problem(f"{key}.{name}", name, " or ".join(known), nearest(name, known))
             if not any(weight > 0 for weight in weights.values()):
                 yield Problem(key, "no weight above 0", "at least one above 0", "Raise one.")

@@ -20,8 +20,7 @@ from polychrome.models.recipes import check_recipe, recipe_of
 from polychrome.pairs.schema import Pair, read_pairs
 from polychrome.params import Params
 from polychrome.rewards.composite import GroupBonus
-from polychrome.rewards.heuristic import calibrate
-from polychrome.rewards.interface import make_reward
+from polychrome.rewards.interface import Setting, make_reward
 from polychrome.training.checkpoint import Checkpoints, digest_of
 from polychrome.training.diversity import Validity, make_diversity, semantic_distance
 from polychrome.training.loop import LoopSettings, Run, State
@@ -72,16 +71,8 @@ def train_grpo(params: Params, name: str, seed: int) -> dict[str, Any]:
     )
     check_recipe(start, recipe_of(params, params.warmstarts[name], seed))
     encoder = Encoder.open(paths.ENCODER)
-    anchors = calibrate(encoder, [pair.post for pair in pairs], [pair.reply for pair in pairs])
     method = Grpo(
-        reward=make_reward(
-            arm.reward,
-            weights=params.reward.weights,
-            mix=params.reward.mix,
-            encoder=encoder,
-            anchors=anchors,
-            learned=paths.REWARD,
-        ),
+        reward=make_reward(arm.reward, Setting(params.reward, encoder, pairs)),
         distance=semantic_distance(encoder),
         sampling=SamplingSettings(arm.temperature, arm.max_new_tokens, arm.top_p, arm.top_k),
         num_generations=arm.num_generations,

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar
 
 from polychrome.declare import Rule, Section, at_most
 from polychrome.errors import Problem
+from polychrome.rewards.interface import REWARDS
 
-REWARDS = r"heuristic|learned|hybrid|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
+REWARD = "|".join([*REWARDS, r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +89,8 @@ class GrpoArm(Arm):
         str,
         Rule(
             "what is climbed: heuristic, learned, hybrid, or a function of yours as module:function",
-            pattern=REWARDS,
-            words="heuristic, learned, hybrid or module:function",
+            pattern=REWARD,
+            words=f"{', '.join(REWARDS)} or module:function",
         ),
     ]
     shuffle_rewards: Annotated[bool, Rule("true deals rewards out at random: a control that must gain nothing")]

@@ -12,7 +12,7 @@ from tests.test_dvc_yaml import imported
 ROOT = Path(__file__).parents[3]
 PIPELINE = yaml.safe_load((ROOT / "controls/dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
-PLUMBING = {"__init__", "errors", "files", "params", "paths", "stage", "record", "rows"}
+PLUMBING = {"__init__", "declare", "errors", "files", "params", "paths", "settings", "stage", "record", "rows"}
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,13 @@ import numpy as np
 
 from polychrome.audit.controls.record import NOT_MEASURED, Control, verdict_of
 from polychrome.audit.controls.rows import read_rows
-from polychrome.engagement.judge import TextEncoder
 from polychrome.errors import InputError, bad
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.evaluate import Answered, Scores, set_metrics
 from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.power import components
 from polychrome.evaluation.results import Results, Roles, Settings, label
+from polychrome.measures.encoder import TextEncoder
 from polychrome.randomness import numpy_generator
 
 Rule = Callable[[Results, Roles, Settings], list[Contrast]]

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 
 from polychrome.audit.controls.record import Control, verdict_of
-from polychrome.engagement.judge import TextEncoder
 from polychrome.errors import bad
 from polychrome.evaluation.contrasts import Contrast, add_detectable, all_contrasts, find, in_words
 from polychrome.evaluation.evaluate import evaluate, read_per_post
 from polychrome.evaluation.results import Roles, Settings, label, read_results
 from polychrome.evaluation.statistics import compare_paired
 from polychrome.files import write_jsonl
+from polychrome.measures.encoder import TextEncoder
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import read_json, shown
+from polychrome.measures.words import count_words
 from polychrome.pairs.sources import Candidate, is_text
-from polychrome.pairs.text import count_words
 
 HABIT_PRIOR_TURNS = 5  # turns of average effort that everybody is credited with when their habit is measured
 

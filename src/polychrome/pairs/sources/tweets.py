@@ -12,8 +12,9 @@ from typing import Any
 
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import Row, read_jsonl, shown
+from polychrome.measures.duplicates import same_text_key
 from polychrome.pairs.sources import Candidate, is_text
-from polychrome.pairs.text import digest, same_text_key
+from polychrome.pairs.text import digest
 
 LARGEST_COUNT = 2**63 - 1
 

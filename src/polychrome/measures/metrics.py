@@ -1,0 +1,37 @@
+"""The metrics of one post's set of replies that need nothing but texts and their vectors: a registry of files.
+
+A metric of your own is a file with a function ``metrics(of) -> {name: value}`` and its line in :data:`FILES`. None
+means undefined for this post; it is never written as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySet:
+    """A post with its human reply and a model's n replies."""
+
+    post: str
+    human: str
+    replies: Sequence[str]
+    vectors: np.ndarray  # (n, d) unit vectors of the replies
+
+
+FILES = (
+    "polychrome.measures.sets",
+    "polychrome.measures.rouge",
+)
+
+
+def metrics(of: ReplySet) -> dict[str, float | None]:
+    """Every metric of :data:`FILES` by name."""
+    found: dict[str, float | None] = {}
+    for file in FILES:
+        found |= import_module(file).metrics(of)
+    return found

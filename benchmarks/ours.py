@@ -18,8 +18,9 @@ from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
 from polychrome.pairs.schema import Pair
 from polychrome.training.alarms import Alarms
-from polychrome.training.loop import LoopSettings, Run
+from polychrome.training.loop import Run
 from polychrome.training.methods import Grpo, Method
+from polychrome.training.settings import Arm, GrpoArm, TrainSettings
 
 NEVER = -1  # a token id that no model draws: every completion then has all its tokens
 ENDLESS = 10**6  # epochs
@@ -56,27 +57,20 @@ class LongChat(Chat):
 
 def grpo_method(group: int, tokens: int) -> Grpo:
     """GRPO as the benchmarks set it on both sides."""
-    return Grpo(
-        reward=reward,
-        distance=lambda replies: 0.0,  # watched by the stage, not part of the method
-        sampling=SamplingSettings(temperature=0.9, max_new_tokens=tokens, top_p=0.9),
-        num_generations=group,
-        beta=0.1,
-        epsilon=0.2,
-        epsilon_high=0.2,
-        loss_type="dapo",
-        scale_rewards="group",
-    )
+    arm = GrpoArm(
+        objective="grpo", data="phase2_grpo", epochs=ENDLESS, learning_rate=LEARNING_RATE, batch_size=1,
+        num_generations=group, beta=0.1, epsilon=0.2, epsilon_high=None, num_iterations=1, loss_type="dapo",
+        scale_rewards="group", temperature=0.9, top_p=0.9, top_k=0, max_new_tokens=tokens, reward="its own",
+        shuffle_rewards=False,
+    )  # fmt: skip
+    return Grpo(arm, reward, distance=lambda replies: 0.0)  # watched by the stage, not part of the method
 
 
 def make_run(
     policy: Any, method: Method, chat: Chat, pairs: Sequence[Pair], batch: int, learning_rate: float = LEARNING_RATE
 ) -> Run:
     """A run of ``method`` that never ends, without validation, alarms or checkpoints."""
-    settings = LoopSettings(
-        epochs=ENDLESS,
-        batch_size=batch,
-        learning_rate=learning_rate,
+    settings = TrainSettings(
         weight_decay=0.0,
         warmup_ratio=0.0,
         max_grad_norm=1.0,
@@ -92,6 +86,7 @@ def make_run(
         chat=chat,
         pairs=pairs,
         validation=[],
+        arm=Arm(objective="", data="", epochs=ENDLESS, learning_rate=learning_rate, batch_size=batch),
         settings=settings,
         seed=1,
         alarms=Alarms(kl_warn=1e9, kl_stop=1e9, reward_flat_steps=0, length_collapse_ratio=0.0),

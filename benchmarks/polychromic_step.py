@@ -18,7 +18,6 @@ from typing import Any
 from benchmarks import harness, ours
 from benchmarks.harness import Memory, Report, Target
 from benchmarks.workload import CONVERSATIONS, chat_pairs
-from polychrome.engine.sampling import SamplingSettings
 from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import Pair
 from polychrome.params import Params, load_params
@@ -70,15 +69,7 @@ def _steps(args: Namespace, params: Params, name: str, policy: Any) -> ours.Step
 
 def _polychromic(args: Namespace, arm: PolychromicArm, pairs: Sequence[Pair]) -> Polychromic:
     encoder = Encoder.open(args.encoder)
-    return Polychromic(
-        lambda_=arm.lambda_,
-        encoder=encoder,
-        diversity=make_diversity(arm.diversity),
-        validity=Validity.calibrated(encoder, pairs, arm.gate),
-        sampling=SamplingSettings(arm.diversity_temperature, arm.max_new_tokens),
-        samples=arm.samples,
-        posts=arm.posts_per_step,
-    )
+    return Polychromic(arm, encoder, make_diversity(arm.diversity), Validity.calibrated(encoder, pairs, arm.gate))
 
 
 def _report(args: Namespace, params: Params, times: dict[str, list[float]], memory: dict[str, Memory]) -> Report:

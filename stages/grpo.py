@@ -2,12 +2,12 @@
 
 from polychrome import stage
 from polychrome.params import load_params
-from polychrome.training.runs import describe, train_grpo
+from polychrome.training.runs import describe, train
 
 
 def main() -> None:
-    arm, seed = stage.arm_and_seed()
-    print(describe(train_grpo(load_params(), arm, seed)))
+    (arm, seed), params = stage.arm_and_seed(), load_params()
+    print(describe(train(params, arm, seed, params.warmstarts)))
 
 
 if __name__ == "__main__":

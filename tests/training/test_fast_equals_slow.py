@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 from polychrome.engine import sampler as engine
 from polychrome.engine.native import library
 from polychrome.models.policy import adapter_tensors, add_adapter, open_base, save_adapter
-from polychrome.training import methods
+from polychrome.training.methods import grpo as method_file
 from tests.engine.naive import naive_scores
 from tests.tiny import LORA
 
-from .tiny import SAMPLING, grpo, polychromic, tiny_run
+from .tiny import grpo, polychromic, tiny_run
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -42,10 +42,10 @@ def trained(run):
     return [{name: value for name, value in row.items() if name != "rollouts"} for row in run.train().history]
 
 
-@pytest.mark.parametrize("changes", [{}, {"repeats": 2, "loss_type": "grpo"}], ids=["on policy", "two steps a batch"])
-def test_twenty_grpo_steps_have_the_losses_of_the_naive_path(make_run, pairs, monkeypatch, changes):
-    method = {"beta": 0.2, "repeats": 1} | changes
-    epochs = 20 // method["repeats"]
+@pytest.mark.parametrize(("steps", "loss_type"), [(1, "dapo"), (2, "grpo")], ids=["on policy", "two steps a batch"])
+def test_twenty_grpo_steps_have_the_losses_of_the_naive_path(make_run, pairs, monkeypatch, steps, loss_type):
+    method = {"beta": 0.2, "num_iterations": steps, "loss_type": loss_type}
+    epochs = 20 // steps
     fast = trained(make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3))
     monkeypatch.setattr(engine, "stack_of", lambda model: None)
     monkeypatch.setattr(library, "_opened", None)
@@ -62,11 +62,11 @@ def test_twenty_grpo_steps_have_the_losses_of_the_naive_path(make_run, pairs, mo
 
 def test_sampler_and_trainer_agree_up_to_rounding_in_float32_replayed_or_computed_anew(make_run, pairs):
     rows = trained(make_run(grpo(), pairs=pairs, epochs=4))
-    assert len(rows) > methods.GAP_EVERY
+    assert len(rows) > method_file.GAP_EVERY
     for i, row in enumerate(rows):
         assert 0 <= row["sampler_gap"] <= row["sampler_gap_max"] < 1e-4
         assert abs(row["sampler_kl"]) < 1e-6
-        if i % methods.GAP_EVERY == 0:
+        if i % method_file.GAP_EVERY == 0:
             assert row["sampler_gap"] > 0  # two computations, not one compared to itself
 
 
@@ -88,9 +88,9 @@ def test_what_was_recorded_while_sampling_is_what_training_would_compute(
     found = []
     for number in (1, 0):
         run = tiny_run(
-            tiny_base, tmp_path / "start", pairs, grpo(beta=0.3, sampling=SAMPLING), gradient_accumulation=parts
+            tiny_base, tmp_path / "start", pairs, grpo(beta=0.3), gradient_accumulation=parts
         )
-        monkeypatch.setattr(methods, "GAP_EVERY", 1 if number == 0 else 99)
+        monkeypatch.setattr(method_file, "GAP_EVERY", 1 if number == 0 else 99)
         step = run.method.step(run.context, pairs, 7)  # the same number: the same samples
         assert (len(step.pieces) > 1) is (parts > 1)
         assert all((piece.replay is None) is (number == 0) for piece in step.pieces)

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from polychrome.params import load_params
-from polychrome.training import runs
 
-from .tiny import outputs
+from .tiny import outputs, train_arm
 
-ARMS = {"polychromic": "train_sft", "grpo_from_polychromic": "train_grpo"}
+ARMS = ("polychromic", "grpo_from_polychromic")
 LONG = {
     "lora.dropout": 0.2,
     "train.keep_best": True,
@@ -29,8 +28,8 @@ def train_and_kill(arm: str, folder: Path) -> None:
     """Train in a process of its own and kill -9 it as soon as it has left a checkpoint."""
     code = f"""if True:
         from polychrome.params import load_params
-        from polychrome.training.runs import {ARMS[arm]}
-        {ARMS[arm]}(load_params(), {arm!r}, 1)"""
+        from polychrome.training.runs import train
+        train(load_params(), {arm!r}, 1, [{arm!r}])"""
     process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, stderr=subprocess.DEVNULL, env=_environment())
     deadline = time.monotonic() + 200
     while not list(folder.glob(".checkpoints/*/[!.]*/state.json")):
@@ -48,21 +47,20 @@ def _environment() -> dict[str, str]:
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(arm, workspace, params_of, monkeypatch, capsys):
     params = params_of(LONG)
-    train = getattr(runs, ARMS[arm])
     if arm in params.warmstarts:
-        runs.train_sft(params, params.warmstarts[arm], 1)
+        train_arm(params, params.warmstarts[arm])
     disturbed = workspace.parent / f"{workspace.name}-disturbed"
     shutil.copytree(workspace, disturbed, symlinks=True)
     before = outputs(disturbed)
 
-    train(params, arm, 1)
+    train_arm(params, arm)
     undisturbed = outputs(workspace)
     assert "going on" not in capsys.readouterr().out
 
     train_and_kill(arm, disturbed)
     assert outputs(disturbed) == before  # nothing, or the warm-start alone
     monkeypatch.chdir(disturbed)
-    summary = train(load_params(), arm, 1)
+    summary = train_arm(load_params(), arm)
     said = capsys.readouterr().out
     step = int(said.partition(f"{arm} seed 1: going on from step ")[2].split()[0])
     assert 0 < step < summary["steps"] == 18

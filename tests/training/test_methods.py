@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from polychrome.engine.sampling import SamplingSettings
 from polychrome.rewards.composite import GroupBonus
 from polychrome.training.methods import CrossEntropy
 from polychrome.training.summary import reward_gain
@@ -55,10 +54,11 @@ def test_a_huge_beta_keeps_grpo_at_its_reference(make_run):
 
 
 def test_polychromic_training_raises_the_diversity_of_sets(make_run):
-    run = make_run(polychromic(lambda_=1000.0, posts=12, samples=8), batch_size=12, epochs=14, learning_rate=0.1)
+    method = polychromic(lambda_=1000.0, posts_per_step=12, samples=8)
+    run = make_run(method, batch_size=12, epochs=14, learning_rate=0.1)
 
     def diversity() -> float:  # always from the same random numbers
-        return polychromic(samples=24, posts=12).step(run.context, run.pairs, 0).metrics["diversity"]
+        return polychromic(samples=24, posts_per_step=12).step(run.context, run.pairs, 0).metrics["diversity"]
 
     before = diversity()
     run.train()
@@ -139,7 +139,7 @@ def test_loss_types_differ(make_run):
 
 
 def test_several_steps_on_one_batch_of_rollouts_move_the_ratio(make_run):
-    state = make_run(grpo(repeats=3), batch_size=12, epochs=2, learning_rate=3e-2).train()
+    state = make_run(grpo(num_iterations=3), batch_size=12, epochs=2, learning_rate=3e-2).train()
     assert state.step == 6
     clipped = [row["clip_fraction"] for row in state.history]
     assert clipped[0] == clipped[3] == 0  # the first step on fresh rollouts is on-policy
@@ -165,7 +165,7 @@ def advantages_of(make_run, pairs, **changes):
     """What the method makes advantages of, (posts, 4), on one batch."""
     run = make_run(grpo(**changes))
     seen = []
-    with mock.patch("polychrome.training.methods.group_advantages", lambda r, scale: seen.append(r) or r * 0):
+    with mock.patch("polychrome.training.methods.grpo.group_advantages", lambda r, scale: seen.append(r) or r * 0):
         run.method.step(run.context, pairs, 3)
     return seen[0]
 
@@ -213,7 +213,7 @@ def test_a_process_without_posts_makes_no_pieces_and_still_adds_its_zeros_up(mak
 def test_the_posts_that_sets_are_drawn_for_do_not_depend_on_how_many_processes_share_a_batch(
     make_run, pairs, processes
 ):
-    method = polychromic(posts=4, sampling=SamplingSettings(1.0, 2))
+    method = polychromic(max_new_tokens=2)
     context = make_run(method).context
     seen: list[str] = []
 

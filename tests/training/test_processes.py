@@ -14,7 +14,7 @@ from peft import PeftModel
 from polychrome.files import read_json
 from polychrome.models.policy import open_base
 from polychrome.pairs.schema import write_pairs
-from polychrome.training.runs import train_sft
+from polychrome.training.runs import train
 
 from .two_processes import answers
 
@@ -69,7 +69,7 @@ def test_two_processes_log_and_learn_what_one_does(workspace, params_of, tiny_ba
     assert sorted(chain(*shares)) == sorted(*one["cross_entropy"]["posts"])
 
     by_two = read_json(workspace / "results/training/baseline/seed-1/summary.json")
-    by_one = train_sft(params, "baseline", 1)
+    by_one = train(params, "baseline", 1, ["baseline"])
     assert by_two["last_step"] == pytest.approx(by_one["last_step"], abs=1e-4)
     assert by_two["steps"] == by_one["steps"]
     PeftModel.from_pretrained(open_base(tiny_base, dtype=None), workspace / "models/baseline/seed-1")

@@ -16,9 +16,9 @@ from polychrome.models.policy import open_base
 from polychrome.params import load_params
 from polychrome.training import runs
 from polychrome.training.alarms import TrainingStopped
-from polychrome.training.runs import describe, train_grpo, train_sft
+from polychrome.training.runs import describe, train
 
-from .tiny import outputs
+from .tiny import outputs, train_arm
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -27,8 +27,8 @@ ADAPTER = "adapter_model.safetensors"
 def trained(params_of):
     """Parameters, after a polychromic warm-start and GRPO from it."""
     params = params_of({"arms.grpo_from_polychromic.epochs": 2})
-    train_sft(params, "polychromic_warmstart", 1)
-    train_grpo(params, "grpo_from_polychromic", 1)
+    train_arm(params, "polychromic_warmstart")
+    train_arm(params, "grpo_from_polychromic")
     return params
 
 
@@ -37,8 +37,8 @@ def test_two_runs_in_two_places_leave_the_same_bytes_and_name_no_place_or_time(t
     elsewhere = workspace.parent / f"{workspace.name}-elsewhere"
     shutil.copytree(workspace, elsewhere, symlinks=True, ignore=shutil.ignore_patterns("models", "results"))
     monkeypatch.chdir(elsewhere)
-    train_sft(load_params(), "polychromic_warmstart", 1)
-    train_grpo(load_params(), "grpo_from_polychromic", 1)
+    train_arm(load_params(), "polychromic_warmstart")
+    train_arm(load_params(), "grpo_from_polychromic")
     assert outputs(elsewhere) == first
     told = b"\n".join(first.values())
     for word in (str(workspace.parent), "/tmp", socket.gethostname()):
@@ -62,7 +62,7 @@ def test_training_leaves_an_adapter_that_peft_opens_curves_and_a_summary(trained
 
 
 def test_the_closing_lines_say_what_was_made_and_what_to_look_at(params_of):
-    told = describe(train_sft(params_of(), "baseline", 1))
+    told = describe(train_arm(params_of(), "baseline"))
     assert "baseline, seed 1: 6 steps on 24 pairs; loss" in told
     assert "models/baseline/seed-1" in told
     assert "results/training/baseline/seed-1" in told
@@ -71,7 +71,7 @@ def test_the_closing_lines_say_what_was_made_and_what_to_look_at(params_of):
 def test_polychromic_with_lambda_zero_ends_with_the_bytes_of_the_baseline(params_of, workspace):
     params = params_of({"arms.polychromic.lambda": 0.0, "lora.dropout": 0.1})
     for arm in ("baseline", "polychromic"):
-        train_sft(params, arm, 1)
+        train_arm(params, arm)
     made = [workspace / f"models/{arm}/seed-1" for arm in ("baseline", "polychromic")]
     assert (made[0] / ADAPTER).read_bytes() == (made[1] / ADAPTER).read_bytes()
     assert (made[0] / "adapter_config.json").read_bytes() == (made[1] / "adapter_config.json").read_bytes()
@@ -80,12 +80,12 @@ def test_polychromic_with_lambda_zero_ends_with_the_bytes_of_the_baseline(params
 def test_a_changed_learning_rate_does_not_go_on_from_the_old_checkpoint(params_of, monkeypatch, capsys):
     monkeypatch.setattr(runs, "_save", lambda *arguments: {})  # as if killed before the outputs were written
     params = params_of({"train.checkpoint_every": 1})
-    train_sft(params, "baseline", 1)
+    train_arm(params, "baseline")
     assert "going on" not in capsys.readouterr().out
-    train_sft(params, "baseline", 1)
+    train_arm(params, "baseline")
     assert "going on from step 6" in capsys.readouterr().out
     for changes in ({"arms.baseline.learning_rate": 2e-2}, {"train.weight_decay": 0.5}, {"lora.alpha": 3}):
-        train_sft(params_of({"train.checkpoint_every": 1} | changes), "baseline", 1)
+        train_arm(params_of({"train.checkpoint_every": 1} | changes), "baseline")
         assert "going on" not in capsys.readouterr().out
 
 
@@ -93,7 +93,7 @@ def test_other_kernels_do_not_go_on_from_the_checkpoint(compiled, params_of, mon
     """The two differ by rounding: a run that is part one, part the other has the bytes of neither."""
     monkeypatch.setattr(runs, "_save", lambda *arguments: {})
     for kernels, known in (("torch", False), ("torch", True), ("compiled", False)):
-        train_sft(params_of({"train.checkpoint_every": 1, "compute.kernels": kernels}), "baseline", 1)
+        train_arm(params_of({"train.checkpoint_every": 1, "compute.kernels": kernels}), "baseline")
         assert ("going on" in capsys.readouterr().out) is known
 
 
@@ -110,28 +110,27 @@ def test_changed_input_files_do_not_go_on_from_the_old_checkpoint(params_of, wor
     (workspace / "custom_rewards/mine.py").write_text("# a reward of the user's own\n")
     monkeypatch.setattr(runs, "_save", lambda *arguments: {})
     params = params_of({"train.checkpoint_every": 1})
-    train_sft(params, "baseline", 1)
+    train_arm(params, "baseline")
     content = (workspace / path).read_text()
     (workspace / path).write_text(content.removesuffix("\n"))
     assert content.endswith("\n")
-    train_sft(params, "baseline", 1)
+    train_arm(params, "baseline")
     assert "going on" not in capsys.readouterr().out
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("train", "name"), [(train_sft, "basline"), (train_sft, "zero_shot"), (train_grpo, "baseline")]
-)
-def test_an_arm_that_the_stage_does_not_train_is_told_with_those_it_does(params_of, train, name):
+@pytest.mark.parametrize(("stage", "name"), [("sft", "basline"), ("sft", "zero_shot"), ("grpo", "baseline")])
+def test_an_arm_that_the_stage_does_not_train_is_told_with_those_it_does(params_of, stage, name):
+    params = params_of()
     with pytest.raises(InputError, match=rf"params.yaml:arms: found '{name}'; expected one of .*_"):
-        train(params_of(), name, 1)
+        train(params, name, 1, params.trained_by_sft if stage == "sft" else params.warmstarts)
 
 
 def test_a_missing_warm_start_is_told_with_the_command_that_makes_it(params_of, workspace):
     with pytest.raises(InputError, match=r"no warm-start.*dvc repro sft@baseline_warmstart-1"):
-        train_grpo(params_of(), "grpo_from_baseline", 1)
+        train_arm(params_of(), "grpo_from_baseline")
     assert outputs(workspace) == {}
 
 
@@ -140,19 +139,19 @@ def test_a_warm_start_made_by_another_recipe_is_told_and_leaves_earlier_outputs_
 ):
     before = outputs(workspace)
     with pytest.raises(InputError, match=r"polychromic_warmstart/seed-1.*differs in params.*dvc repro"):
-        train_grpo(params_of({"arms.polychromic_warmstart.lambda": 7.0}), "grpo_from_polychromic", 1)
+        train_arm(params_of({"arms.polychromic_warmstart.lambda": 7.0}), "grpo_from_polychromic")
     assert outputs(workspace) == before
 
 
 def test_a_missing_phase_is_told(params_of, workspace):
     (workspace / "data/phases/full.jsonl").unlink()
     with pytest.raises(InputError, match=r"full\.jsonl"):
-        train_sft(params_of(), "baseline", 1)
+        train_arm(params_of(), "baseline")
 
 
 def test_a_post_that_is_too_long_is_told_and_leaves_no_output(params_of, workspace):
     with pytest.raises(InputError, match=r"prompt\.max_prompt_tokens"):
-        train_sft(params_of({"prompt.max_prompt_tokens": 20}), "baseline", 1)
+        train_arm(params_of({"prompt.max_prompt_tokens": 20}), "baseline")
     assert outputs(workspace) == {}
 
 
@@ -160,7 +159,7 @@ def test_training_that_an_alarm_stops_leaves_earlier_outputs_as_they_were(traine
     before = outputs(workspace)
     hot = {"alarms.kl_warn": 1e-6, "alarms.kl_stop": 1e-6, "arms.grpo_from_polychromic.learning_rate": 0.1}
     with pytest.raises(TrainingStopped, match=r"kl_stop"):
-        train_grpo(params_of(hot), "grpo_from_polychromic", 1)
+        train_arm(params_of(hot), "grpo_from_polychromic")
     assert outputs(workspace) == before
 
 
@@ -182,12 +181,12 @@ def small_disk(size: int) -> Iterator[None]:
 def test_a_disk_that_fills_while_saving_is_told_and_leaves_earlier_outputs_as_they_were(
     params_of, workspace, every, named
 ):
-    train_sft(params_of(), "baseline", 1)
+    train_arm(params_of(), "baseline")
     before = outputs(workspace)
     params = params_of({"arms.baseline.learning_rate": 1e-3, "train.checkpoint_every": every})
     full = re.escape("File too large")
     with small_disk(1024), pytest.raises(InputError, match=rf"{named}.*{full} while saving.*Free space") as told:
-        train_sft(params, "baseline", 1)
+        train_arm(params, "baseline")
     assert len(told.value.problems) == 1
     assert outputs(workspace) == before
     assert not list(workspace.rglob("*.writing"))

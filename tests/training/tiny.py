@@ -14,17 +14,20 @@ import torch
 from accelerate import Accelerator
 from ruamel.yaml import YAML
 
-from polychrome.engine.sampling import SamplingSettings
 from polychrome.models.chat import Chat
 from polychrome.models.policy import open_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair
+from polychrome.params import Params
 from polychrome.training.alarms import Alarms
 from polychrome.training.diversity import Validity, make_diversity
-from polychrome.training.loop import LoopSettings, Run
-from polychrome.training.methods import Context, CrossEntropy, Grpo, Method, Polychromic, Step
+from polychrome.training.loop import Run
+from polychrome.training.methods import CrossEntropy, Grpo, Method, Polychromic
+from polychrome.training.methods.interface import Context, Step
+from polychrome.training.runs import train
+from polychrome.training.settings import CrossEntropyArm, GrpoArm, PolychromicArm, TrainSettings
 
 NO_ALARMS = Alarms(kl_warn=math.inf, kl_stop=math.inf, reward_flat_steps=0, length_collapse_ratio=0.0)
-SAMPLING = SamplingSettings(temperature=1.0, max_new_tokens=6)
+LOOP = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2}
 
 
 class LetterEncoder:
@@ -50,42 +53,32 @@ def likes_ascii(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
     return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies], dtype=np.float64)
 
 
-def polychromic(lambda_: float = 1.0, gate: float | None = None, **changes: Any) -> Polychromic:
+def polychromic(gate: float | None = None, **changes: Any) -> Polychromic:
     """The polychromic method over character counts; ``gate`` is the cosine that a reply must reach."""
+    arm = PolychromicArm(
+        objective="polychromic", data="full", **LOOP, gate=gate is not None,
+        **{"lambda_": 1.0, "diversity": "semantic", "samples": 4, "posts_per_step": 4}
+        | {"diversity_temperature": 1.0, "max_new_tokens": 6} | changes,
+    )  # fmt: skip
     letters: Any = LetterEncoder()
-    given: dict[str, Any] = {
-        "encoder": letters,
-        "diversity": make_diversity("semantic"),
-        "validity": Validity(gate, EveryPost()),
-        "sampling": SAMPLING,
-        "samples": 4,
-        "posts": 4,
-    }
-    return Polychromic(lambda_=lambda_, **(given | changes))
+    return Polychromic(arm, letters, make_diversity(arm.diversity), Validity(gate, EveryPost()))
 
 
-def grpo(**changes: Any) -> Grpo:
-    """GRPO on a toy reward, without KL."""
-    given: dict[str, Any] = {
-        "reward": likes_ascii,
-        "distance": lambda replies: 0.0,
-        "sampling": SAMPLING,
-        "num_generations": 4,
-        "beta": 0.0,
-        "epsilon": 0.2,
-        "epsilon_high": 0.2,
-        "loss_type": "dapo",
-        "scale_rewards": "group",
-    }
-    return Grpo(**(given | changes))
+def grpo(reward: Any = None, bonus: Any = None, **changes: Any) -> Grpo:
+    """GRPO on a toy reward, without KL; keywords change the arm."""
+    arm = GrpoArm(
+        objective="grpo", data="phase2_grpo", **LOOP, reward="toy",
+        **{"num_generations": 4, "beta": 0.0, "epsilon": 0.2, "epsilon_high": None, "num_iterations": 1}
+        | {"loss_type": "dapo", "scale_rewards": "group", "shuffle_rewards": False}
+        | {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 6} | changes,
+    )  # fmt: skip
+    return Grpo(arm, reward or likes_ascii, lambda replies: 0.0, bonus)
 
 
 def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method, **changes: Any) -> Run:
-    """A run of ``method`` from the adapter in ``warmstart``; keywords change loop settings or the run itself."""
+    """A run of ``method`` from the adapter in ``warmstart``; keywords change the arm, loop settings or the run."""
+    arm: dict[str, Any] = dict(LOOP)
     settings: dict[str, Any] = {
-        "epochs": 1,
-        "batch_size": 4,
-        "learning_rate": 1e-2,
         "weight_decay": 0.01,
         "warmup_ratio": 0.0,
         "max_grad_norm": 1.0,
@@ -97,12 +90,13 @@ def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method,
     }
     run: dict[str, Any] = {"pairs": pairs, "validation": [], "seed": 11, "alarms": NO_ALARMS, "checkpoints": None}
     for name, value in changes.items():
-        (settings if name in settings else run)[name] = value
+        next(part for part in (arm, settings, run) if name in part or part is run)[name] = value
     return Run(
         policy=open_adapter(open_base(base, torch.float32), warmstart, trainable=True, with_reference=True),
         method=method,
         chat=Chat(open_tokenizer(base), "Reply.", 128, 64),
-        settings=LoopSettings(**settings),
+        arm=CrossEntropyArm(objective="cross_entropy", data="full", **arm),
+        settings=TrainSettings(**settings),
         accelerator=Accelerator(cpu=True, mixed_precision="no"),
         name="test",
         **run,
@@ -172,6 +166,11 @@ def write_params(folder: Path, changes: dict[str, Any] | None = None) -> None:
         section[last] = value
     with file.open("w") as handle:
         yaml.dump(values, handle)
+
+
+def train_arm(params: Params, name: str) -> dict[str, Any]:
+    """Train an arm with seed 1 as its stage does."""
+    return train(params, name, 1, [name])
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

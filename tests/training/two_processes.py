@@ -29,9 +29,9 @@ def runs(base: Path, warmstart: Path, pairs: list[Pair]) -> dict[str, Any]:
     """The runs by name, each made when it is asked for."""
     kinds: dict[str, Any] = {
         "cross_entropy": (Watched(), FOUR),
-        "polychromic": (polychromic(posts=1), FOUR),  # the second process draws no sets
+        "polychromic": (polychromic(posts_per_step=1), FOUR),  # the second process draws no sets
         "grpo": (grpo(beta=0.1, loss_type="grpo"), FOUR),
-        "dapo": (grpo(beta=0.1, repeats=2), FIVE),
+        "dapo": (grpo(beta=0.1, num_iterations=2), FIVE),
     }
 
     def make(method: Any, count: int, **changes: Any) -> Any:
@@ -59,13 +59,13 @@ def main() -> None:
     from accelerate import PartialState
 
     from polychrome.params import load_params
-    from polychrome.training.runs import train_sft
+    from polychrome.training.runs import train
 
     base, warmstart, pairs, out = map(Path, sys.argv[1:])
     told = answers(base, warmstart, read_pairs(pairs))
     if PartialState().is_main_process:
         out.write_text(json.dumps(told | {"processes": PartialState().num_processes}))
-    train_sft(load_params(), "baseline", 1)
+    train(load_params(), "baseline", 1, ["baseline"])
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ from math import nan
 import numpy as np
 import torch
 
-from polychrome.errors import bad
 from polychrome.measures.encoder import Encoder
 from polychrome.measures.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
 from polychrome.measures.validity import problems_of
 from polychrome.objectives.diversity import set_diversity
 from polychrome.pairs.schema import Pair
-
-Texts = Sequence[Sequence[str]]  # P sets of n replies
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Sets:
     """P sets of n replies, embedded when something first asks for it, and once for all that do."""
 
     encoder: Encoder
-    replies: Texts
+    replies: Sequence[Sequence[str]]
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -69,23 +66,11 @@ SetDiversity = Callable[[Sets, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def make_diversity(kind: str) -> SetDiversity:
-    """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2).
-
-    Each is D of the valid replies alone. Raises InputError for an unknown name.
-    """
+    """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2)."""
     if kind == "semantic":
-
-        def semantic(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            vectors = torch.from_numpy(sets.vectors).double()
-            distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
-            distances = distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1))
-            return set_diversity(distances, valid)
-
-        return semantic
-    functions = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}
-    if kind not in functions:
-        raise bad("params.yaml:arms:diversity", repr(kind), "semantic, self_bleu or distinct_n", "Correct the name.")
-    return lambda sets, valid: _leave_one_out(functions[kind], sets.replies, valid)
+        return _semantic
+    function = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}[kind]
+    return lambda sets, valid: _leave_one_out(function, sets.replies, valid)
 
 
 def semantic_distance(encoder: Encoder) -> Callable[[Sequence[str]], float]:
@@ -93,29 +78,29 @@ def semantic_distance(encoder: Encoder) -> Callable[[Sequence[str]], float]:
     return lambda replies: float(mean_pairwise_cosine_distance(encoder.embed(list(replies))))
 
 
+def _semantic(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    vectors = torch.from_numpy(sets.vectors).double()
+    distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
+    return set_diversity(distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1)), valid)
+
+
 def _one_minus_self_bleu(replies: Sequence[str]) -> float:
     value = self_bleu(replies)
-    return (
-        0.0 if value is None else 1 - value
-    )  # fewer than two replies with tokens: nothing differs, D = 0 by definition
+    return 0.0 if value is None else 1 - value  # fewer than two replies with tokens: nothing differs, D is 0
 
 
 def _distinct_2(replies: Sequence[str]) -> float:
-    value = distinct_n(replies, 2)
-    return 0.0 if value is None else value  # no bigram at all: nothing differs, D = 0 by definition
+    return distinct_n(replies, 2) or 0.0  # no bigram at all: nothing differs, D is 0
 
 
 def _leave_one_out(
-    function: Callable[[Sequence[str]], float], replies: Texts, valid: torch.Tensor
+    function: Callable[[Sequence[str]], float], replies: Sequence[Sequence[str]], valid: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    def of_valid(texts: Sequence[str], keep: Sequence[bool], undefined: float) -> float:
-        kept = [text for text, good in zip(texts, keep, strict=True) if good]
+    def of_valid(texts: Sequence[str], keep: Sequence[bool], undefined: float, without: int | None = None) -> float:
+        kept = [text for i, (text, good) in enumerate(zip(texts, keep, strict=True)) if good and i != without]
         return function(kept) if len(kept) > 1 else undefined
 
-    whole, without = [], []
-    for texts, keep in zip(replies, valid.tolist(), strict=True):
-        whole.append(of_valid(texts, keep, 0.0))
-        without.append(
-            [of_valid([*texts[:i], *texts[i + 1 :]], [*keep[:i], *keep[i + 1 :]], nan) for i in range(len(texts))]
-        )
-    return torch.tensor(whole, dtype=torch.float64), torch.tensor(without, dtype=torch.float64)
+    both = list(zip(replies, valid.tolist(), strict=True))
+    whole = [of_valid(texts, keep, 0.0) for texts, keep in both]
+    others = [[of_valid(texts, keep, nan, i) for i in range(len(texts))] for texts, keep in both]
+    return torch.tensor(whole, dtype=torch.float64), torch.tensor(others, dtype=torch.float64)

@@ -1,8 +1,8 @@
-"""The one training loop: AdamW, cosine schedule with warm-up, clipping, checkpoints, a log row a step.
+"""The one training loop: AdamW, cosine schedule with warm-up, clipping, checkpoints, a log row per step.
 
-Every objective plugs in as a :class:`~polychrome.training.methods.Method`. A step's global batch is split over
-processes; losses are divided by counts of the whole step, so any number of processes and micro-batches add up to the
-same gradient. Order of the data and every sample depend on (seed, step) alone;
+Every objective plugs in as a :class:`~polychrome.training.methods.interface.Method`; the loop knows none by name. A
+step's global batch is split over processes; losses are divided by counts of the whole step, so any number of processes
+and micro-batches add up to the same gradient. Order of the data and every sample depend on (seed, step) alone;
 dropout's noise, where there is any, also on the process and the micro-batch.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from dataclasses import dataclass, field
+from functools import reduce
 from operator import or_
 from typing import Any
 
@@ -20,10 +20,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from polychrome.engine.packing import Group, pack
+from polychrome.engine.packing import Group
 from polychrome.engine.sampler import MEMORY_MIB
 from polychrome.engine.scoring import CompletionScorer
 from polychrome.models.chat import Chat
@@ -32,9 +31,11 @@ from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator, seed_for
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints
-from polychrome.training.methods import Context, Method, Piece, Rollout, Step
+from polychrome.training.methods.interface import Context, Method, Piece, Rollout, Step
+from polychrome.training.settings import Arm, TrainSettings
 
 Row = dict[str, Any]  # one step's log: metric -> number, and "rollouts" -> the groups that were rewarded
+SHARE = "_gradient_share"  # behind the name of a term of the objective: its share of the gradient
 
 
 def _add(sums: dict[str, float], name: str, value: float) -> None:
@@ -56,23 +57,6 @@ def rate_factor(done: int, *, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total + 1 - warmup))))
 
 
-@dataclass(frozen=True)
-class LoopSettings:
-    """What the loop does, whatever the objective (params.yaml: train and the arm)."""
-
-    epochs: int
-    batch_size: int  # posts an optimiser step, over all processes
-    learning_rate: float
-    weight_decay: float
-    warmup_ratio: float
-    max_grad_norm: float
-    gradient_accumulation: int  # micro-batches a step
-    checkpoint_every: int  # steps
-    evaluate_every: int  # batches of posts, 0: once an epoch
-    patience: int  # validations without improvement before stopping, 0: never
-    keep_best: bool  # end with the weights of the best validation instead of the last
-
-
 @dataclass
 class State:
     """Where a run stands; all of it goes into a checkpoint."""
@@ -80,7 +64,7 @@ class State:
     step: int = 0
     history: list[Row] = field(default_factory=list)
     validations: list[Row] = field(default_factory=list)
-    best: float = math.inf
+    best: float | None = None  # validation so far
     best_step: int = 0
     worse: int = 0  # validations since the best
 
@@ -94,7 +78,8 @@ class Run:
     chat: Chat
     pairs: Sequence[Pair]
     validation: Sequence[Pair]
-    settings: LoopSettings
+    arm: Arm  # its batch_size is over all processes
+    settings: TrainSettings
     seed: int
     alarms: Alarms
     checkpoints: Checkpoints | None
@@ -105,33 +90,28 @@ class Run:
     def __post_init__(self) -> None:
         self.parameters = adapter_tensors(self.policy)
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=self.settings.learning_rate,
-            weight_decay=self.settings.weight_decay,
-            fused=True,  # one pass over all adapters
-        )
-        self.total_steps = self.settings.epochs * self.steps_per_epoch * self.method.repeats
-        warmup = round(self.settings.warmup_ratio * self.total_steps)
-        self.schedule = LambdaLR(self.optimizer, partial(rate_factor, warmup=warmup, total=self.total_steps))
+            self.parameters.values(), self.arm.learning_rate, weight_decay=self.settings.weight_decay, fused=True
+        )  # fused: one pass over all adapters
+        self.total_steps = self.arm.epochs * self.steps_per_epoch * self.method.repeats
         self.scorer = self.accelerator.prepare(CompletionScorer(self.policy))
         self.context = Context(
-            self.policy,
-            self.accelerator.unwrap_model(self.scorer),
-            self.chat,
-            self.seed,
-            self.settings.gradient_accumulation,
-            self._total,
-            self.accelerator.num_processes,
-            self.accelerator.process_index,
-            self.memory_mib,
+            policy=self.policy,
+            scorer=self.accelerator.unwrap_model(self.scorer),
+            chat=self.chat,
+            seed=self.seed,
+            micro_batches=self.settings.gradient_accumulation,
+            total=self._total,
+            processes=self.accelerator.num_processes,
+            rank=self.accelerator.process_index,
+            memory_mib=self.memory_mib,
         )
         self.state = State()
         self.best_weights: dict[str, torch.Tensor] = {}
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches an epoch; the last may be smaller."""
-        return math.ceil(len(self.pairs) / self.settings.batch_size)
+        """Batches per epoch; the last may be smaller."""
+        return math.ceil(len(self.pairs) / self.arm.batch_size)
 
     def train(self) -> State:
         """Train to the end, from the newest checkpoint if there is one. Raises TrainingStopped from an alarm."""
@@ -172,11 +152,11 @@ class Run:
     def _batches(self) -> Iterator[tuple[int, list[Pair]]]:
         """(rollout number, this process's part of the batch, which may be empty), from where the run stands."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        for number in range(self.state.step // self.method.repeats, self.settings.epochs * self.steps_per_epoch):
+        for number in range(self.state.step // self.method.repeats, self.arm.epochs * self.steps_per_epoch):
             epoch, place = divmod(number, self.steps_per_epoch)
             order = numpy_generator(self.seed, "order", epoch).permutation(len(self.pairs))
-            start = place * self.settings.batch_size
-            batch = [self.pairs[i] for i in order[start : start + self.settings.batch_size]]
+            start = place * self.arm.batch_size
+            batch = [self.pairs[i] for i in order[start : start + self.arm.batch_size]]
             yield number, batch[rank::world]
 
     def _seeded_step(self, batch: Sequence[Pair], number: int) -> Step:
@@ -187,44 +167,47 @@ class Run:
         row: Row = dict(step.metrics)
         norms = self._backward(step, row)
         norm = clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
-        row["learning_rate"] = self.schedule.get_last_lr()[0]
+        row["learning_rate"] = self._rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = row["learning_rate"]
         self.optimizer.step()
-        self.schedule.step()
         self.optimizer.zero_grad()
         row["grad_norm"] = float(norm)
-        if len(norms) > 1:
-            row["diversity_gradient_share"] = norms["diversity"] / sum(norms.values())
+        row |= {f"{term}{SHARE}": norms[term] / sum(norms.values()) for term in list(norms)[1:]}
         if step.rollouts is not None:
             row["rollouts"] = self._everyones(step.rollouts)
             step.rollouts = None  # logged once, however many steps these rollouts serve
         return row
 
+    def _rate(self) -> float:
+        warmup = round(self.settings.warmup_ratio * self.total_steps)
+        return self.arm.learning_rate * rate_factor(self.state.step, warmup=warmup, total=self.total_steps)
+
     def _backward(self, step: Step, row: Row) -> dict[str, float]:
-        """Accumulate the gradient of every piece; returns the gradient norm of each term by itself."""
+        """Accumulate the gradient of every piece; returns the gradient norm of each term by itself, if there are two.
+
+        Terms come in the order of their first pieces; the sums of the pieces' metrics go into ``row``.
+        """
         pieces = self._even(step.pieces)
         terms = list(dict.fromkeys(piece.term for piece in pieces))
         norms: dict[str, float] = {}
-        loss_value = 0.0
-        sums: dict[str, float] = {}
+        sums: dict[str, float] = {"loss": 0.0}
         before: list[torch.Tensor] | None = None
-        device = next(iter(self.parameters.values())).device
         for term in terms:
             for piece in (piece for piece in pieces if piece.term == term):
-                # What was sampled, without dropout, is scored without: else the estimators are no longer unbiased.
-                set_training(self.policy, piece.term == "cross_entropy")
-                logps, entropies, _ = self.scorer(piece.packed.to(device), piece.temperature, piece.trunk, piece.replay)
+                set_training(self.policy, piece.dropout)
+                logps, entropies, _ = self.scorer(piece.packed, piece.temperature, piece.trunk, piece.replay)
                 loss, metrics = piece.loss(logps, entropies)
                 # DDP averages gradients over processes; the loss is already this process's share of the whole.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
-                loss_value += float(loss.detach())
-                for name, value in metrics.items():
+                for name, value in ({"loss": loss.detach()} | metrics).items():
                     _add(sums, name, float(value))
             if len(terms) > 1:
                 now = [tensor.grad.clone() for tensor in self.parameters.values() if tensor.grad is not None]
                 own = now if before is None else [a - b for a, b in zip(now, before, strict=True)]
                 norms[term] = float(torch.stack([g.norm() for g in own]).norm())
                 before = now
-        row |= self._totals({"loss": loss_value} | sums)
+        row |= self._totals(sums)
         return norms
 
     def _even(self, pieces: list[Piece]) -> list[Piece]:
@@ -236,14 +219,15 @@ class Run:
             return pieces
         own = Counter(piece.term for piece in pieces)
         most: Counter[str] = reduce(or_, gather_object([own]))  # the maximum of each term; the same on every process
-        idle = [replace(self._idle(), term=term) for term in most for _ in range(most[term] - own[term])]
+        idle = [self._idle(term) for term in most for _ in range(most[term] - own[term])]
         order = list(most)
         return sorted([*pieces, *idle], key=lambda piece: order.index(piece.term))
 
-    def _idle(self) -> Piece:
+    def _idle(self, term: str) -> Piece:
+        """A pass that teaches nothing."""
         pair = self.pairs[0]
-        packed = pack([Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)])])
-        return Piece("", packed, 1.0, lambda logps, entropies: (0.0 * logps.sum(), {}))
+        ((_, packed),) = self.context.packs([Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)])])
+        return Piece(term, packed, lambda logps, entropies: (0.0 * logps.sum(), {}))
 
     def _total(self, value: float) -> float:
         return self._totals({"": value})[""]
@@ -272,7 +256,7 @@ class Run:
         self.policy.train()
         state = self.state
         state.validations.append({"step": state.step, name: value})
-        if value < state.best:
+        if state.best is None or value < state.best:
             state.best, state.best_step, state.worse = value, state.step, 0
             if self.settings.keep_best:
                 self.best_weights = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
@@ -286,36 +270,23 @@ class Run:
         tensors: dict[str, torch.Tensor] = {f"weight.{name}": tensor for name, tensor in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         for name, tensor in self.parameters.items():
-            for key, value in self.optimizer.state[tensor].items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        state = vars(self.state) | {"best": self.state.best if math.isfinite(self.state.best) else None}
-        self.checkpoints.save(tensors, state | {"schedule": self._schedule_state()})
-
-    def _schedule_state(self) -> dict[str, Any]:
-        kept = ("last_epoch", "_step_count", "base_lrs", "_last_lr", "lr_lambdas")  # lr_lambdas: [None]
-        return {name: value for name, value in self.schedule.state_dict().items() if name in kept}
+            tensors |= {f"optimizer.{key}.{name}": value for key, value in self.optimizer.state[tensor].items()}
+        self.checkpoints.save(tensors, vars(self.state))
 
     def _resume(self) -> None:
         found = self.checkpoints.load() if self.checkpoints else None
         if found is None:
             return
         tensors, state = found
-        self.schedule.load_state_dict(state.pop("schedule"))
-        state["best"] = math.inf if state["best"] is None else state["best"]
         self.state = State(**state)
-        self._load_weights({n: tensors[f"weight.{n}"] for n in self.parameters})
-        self.best_weights = {n: tensors[f"best.{n}"] for n in self.parameters if f"best.{n}" in tensors}
-        for name, tensor in self.parameters.items():
-            prefix = "optimizer."
-            self.optimizer.state[tensor] = {
-                key[len(prefix) : -len(name) - 1]: value
-                if key.startswith("optimizer.step.")
-                else value.to(tensor.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix) and key.endswith(f".{name}")
-            }
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.get_last_lr()[0]
+        self._load_weights({name: tensors[f"weight.{name}"] for name in self.parameters})
+        self.best_weights = {name: tensors[f"best.{name}"] for name in self.parameters if f"best.{name}" in tensors}
+        moments = {
+            i: {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            for i, name in enumerate(self.parameters)
+            if f"optimizer.step.{name}" in tensors
+        }
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         if self.accelerator.is_main_process:
             tqdm.write(f"{self.name}: going on from step {self.state.step}")
 

@@ -12,30 +12,13 @@ import numpy as np
 from polychrome.bootstrap import bca_interval
 from polychrome.files import whole_directory, write_json, write_jsonl
 from polychrome.randomness import numpy_generator
-from polychrome.training.loop import Row, State
+from polychrome.training.loop import SHARE, Row, State
 
-CURVES = {  # name in a row -> curve in DVCLive
-    "loss": "train/loss",
-    "cross_entropy": "train/cross_entropy",
-    "policy_loss": "train/policy_loss",
-    "reward": "train/reward",
-    "reward_std": "train/reward_std",
-    "kl": "train/kl",
-    "clip_fraction": "train/clip_fraction",
-    "entropy": "train/entropy",
-    "completion_length": "train/completion_length",
-    "ended_share": "train/ended_share",
-    "diversity": "train/diversity",
-    "gated_diversity": "train/gated_diversity",
-    "valid_share": "train/valid_share",
-    "zero_variance_share": "train/zero_variance_share",
-    "diversity_gradient_share": "train/diversity_gradient_share",
-    "sampler_gap": "train/sampler_gap",
-    "sampler_gap_max": "train/sampler_gap_max",
-    "sampler_kl": "train/sampler_kl",
-    "grad_norm": "train/grad_norm",
-    "learning_rate": "train/learning_rate",
-}
+FIRST = (  # how metrics.json begins; whatever else a step logs comes behind, by name
+    *("loss", "cross_entropy", "policy_loss", "reward", "reward_std", "kl", "clip_fraction", "entropy"),
+    *("completion_length", "ended_share", "diversity", "gated_diversity", "valid_share", "zero_variance_share"),
+    *("diversity_gradient_share", "sampler_gap", "sampler_gap_max", "sampler_kl", "grad_norm", "learning_rate"),
+)
 
 
 def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -50,9 +33,9 @@ def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed
     with whole_directory(directory) as folder:
         with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
             for row in state.history:
-                for name, curve in CURVES.items():
-                    if name in row:
-                        live.log_metric(curve, row[name])
+                logged = row.keys() - {"rollouts"}
+                for name in [*(name for name in FIRST if name in logged), *sorted(logged.difference(FIRST))]:
+                    live.log_metric(f"train/{name}", row[name])
                 live.next_step()
         write_json(folder / "summary.json", summary)
         write_json(folder / "validations.json", state.validations)
@@ -64,18 +47,17 @@ def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed
 def _rollouts(history: Sequence[Row]) -> Iterator[dict[str, Any]]:
     for step, row in enumerate(history, start=1):
         for rollout in row.get("rollouts", ()):
-            fields = {name: rollout[name] for name in ("id", "post", "replies", "rewards", "ended")}
-            yield {"step": step, "kl": float(f"{row['kl']:.6g}"), **fields}
+            kl = {"kl": float(f"{row['kl']:.6g}")} if "kl" in row else {}
+            fields = {name: rollout[name] for name in ("id", "post", "replies", "rewards", "ended")}  # in this order
+            yield {"step": step, **kl, **fields}
 
 
 def summarise(state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Facts of the run; for GRPO the reward gained from the first to the last epoch, paired by prompt."""
     summary: dict[str, Any] = dict(facts) | {"steps": state.step, "validations": state.validations}
-    last = {name: value for name, value in state.history[-1].items() if name != "rollouts"}
-    summary["last_step"] = last
-    shares = [row["diversity_gradient_share"] for row in state.history if "diversity_gradient_share" in row]
-    if shares:
-        summary["diversity_gradient_share"] = float(np.mean(shares))
+    summary["last_step"] = {name: value for name, value in state.history[-1].items() if name != "rollouts"}
+    for share in {name: None for row in state.history for name in row if name.endswith(SHARE)}:
+        summary[share] = float(np.mean([row[share] for row in state.history if share in row]))
     if any("rollouts" in row for row in state.history):
         summary |= reward_gain(state.history, seed)
     return summary
@@ -93,15 +75,10 @@ def reward_gain(history: Sequence[Row], seed: int) -> dict[str, Any]:
     first = np.array([rewards[0] for rewards in seen.values()])
     last = np.array([rewards[-1] for rewards in seen.values()])
     gain = last - first
-    summary: dict[str, Any] = {
-        "reward_first_epoch": float(first.mean()),
-        "reward_last_epoch": float(last.mean()),
-        "prompts": len(gain),
-    }
+    summary = {"reward_first_epoch": first.mean().item(), "reward_last_epoch": last.mean().item(), "prompts": len(gain)}
     if min(map(len, seen.values())) < 2 or len(gain) < 2:
         return summary | {"reward_gain": None, "reward_gain_note": "needs two epochs and two prompts"}
     if np.ptp(gain) == 0:  # every prompt gained the same: the interval is a point
-        return summary | {"reward_gain": {"mean": float(gain[0]), "low": float(gain[0]), "high": float(gain[0])}}
-    return summary | {
-        "reward_gain": asdict(bca_interval(gain, resamples=4000, generator=numpy_generator(seed, "reward gain")))
-    }
+        return summary | {"reward_gain": dict.fromkeys(("mean", "low", "high"), float(gain[0]))}
+    interval = bca_interval(gain, resamples=4000, generator=numpy_generator(seed, "reward gain"))
+    return summary | {"reward_gain": asdict(interval)}

@@ -1,0 +1,98 @@
+"""Cross-entropy minus lambda times the diversity of sets drawn from the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import torch
+
+from polychrome import paths
+from polychrome.engine.packing import Packed
+from polychrome.engine.recording import Replay
+from polychrome.engine.sampling import SamplingSettings
+from polychrome.measures.encoder import Encoder
+from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
+from polychrome.pairs.schema import Pair
+from polychrome.training.diversity import SetDiversity, Sets, Validity, make_diversity
+from polychrome.training.methods.cross_entropy import CrossEntropy
+from polychrome.training.methods.groups import draw
+from polychrome.training.methods.interface import Context, Metrics, Piece, Step
+
+if TYPE_CHECKING:
+    from polychrome.params import Params
+    from polychrome.training.settings import PolychromicArm
+
+
+@dataclass
+class Polychromic(CrossEntropy):
+    """Cross-entropy, and validated by it, with a second term: the diversity of sets of n >= 3 replies a post."""
+
+    arm: PolychromicArm
+    encoder: Encoder  # of replies and posts
+    diversity: SetDiversity
+    validity: Validity
+
+    @classmethod
+    def build(cls, arm: PolychromicArm, params: Params, pairs: Sequence[Pair]) -> Self:
+        """With the encoder of the assets, and the gate set by the arm's own pairs."""
+        encoder = Encoder.open(paths.ENCODER)
+        return cls(arm, encoder, make_diversity(arm.diversity), Validity.calibrated(encoder, pairs, arm.gate))
+
+    def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
+        """The pieces of cross-entropy, then those of diversity. With lambda = 0 it is cross-entropy, bit for bit."""
+        step, arm = super().step(context, batch, number), self.arm
+        if arm.lambda_ == 0:
+            return step
+        chosen = batch[: len(range(context.rank, arm.posts_per_step, context.processes))]  # of the whole batch's first
+        sampling = SamplingSettings(arm.diversity_temperature, arm.max_new_tokens)
+        drawn = draw(context, chosen, arm.samples, sampling, ("polychromic", number), record=True)
+        valid, ungated, gated, advantages = self._advantages(context, chosen, drawn.texts)
+        tokens, sets = context.total(drawn.tokens), context.total(len(chosen))
+        step.pieces += [
+            self._piece(packed, replay, advantages[span].flatten(), tokens)
+            for span, packed, replay in drawn.packs(context)
+        ]
+        step.metrics |= {
+            "diversity": context.total(float(ungated.sum())) / sets,
+            "gated_diversity": context.total(float(gated.sum())) / sets,
+            "valid_share": context.total(float(valid.sum())) / (sets * arm.samples),
+        }
+        return step
+
+    def _advantages(
+        self, context: Context, pairs: Sequence[Pair], texts: Sequence[Sequence[str]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Which replies are valid (P, n), D without and with that gate, both (P,), and the advantages (P, n)."""
+        if texts:
+            sets = Sets(self.encoder, texts)
+            valid = torch.from_numpy(self.validity([pair.post for pair in pairs], sets))
+            gated, without = self.diversity(sets, valid)
+            ungated, _ = self.diversity(sets, torch.ones_like(valid))
+        else:
+            valid, without = (torch.zeros(0, self.arm.samples, dtype=kind) for kind in (torch.bool, torch.float64))
+            gated = ungated = torch.zeros(0)
+        raw = leave_one_out_advantages(gated, without, elsewhere(context, gated, valid))
+        mean_square = torch.tensor(context.total(float(raw.square().sum())) / context.total(raw.numel()))
+        return valid, ungated, gated, standardised(raw, mean_square)
+
+    def _piece(self, packed: Packed, replay: Replay | None, advantages: torch.Tensor, tokens: float) -> Piece:
+        def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+            mask = packed.completion_mask.to(logps)
+            value = self.arm.lambda_ * score_function_loss(logps, mask, advantages.to(logps), tokens)
+            return value, {"diversity_loss": value.detach()}
+
+        trunk = None if replay is None else replay.trunk()
+        return Piece("diversity", packed, loss, self.arm.diversity_temperature, trunk=trunk, replay=replay)
+
+
+def elsewhere(context: Context, diversity: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(P,): the mean D of the step's other sets, on all processes, that have two valid replies; 0 without any.
+
+    ``diversity`` (P,) and ``valid`` (P, n) are those of this process's sets.
+    """
+    paired = (valid.sum(-1) > 1).to(diversity)
+    own = diversity * paired
+    total, count = context.total(float(own.sum())), context.total(float(paired.sum()))
+    return (total - own) / (count - paired).clamp(min=1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -33,8 +33,8 @@ from polychrome.rewards.settings import RewardSettings
 from polychrome.training.alarms import Alarms
 from polychrome.training.settings import ARMS, TrainSettings
 
-KINDS: dict[str, type[Section]] = {"untouched": UntouchedArm, **ARMS}  # objective -> the settings of its arms
-MOVED = {  # a key that people look for -> what it is called here
+KINDS: dict[str, Any] = {"untouched": UntouchedArm, **ARMS}  # objective -> the settings of its arms
+MOVED = {  # what people look for, by its dotted key or its last part -> what it is called here
     "max_completion_length": "max_new_tokens",
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
@@ -45,8 +45,8 @@ MOVED = {  # a key that people look for -> what it is called here
 class LlmContrast(Section):
     """Two models whose sets an LLM compares."""
 
-    a: Annotated[str, Rule(pattern=NAME, words="of letters, digits and _")]
-    b: Annotated[str, Rule(pattern=NAME, words="of letters, digits and _")]
+    a: Annotated[str, NAME]
+    b: Annotated[str, NAME]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ class LlmJudgeParams(Section):
     seed: Annotated[int, Rule("of the samples and the marks around data", minimum=0)]
 
 
-def _names(text: str, **more: Any) -> Rule:
-    return Rule(text, pattern=NAME, words="of letters, digits and _", unique=True, **more)
+def _names(text: str, empty: bool = True) -> Rule:
+    return replace(NAME, text=text, empty=empty, unique=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Params(Section):
 
     seeds: Annotated[
         tuple[int, ...],
-        Rule("each seed trains and answers every model again", minimum=0, empty=False, unique=True),
+        Rule("integers; each trains and answers every model again", minimum=0, empty=False, unique=True),
     ]
     sft_arms: Annotated[tuple[str, ...], _names("names of arms below, trained by `sft`")]
     grpo_recipes: Annotated[tuple[str, ...], _names("each recipe runs from each start: the arm is <recipe>_<start>")]
@@ -105,7 +105,7 @@ class Params(Section):
     prompt: PromptSettings
     lora: LoraSettings
     train: TrainSettings
-    arms: Mapping[str, Any]  # each of the class in KINDS that its objective names
+    arms: Mapping[str, Any]  # each as KINDS has it for its objective
     sampling: AnswerSettings
     reward: RewardSettings
     alarms: Alarms
@@ -148,82 +148,83 @@ def parse_params(text: str, name: str = "params.yaml") -> Params:
     """Check the text of a parameter file; ``name`` is what problems call it. Raises InputError."""
     file = _File(text, name)
     good = file.read()
-    for path, *problem in _cross_checks(good, file.values):
-        file.report(path, *problem)
+    for problem in _disagreements(good, file.values.get("arms") or ()):
+        file.report(problem)
     if file.problems:
-        raise InputError([problem for _, problem in sorted(file.problems, key=lambda told: told[0])])
+        raise InputError([problem for _, problem in sorted(file.problems, key=lambda placed: placed[0])])
     return Params(**good)
 
 
-# --- what must agree between sections -------------------------------------------------------------------------------
-
-Path_ = tuple[str | int, ...]  # keys and places in lists, from the root
-Found = tuple[Path_, object, str, str]  # where, what was found, what was expected, what to do
+# --- what must agree between sections ---------------------------------------------------------------------------------
 
 
-def _cross_checks(good: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:
-    """What is wrong between sections; ``good`` are those without a problem of their own, ``values`` all of the file."""
-    arms, starts, recipes = good.get("arms", {}), good.get("grpo_starts", ()), good.get("grpo_recipes", ())
-    sft, seeds, untouched = good.get("sft_arms", ()), good.get("seeds"), good.get("untouched", ())
-    lists_are_good = {"sft_arms", "grpo_recipes", "grpo_starts"} <= set(good)
+def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterator[Problem]:
+    """What is wrong between sections. ``good`` are those without a problem of their own, ``written`` all arms."""
+    arms, sft, untouched = good.get("arms", {}), good.get("sft_arms", ()), good.get("untouched", ())
+    starts, recipes = good.get("grpo_starts", ()), good.get("grpo_recipes", ())
 
-    def arm_is(path: Path_, name: str, stage: str) -> Iterator[Found]:
+    def arm_is(where: str, name: str, stage: str) -> Iterator[Problem]:
         objectives = " or ".join(objective for objective, kind in KINDS.items() if kind.stage == stage)
-        if name not in arms and name not in values.get("arms", {}) and "arms" in good:
-            yield path, name, f"an arm under arms: with objective {objectives}", nearest(name, arms)
-        elif name in arms and arms[name].stage != stage:
+        if name in arms and arms[name].stage != stage:
             found = f"{name} with objective {arms[name].objective}"
-            yield path, found, f"objective {objectives}", "List it where its objective belongs."
+            yield Problem(where, found, f"objective {objectives}", "List it where its objective belongs.")
+        elif name not in written:
+            yield Problem(where, name, f"an arm under arms: with objective {objectives}", nearest(name, arms))
+
+    def known(where: str, name: str, names: Sequence[str], what: str = "one of", found: str = "") -> Iterator[Problem]:
+        if name not in names:
+            yield Problem(where, f"{found}{name}", f"{what} {', '.join(names)}", nearest(name, names))
 
     for index, name in enumerate(untouched):
-        yield from arm_is(("untouched", index), name, "untouched")
+        yield from arm_is(f"untouched[{index}]", name, "untouched")
     for index, name in enumerate(sft):
-        yield from arm_is(("sft_arms", index), name, "sft")
+        yield from arm_is(f"sft_arms[{index}]", name, "sft")
     for index, start in enumerate(starts):
         if "sft_arms" in good and f"{start}_warmstart" not in sft:
             expected = f"{start}_warmstart, which {start} starts from, in sft_arms"
-            yield ("grpo_starts", index), start, expected, "Add it to sft_arms, or drop this start."
+            yield Problem(f"grpo_starts[{index}]", start, expected, "Add it to sft_arms, or drop this start.")
         for recipe in recipes:
-            yield from arm_is(("grpo_starts", index), f"{recipe}_{start}", "grpo")
-
-    trained = (*sft, *(f"{recipe}_{start}" for recipe in recipes for start in starts))
-    if (controls := good.get("controls")) and lists_are_good:
-        if seeds and controls.seed not in seeds:
-            expected = f"one of seeds ({', '.join(map(str, seeds))}): controls start from and are set beside its models"
-            yield ("controls", "seed"), controls.seed, expected, "Name one of them."
-        for name, arm in controls.variants.items():
-            if arm not in trained:
-                expected = f"an arm that is trained: {', '.join(trained)}"
-                yield ("controls", "variants", name), f"of {arm}", expected, nearest(arm, trained)
-    if lists_are_good and "untouched" in good:
-        known = (*untouched, *trained)
+            yield from arm_is(f"grpo_starts[{index}]", f"{recipe}_{start}", "grpo")
+    if {"sft_arms", "grpo_starts", "grpo_recipes", "untouched"} <= set(good):
+        trained = (*sft, *(f"{recipe}_{start}" for recipe in recipes for start in starts))
         for index, name in enumerate(good.get("models", ())):
-            if name not in known:
-                yield ("models", index), name, f"one of {', '.join(known)}", nearest(name, known)
-    if (judge := good.get("llm_judge")) and (models := good.get("models")):
-        for index, contrast in enumerate(judge.contrasts):
-            for side in ("a", "b"):
-                if (name := getattr(contrast, side)) not in models:
-                    path = ("llm_judge", "contrasts", index, side)
-                    yield path, name, f"one of models: {', '.join(models)}", nearest(name, models)
-
-    if split := good.get("split"):
-        phases = {"phase1_sft": split.phase1_pairs, "phase2_grpo": split.phase2_pairs}
-        phases["full"] = sum(phases.values())
-        for name, arm in arms.items():
-            if arm.stage != "untouched":
-                path, pairs = ("arms", name, "batch_size"), phases[arm.data]
-                yield from _at_most(path, arm.batch_size, f"the pairs of {arm.data}", pairs)
-    if (sampling := good.get("sampling")) and (evaluation := good.get("evaluation")):
-        for index, k in enumerate(evaluation.ks):
-            yield from _at_most(("evaluation", "ks", index), k, "n = sampling.samples", sampling.samples)
-
-
-def _at_most(path: Path_, value: float, name: str, limit: float) -> Iterator[Found]:
-    yield from ((path, p.found, p.expected, p.remedy) for p in at_most("", value, name, limit))
+            yield from known(f"models[{index}]", name, (*untouched, *trained))
+        for name, arm in good["controls"].variants.items() if "controls" in good else ():
+            yield from known(f"controls.variants.{name}", arm, trained, "an arm that is trained:", "of ")
+    if "controls" in good and good["controls"].seed not in good.get("seeds", [good["controls"].seed]):
+        expected = f"one of seeds ({', '.join(map(str, good['seeds']))}): controls are set beside its models"
+        yield Problem("controls.seed", str(good["controls"].seed), expected, "Name one of them.")
+    for index, contrast in enumerate(good["llm_judge"].contrasts if {"llm_judge", "models"} <= set(good) else ()):
+        for side in ("a", "b"):
+            where = f"llm_judge.contrasts[{index}].{side}"
+            yield from known(where, getattr(contrast, side), good["models"], "one of models:")
+    for name, arm in arms.items() if "split" in good else ():
+        if arm.stage != "untouched":
+            phases = {"phase1_sft": good["split"].phase1_pairs, "phase2_grpo": good["split"].phase2_pairs}
+            pairs = phases.get(arm.data, sum(phases.values()))
+            yield from at_most(f"arms.{name}.batch_size", arm.batch_size, f"the pairs of {arm.data}", pairs)
+    if {"evaluation", "sampling"} <= set(good):
+        for index, k in enumerate(good["evaluation"].ks):
+            yield from at_most(f"evaluation.ks[{index}]", k, "n = sampling.samples", good["sampling"].samples)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
+
+YAML_1_2 = YAML(typ="safe", pure=True)
+
+
+def compose(text: str, name: str = "params.yaml") -> MappingNode:
+    """The nodes of a YAML file of keys. Raises InputError, calling it ``name``, for anything else."""
+    try:
+        root = YAML_1_2.compose(text)
+    except MarkedYAMLError as error:
+        mark, found = error.problem_mark or error.context_mark, " ".join(filter(None, (error.context, error.problem)))
+        where = f"{name}:{mark.line + 1 if mark else 1}"
+        raise bad(where, found, "valid YAML", "Mend the line (often its indentation).") from error
+    if not isinstance(root, MappingNode):
+        found = "an empty file" if root is None else _shown(root)
+        raise bad(f"{name}:1", found, "keys and values, as in params.yaml", "Write some, or restore the file.")
+    return root
 
 
 class _File:
@@ -232,147 +233,129 @@ class _File:
     def __init__(self, text: str, name: str):
         self.name = name
         self.problems: list[tuple[int, Problem]] = []  # each with its line
-        self.places: dict[Path_, tuple[int, Node]] = {}
-        self.yaml = YAML(typ="safe", pure=True)
-        self.values: Any = {}
-        try:
-            root = self.yaml.compose(text)
-            if isinstance(root, MappingNode):
-                _add_variants(root)
-                self.values = self._value(root, (), 1)
-            else:
-                found = "an empty file" if root is None else _shown(root)
-                self.report((), found, "the parameters", "Restore the file.")
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line, found = mark.line + 1 if mark else 1, " ".join(filter(None, (error.context, error.problem)))
-            where = f"{name}:{line}"
-            self.problems.append((line, Problem(where, found, "valid YAML", "Mend the line (often its indentation).")))
-        self.broken = bool(self.problems) and not self.values
+        self.places: dict[str, tuple[int, Any]] = {}  # dotted key -> line and node
+        self.values = self._value(compose(text, name), "", 1)
+        self._add_variants()
 
-    def _value(self, node: Node, path: Path_, line: int) -> Any:
+    def report(self, problem: Problem, line: int = 0) -> None:
+        """Take a problem in, of a dotted key: it stands at ``line``, or that of the key or of what should hold it."""
+        above = problem.where
+        while above not in self.places:
+            above = above.rpartition(".")[0]
+        line = line or self.places[above][0]
+        where = f"{self.name}:{line}:{problem.where}".rstrip(":")
+        self.problems.append((line, replace(problem, where=where)))
+
+    def _value(self, node: Node, where: str, line: int) -> Any:
         """The value of ``node``; a key given twice is reported and its second value left out."""
-        self.places[path] = (line, node)
+        self.places[where] = (line, node)
         if isinstance(node, SequenceNode):
-            return [self._value(item, (*path, i), item.start_mark.line + 1) for i, item in enumerate(node.value)]
+            items = enumerate(node.value)
+            return [self._value(item, f"{where}[{index}]", item.start_mark.line + 1) for index, item in items]
         if not isinstance(node, MappingNode):
-            return self.yaml.constructor.construct_object(node)
+            return YAML_1_2.constructor.construct_object(node)
         values: dict[str, Any] = {}
         for key, value in node.value:
-            inside, at = (*path, str(key.value)), key.start_mark.line + 1
-            if inside in self.places:
-                expected = f"{key.value} once (first on line {self.places[inside][0]})"
-                self.problems.append((at, Problem(self._where(inside, at), "a second value", expected, "Delete one.")))
+            inside, line = f"{where}.{key.value}".lstrip("."), key.start_mark.line + 1
+            if str(key.value) in values:
+                once = f"{key.value} once (first on line {self.places[inside][0]})"
+                self.report(Problem(inside, "a second value", once, "Delete one."), line)
             else:
-                values[str(key.value)] = self._value(value, inside, at)
+                values[str(key.value)] = self._value(value, inside, line)
         return values
 
-    def _where(self, path: Path_, line: int) -> str:
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-        return f"{self.name}:{line}:{dotted[1:]}".rstrip(":")
-
-    def report(self, path: Path_, found: object, expected: str, remedy: str) -> None:
-        """A problem at ``path``, or at the section that should hold it."""
-        above = path
-        while above not in self.places and above:
-            above = above[:-1]
-        line = self.places[above][0] if self.places else 1
-        self.problems.append((line, Problem(self._where(path, line), str(found), expected, remedy)))
+    def _add_variants(self) -> None:
+        """Write every variant under ``controls`` out in full under ``arms``, and leave its arm's name in its place."""
+        arms, controls = self.values.get("arms"), self.values.get("controls")
+        variants = controls.get("variants") if isinstance(controls, dict) else None
+        for name, changes in list(variants.items()) if isinstance(variants, dict) else ():
+            if not isinstance(changes, dict) or not isinstance(changes.get("of"), str):
+                continue  # reported when it is read: text is expected there
+            of = variants[name] = changes.pop("of")
+            place, full, arm = f"controls.variants.{name}", f"arms.{CONTROL}{name}", f"arms.{of}"
+            if isinstance(arms, dict) and isinstance(arms.get(of), dict):
+                arms[f"{CONTROL}{name}"] = arms[of] | changes
+                moved = {key: value for key, value in self.places.items() if key.startswith(f"{arm}.")}
+                self.places |= {full + key.removeprefix(arm): value for key, value in moved.items()}
+                self.places |= {f"{full}.{key}": self.places[f"{place}.{key}"] for key in changes}
+                self.places[full] = self.places[place]
 
     def read(self) -> dict[str, Any]:
         """The sections without a problem of their own; the problems of the others are reported."""
-        if self.broken:
-            return {}
         good: dict[str, Any] = {}
         hints = _hints(Params)
-        for key in self.values:
-            if key not in hints:
-                self._unknown((key,), hints)
+        for key in self.values.keys() - hints.keys():
+            self._explain("unexpected_keyword_argument", key, list(hints), Rule())
         for key, hint in hints.items():
             if key not in self.values:
-                self._missing((key,), *_bare(hint))
+                self._explain("missing", key, *_bare(hint))
             elif key != "arms":
-                self._read(hint, (key,), self.values[key], good)
-            elif isinstance(self.values[key], dict):
-                good[key] = self._arms(self.values[key])
+                self._read(hint, key, self.values[key], good)
+            elif isinstance(self.values[key], dict) and self.values[key]:
+                good[key] = {}
+                for name, value in self.values[key].items():
+                    self._read_arm(name, value, good[key])
             else:
-                self.report((key,), _shown(self.places[key,][1]), "a mapping of names", "Indent its names below it.")
+                self._explain("dict_type", key, *_bare(hint))
         return good
 
-    def _arms(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The arms without a problem of their own, each read as its objective declares it."""
-        good: dict[str, Any] = {}
-        listed = f"one of {', '.join(KINDS)}"
-        for name, value in values.items():
-            path = ("arms", name)
-            if not re.fullmatch(NAME, name):
-                self.report(path, name, "a name of letters, digits and _", "Rename it.")
-            if not isinstance(value, dict):
-                self.report(path, _shown(self.places[path][1]), "a section of keys", "Indent its keys below it.")
-            elif "objective" not in value:
-                self.report(path, "no key objective", f"objective: {listed}", "Add `objective:` here.")
-            elif value["objective"] not in KINDS:
-                found, path = value["objective"], (*path, "objective")
-                self.report(path, _shown(self.places[path][1]), listed, nearest(str(found), KINDS))
-            else:
-                self._read(KINDS[value["objective"]], path, value, good)
-        if not values:
-            self.report(("arms",), "nothing", "at least one name", "Add one.")
-        return good
+    def _read_arm(self, name: str, value: Any, good: dict[str, Any]) -> None:
+        where, listed = f"arms.{name}", f"one of {', '.join(KINDS)}"
+        if not re.fullmatch(NAME.pattern, name):
+            self._name(where)
+        if not isinstance(value, dict):
+            self._explain("dataclass_type", where, UntouchedArm, Rule())
+        elif "objective" not in value:
+            self.report(Problem(where, "no key objective", f"objective: {listed}", "Add `objective:` here."))
+        elif value["objective"] not in KINDS:
+            self._explain("value_error", f"{where}.objective", str, Rule(choices=tuple(KINDS)))
+        else:
+            self._read(KINDS[value["objective"]], where, value, good)
 
-    def _read(self, hint: Any, path: Path_, value: Any, good: dict[str, Any]) -> None:
+    def _read(self, hint: Any, where: str, value: Any, good: dict[str, Any]) -> None:
         """Put ``value``, read as ``hint``, into ``good``, or report what is wrong with it."""
         try:
-            read = good[str(path[-1])] = _adapter(hint).validate_python(value)
+            read = good[where.removeprefix("arms.")] = _adapter(hint).validate_python(value)
         except ValidationError as error:
-            for one in error.errors(include_url=False):
-                inner = tuple(part for part in one["loc"] if part != "[key]")
-                self._wrong(one["type"], (*path, *inner), *_declared(hint, inner))
+            for one in error.errors():
+                loc = [part for part in one["loc"] if part != "[key]"]
+                inner = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+                if "[key]" in one["loc"]:
+                    self._name(inner)
+                else:
+                    self._explain(one["type"], inner, *_declared(hint, loc))
             return
         for problem in read.disagreements() if isinstance(read, Section) else ():
-            self.report((*path, *problem.where.split(".")), problem.found, problem.expected, problem.remedy)
+            self.report(replace(problem, where=f"{where}.{problem.where}"))
 
-    def _wrong(self, kind: str, path: Path_, hint: Any, rule: Rule) -> None:
-        """Report pydantic's finding ``kind`` at ``path``, for which ``hint`` and ``rule`` are declared."""
+    def _name(self, where: str) -> None:
+        self.report(Problem(where, where.rpartition(".")[2], f"a name {NAME.words}", "Rename it."))
+
+    def _explain(self, kind: str, where: str, hint: Any, rule: Rule) -> None:
+        """Report what pydantic calls ``kind``, of a key for which ``hint`` and ``rule`` are declared."""
+        expected, key = _expected(hint, rule), where.rpartition(".")[2]
         if kind == "missing":
-            self._missing(path, hint, rule)
+            found, remedy = "no such key", f"Add `{key}:` here."
         elif kind == "unexpected_keyword_argument":
-            self._unknown(path, hint)
+            found, expected = "unknown key", "a known key"
+            moved = MOVED.get(where, MOVED.get(key))
+            remedy = f"It is called {moved} here." if moved else nearest(key, hint)
         else:
-            self.report(path, *_explained(kind == "value_error", hint, rule, self.places[path][1]))
-
-    def _missing(self, path: Path_, hint: Any, rule: Rule) -> None:
-        self.report(path, "no such key", _expected(hint, rule), f"Add `{path[-1]}:` here.")
-
-    def _unknown(self, path: Path_, known: Iterable[str]) -> None:
-        moved = MOVED.get(str(path[-1]))
-        remedy = f"It is called {moved} here." if moved else nearest(str(path[-1]), known)
-        self.report(path, "unknown key", "a known key", remedy)
-
-
-def _add_variants(root: MappingNode) -> None:
-    """Write every variant under ``controls`` out in full under ``arms``, and leave its arm's name in its place."""
-    arms, variants = _child(root, "arms"), _child(_child(root, "controls"), "variants")
-    if not isinstance(arms, MappingNode) or not isinstance(variants, MappingNode):
-        return
-    known = {str(name.value): arm for name, arm in arms.value}
-    for place, (name, changes) in enumerate(variants.value):
-        of = _child(changes, "of")
-        if not isinstance(of, ScalarNode):
-            continue  # reported when it is read: text is expected there
-        variants.value[place] = (name, of)
-        arm = known.get(str(of.value))
-        if isinstance(arm, MappingNode):
-            changed = {str(key.value): (key, value) for key, value in arm.value}
-            changed |= {str(key.value): (key, value) for key, value in changes.value if key.value != "of"}
-            full = MappingNode(arm.tag, list(changed.values()), changes.start_mark, changes.end_mark)
-            called = ScalarNode(name.tag, f"{CONTROL}{name.value}", name.start_mark, name.end_mark)
-            arms.value.append((called, full))
-
-
-def _child(node: Node | None, name: str) -> Node | None:
-    pairs = node.value if isinstance(node, MappingNode) else ()
-    return next((value for key, value in pairs if key.value == name), None)
+            node = self.places[where][1]
+            found = _shown(node)
+            if kind != "value_error":
+                remedy = _type_remedy(hint, node)
+            elif rule.choices:
+                remedy = nearest(str(node.value), rule.choices)
+            elif get_origin(hint) not in (tuple, Mapping):
+                remedy = "Choose a value in that range."
+            elif not node.value:
+                found, expected, remedy = "no items", "at least one item", "Add one."
+            else:
+                items = [item.value for item in node.value]
+                twice = sorted({item for item in items if items.count(item) > 1})
+                found, expected, remedy = f"{', '.join(twice)} more than once", "each item once", "Delete the second."
+        self.report(Problem(where, found, expected, remedy))
 
 
 # --- declarations, in words -------------------------------------------------------------------------------------------
@@ -391,16 +374,16 @@ def _bare(hint: Any) -> tuple[Any, Rule]:
     return get_args(hint) if get_origin(hint) is Annotated else (hint, Rule())
 
 
-def _declared(hint: Any, path: Path_) -> tuple[Any, Rule]:
-    """Type and rule at ``path`` inside ``hint``; for an unknown key the keys that are known beside it."""
+def _declared(hint: Any, loc: Sequence[str | int]) -> tuple[Any, Rule]:
+    """Type and rule at ``loc`` inside ``hint``; for an unknown key the keys that are known beside it."""
     hint, rule = _bare(hint)
-    for part in path:
-        if is_dataclass(hint):
-            if part not in _hints(hint):
-                return list(_hints(hint)), rule
-            hint, rule = _bare(_hints(hint)[part])
-        else:
+    for part in loc:
+        if not is_dataclass(hint):
             hint = get_args(hint)[-1 if get_origin(hint) is Mapping else 0]
+        elif part in _hints(hint):
+            hint, rule = _bare(_hints(hint)[str(part)])
+        else:
+            hint = list(_hints(hint))
     return hint, rule
 
 
@@ -409,37 +392,25 @@ def _expected(hint: Any, rule: Rule) -> str:
         return f"a list, each {_expected(get_args(hint)[0], rule)}"
     if get_origin(hint) is Mapping:
         return "a mapping of names"
-    return "a section of keys" if is_dataclass(hint) else rule.expected(hint)
+    return "a section of keys" if is_dataclass(hint) or isinstance(hint, list) else rule.expected(hint)
 
 
-def _explained(right_type: bool, hint: Any, rule: Rule, node: Node) -> tuple[str, str, str]:
-    """What was found, what was expected, what to do, of a value that is not as declared."""
-    found, expected, origin = _shown(node), _expected(hint, rule), get_origin(hint)
-    if right_type:
-        if rule.choices:
-            return found, expected, nearest(str(node.value), rule.choices)
-        if origin not in (tuple, Mapping):
-            return found, expected, "Choose a value in that range."
-        if not node.value:
-            return f"{found} without items", "at least one item", "Add one."
-        items = [item.value for item in node.value]
-        twice = sorted({item for item in items if items.count(item) > 1})
-        return f"{', '.join(twice)} more than once", "each item once", "Delete the second."
-    if origin is tuple:
-        return found, expected, "Write it as [a, b]."
-    if origin is Mapping or is_dataclass(hint):
-        return found, expected, "Indent its keys below it."
+def _type_remedy(hint: Any, node: Any) -> str:
+    if get_origin(hint) is tuple:
+        return "Write it as [a, b]."
+    if get_origin(hint) is Mapping or is_dataclass(hint):
+        return "Indent its keys below it."
     if not isinstance(node, ScalarNode):
-        return found, expected, "Write a single value."
+        return "Write a single value."
     if hint is str:
-        return found, expected, f'Quote it: "{node.value}".'
+        return f'Quote it: "{node.value}".'
     if hint is not bool and node.style in ("'", '"'):
-        return found, expected, "Take the quotes away."
+        return "Take the quotes away."
     number = re.fullmatch(r"([+-]?\d+)[eE]([+-]?\d+)", str(node.value))
-    return found, expected, f"Write {number[1]}.0e{number[2]}." if number else "Write it as such."
+    return f"Write {number[1]}.0e{number[2]}." if number else "Write it as such."
 
 
-def _shown(node: Node) -> str:
+def _shown(node: Any) -> str:
     if isinstance(node, ScalarNode):
         tag = str(node.tag).rsplit(":", 1)[-1]
         words = {"int": "the integer", "float": "the number", "bool": "the boolean", "str": "the text"}

@@ -1,26 +1,24 @@
 """Presets: sizes of the whole pipeline, each a small file of overrides of params.yaml.
 
-`python -m polychrome.presets NAME` writes params.yaml as it is committed with the overrides of
-presets/NAME.yaml put in; `default` puts in none. Only the overridden values change: comments and every other key
-stay as they are. Edits of yours that are not committed are never overwritten unasked.
+`python -m polychrome.presets NAME` writes params.yaml as it is committed with the overrides of presets/NAME.yaml put
+in; `default` puts in none. Only the overridden values change: comments and every other key stay as they are. Edits of
+yours that are not committed are never overwritten unasked.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node
 
+from polychrome.declare import nearest
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import write_text
-from polychrome.params import parse_params
+from polychrome.params import compose, parse_params
 
 DEFAULT = "default"
 
@@ -40,11 +38,8 @@ def apply_preset(base: str, name: str, folder: str | Path = "presets") -> str:
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         names = preset_names(folder)
-        close = difflib.get_close_matches(name, names, n=1)
-        remedy = f"Did you mean {close[0]}?" if close else "Name one of them."
-        raise bad(str(path), "no such file", f"a preset: {', '.join(names)}", remedy)
-    text = path.read_text(encoding="utf-8")
-    changed = override(base, text, str(path))
+        raise bad(str(path), "no such file", f"a preset: {', '.join(names)}", nearest(name, names))
+    changed = override(base, path.read_text(encoding="utf-8"), str(path))
     parse_params(changed, f"params.yaml with {path}")
     return changed
 
@@ -52,79 +47,43 @@ def apply_preset(base: str, name: str, folder: str | Path = "presets") -> str:
 def override(base: str, overrides: str, name: str = "overrides") -> str:
     """``base`` (YAML) with the values of ``overrides`` (YAML of the same nesting) in place of its own, as written.
 
-    Mappings are descended into; any other value is replaced whole. Raises InputError naming every key of
-    ``overrides`` that ``base`` does not have.
+    Mappings are descended into; any other value is replaced whole, the comment behind it kept in its column where
+    there is room. Raises InputError naming every key of ``overrides`` that ``base`` does not have.
     """
     problems: list[Problem] = []
-    edits: list[tuple[int, int, str]] = []
-    for target, source in _pairs(_compose(base, "params.yaml"), _compose(overrides, name), "", name, problems):
-        edits.append((*_span(target), overrides[slice(*_span(source))]))
+    pairs = list(_pairs(compose(base), compose(overrides, name), "", name, problems))
     if problems:
         raise InputError(problems)
-    for start, end, new in sorted(edits, reverse=True):
-        base = _replaced(base, start, end, new)
+    for target, source in sorted(pairs, key=lambda pair: -pair[0].start_mark.index):
+        start, end = target.start_mark.index, target.end_mark.index
+        new = overrides[source.start_mark.index : source.end_mark.index]
+        behind = base[end:].partition("\n")[0]
+        if behind.lstrip(" ").startswith("#"):
+            gap = len(behind) - len(behind.lstrip(" "))
+            new += " " * max(2, gap + end - start - len(new))
+            end += gap
+        base = base[:start] + new + base[end:]
     return base
-
-
-def leaves(text: str, name: str = "overrides") -> dict[str, object]:
-    """Dotted key -> value of every override in ``text``."""
-    loader = YAML(typ="safe", pure=True)
-
-    def walk(node: Node, dotted: str) -> Iterator[tuple[str, object]]:
-        if isinstance(node, MappingNode):
-            for key, value in node.value:
-                yield from walk(value, f"{dotted}.{key.value}".lstrip("."))
-        else:
-            yield dotted, loader.constructor.construct_object(node, deep=True)
-
-    return dict(walk(_compose(text, name), ""))
-
-
-def _compose(text: str, name: str) -> Node:
-    try:
-        node = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise bad(f"{name}:{line}", error.problem, "valid YAML", "Mend the line (often its indentation).") from error
-    if not isinstance(node, MappingNode):
-        raise bad(f"{name}:1", "no keys", "keys of params.yaml", "Write some, nested as in params.yaml.")
-    return node
 
 
 def _pairs(base: Node, overrides: Node, dotted: str, name: str, problems: list[Problem]) -> Iterator[tuple[Node, Node]]:
     """(node to replace, node that replaces it) for every override that is not itself a mapping."""
     known = {str(key.value): value for key, value in base.value}
     for key, value in overrides.value:
-        full = f"{dotted}.{key.value}".lstrip(".")
-        target = known.get(str(key.value))
-        where = f"{name}:{key.start_mark.line + 1}:{full}"
+        full, target = f"{dotted}.{key.value}".lstrip("."), known.get(str(key.value))
+        found, expected, remedy = "", "that of params.yaml", "Nest it alike."
         if target is None:
-            close = difflib.get_close_matches(str(key.value), known, n=1)
-            remedy = f"Did you mean {close[0]}?" if close else "Delete it, or add it to params.yaml first."
-            problems.append(Problem(where, "unknown key", "a key of params.yaml", remedy))
+            found, expected, remedy = "unknown key", "a key of params.yaml", nearest(str(key.value), known)
         elif isinstance(value, MappingNode) and isinstance(target, MappingNode):
             yield from _pairs(target, value, full, name, problems)
         elif isinstance(value, MappingNode) or isinstance(target, MappingNode):
-            problems.append(Problem(where, "another nesting", "that of params.yaml", "Nest it alike."))
-        elif value.start_mark.line != value.end_mark.line or target.start_mark.line != target.end_mark.line:
-            problems.append(Problem(where, "a value of several lines", "one line", "Write it as [a, b]."))
+            found = "another nesting"
+        elif any(node.start_mark.line != node.end_mark.line for node in (value, target)):
+            found, expected, remedy = "a value of several lines", "one line", "Write it as [a, b]."
         else:
             yield target, value
-
-
-def _span(node: Node) -> tuple[int, int]:
-    return node.start_mark.index, node.end_mark.index
-
-
-def _replaced(text: str, start: int, end: int, new: str) -> str:
-    """``text`` with ``new`` at [start, end), the comment behind it kept in its column where there is room."""
-    rest = text[end:].partition("\n")[0]
-    gap = len(rest) - len(rest.lstrip(" "))
-    grown = len(new) - (end - start)
-    if rest.lstrip(" ").startswith("#"):
-        end += gap
-        new += " " * max(2, gap - grown)
-    return text[:start] + new + text[end:]
+        if found:
+            problems.append(Problem(f"{name}:{key.start_mark.line + 1}:{full}", found, expected, remedy))
 
 
 def committed_params(path: str | Path = "params.yaml") -> str:
@@ -138,32 +97,30 @@ def committed_params(path: str | Path = "params.yaml") -> str:
 
 
 def switch(name: str, base: str, out: str | Path = "params.yaml", folder: str | Path = "presets") -> None:
-    """Write ``base`` under preset ``name`` to ``out``, whose text may be lost only if a preset makes it anew.
+    """Write ``base`` under preset ``name`` to ``out``, whose text may be lost only if a preset makes it again.
 
     Raises InputError when ``out`` holds edits that writing would lose, or when the preset is bad.
     """
-    out = Path(out)
-    text = apply_preset(base, name, folder)
-    if out.is_file() and (now := out.read_text(encoding="utf-8")) not in (base, text):
-        known = {apply_preset(base, other, folder) for other in preset_names(folder)}
-        if now not in known:
-            remedy = "Commit them (presets then keep them), or undo them, or give --force to lose them."
-            raise bad(str(out), "edits that are not committed", "none to be lost", remedy)
+    out, text = Path(out), apply_preset(base, name, folder)
+    now = out.read_text(encoding="utf-8") if out.is_file() else text
+    if now not in (base, text) and now not in {apply_preset(base, other, folder) for other in preset_names(folder)}:
+        remedy = "Commit them (presets then keep them), or undo them, or give --force to lose them."
+        raise bad(str(out), "edits that are not committed", "none to be lost", remedy)
     write_text(out, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Switch presets."""
+    names = ", ".join(preset_names())
     parser = argparse.ArgumentParser(prog="python -m polychrome.presets", description=__doc__)
-    parser.add_argument("name", nargs="?", help=f"one of {', '.join(preset_names())}")
+    parser.add_argument("name", nargs="?", help=f"one of {names}")
     parser.add_argument("--base", help="the file to change (default: params.yaml as committed)")
     parser.add_argument("--out", default="params.yaml", help="the file to write (default: params.yaml)")
     parser.add_argument("--force", action="store_true", help="overwrite edits that are not committed")
     given = parser.parse_args(arguments)
     try:
         if given.name is None:
-            remedy = "Run `make preset NAME=smoke`."
-            raise bad("NAME", "no preset", f"one of {', '.join(preset_names())}", remedy)
+            raise bad("NAME", "no preset", f"one of {names}", "Run `make preset NAME=smoke`.")
         base = Path(given.base).read_text(encoding="utf-8") if given.base else committed_params(given.out)
         if given.force or given.base:  # with a base of its own, `out` is a copy and nobody's work
             write_text(given.out, apply_preset(base, given.name))

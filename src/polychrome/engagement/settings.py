@@ -12,7 +12,7 @@ from polychrome.declare import Rule, Section
 class FitSettings(Section):
     """How the head of the engagement model is trained."""
 
-    learning_rate: Annotated[float, Rule("of stochastic gradient descent, constant", above=0)]
-    penalty: Annotated[float, Rule("of squared weights, scikit-learn's alpha", minimum=0)]
+    learning_rate: Annotated[float, Rule("of stochastic gradient descent", above=0)]
+    penalty: Annotated[float, Rule("of squared weights", minimum=0)]
     epochs: Annotated[int, Rule("passes over its pairs at most", minimum=1)]
     patience: Annotated[int, Rule("epochs without a better held-out loss before stopping", minimum=1)]

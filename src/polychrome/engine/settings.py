@@ -20,7 +20,7 @@ class ComputeSettings(Section):
     kernels: Annotated[
         str,
         Rule(
-            "auto: compiled by the machine's C compiler if it has one, faster on a CPU",
+            "auto compiles them where there is a C compiler, which is faster on a CPU",
             choices=("compiled", "torch", "auto"),
         ),
     ]

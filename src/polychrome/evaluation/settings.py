@@ -14,7 +14,7 @@ from polychrome.errors import Problem
 class AnswerSettings(Section):
     """How every model answers the test posts."""
 
-    samples: Annotated[int, Rule("replies per post; >= the largest k", minimum=1)]
+    samples: Annotated[int, Rule("replies per post; no fewer than the largest k", minimum=1)]
     temperature: Annotated[float, Rule(above=0)]
     top_p: Annotated[float, Rule(above=0, maximum=1)]
     top_k: Annotated[int, Rule("tokens; 0 keeps all", minimum=0)]
@@ -25,7 +25,7 @@ class AnswerSettings(Section):
 class EvaluationSettings(Section):
     """Metrics and the statistics that compare models."""
 
-    ks: Annotated[tuple[int, ...], Rule("k of Pass@k; each <= sampling.samples", minimum=1, empty=False, unique=True)]
+    ks: Annotated[tuple[int, ...], Rule("k of Pass@k; at most sampling.samples", minimum=1, empty=False, unique=True)]
     bootstrap: Annotated[int, Rule("resamples", minimum=1)]
     confidence: Annotated[float, Rule("of intervals", above=0, below=1)]
     alpha: Annotated[float, Rule("significance after Holm's correction", above=0, below=1)]

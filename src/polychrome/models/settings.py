@@ -54,5 +54,5 @@ class UntouchedArm(Section):
 
     stage: ClassVar[str] = "untouched"
 
-    objective: Annotated[str, Rule("untouched: the base model as it is")]
+    objective: Annotated[str, Rule("untouched, or one of ARMS in training/settings.py")]
     prompt: Annotated[str, Rule("system prompt", empty=False)]

@@ -19,12 +19,12 @@ class RewardSettings(Section):
     """Weights of the parts, and what a reply earns by differing from its group."""
 
     weights: Annotated[
-        Mapping[str, float], Rule("parts of `heuristic`, each; divided by their sum", minimum=0, empty=False)
+        Mapping[str, float], Rule("of the parts of `heuristic`; divided by their sum", minimum=0, empty=False)
     ]
-    mix: Annotated[Mapping[str, float], Rule("parts of `hybrid`, each; divided by their sum", minimum=0, empty=False)]
+    mix: Annotated[Mapping[str, float], Rule("of the parts of `hybrid`; divided by their sum", minimum=0, empty=False)]
     diversity_form: Annotated[
         str,
-        Rule("bonus within a group, r + weight d or r d", choices=("none", "additive", "multiplicative")),
+        Rule("reward r, d from its group: r, r + weight d, r d", choices=("none", "additive", "multiplicative")),
     ]
     diversity_weight: Annotated[float, Rule("weight of an additive bonus", minimum=0)]
     learned: FitSettings

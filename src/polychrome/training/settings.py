@@ -33,7 +33,7 @@ class Arm(Section):
 
     stage: ClassVar[str]  # of dvc.yaml, which trains it
 
-    objective: Annotated[str, Rule("cross_entropy, polychromic, grpo or untouched")]
+    objective: Annotated[str, Rule("untouched, or one of ARMS in training/settings.py")]
     data: Annotated[str, Rule()]
     epochs: Annotated[int, Rule("passes over the data", minimum=1)]
     learning_rate: Annotated[float, Rule("AdamW's peak", above=0)]
@@ -57,7 +57,7 @@ class PolychromicArm(CrossEntropyArm):
     diversity: Annotated[str, Rule(choices=("semantic", "self_bleu", "distinct_n"))]
     # the leave-one-out baseline is a mean over pairs of the others
     samples: Annotated[int, Rule("replies per set", minimum=3)]
-    posts_per_step: Annotated[int, Rule("posts of the batch that a set is drawn for; <= batch_size", minimum=1)]
+    posts_per_step: Annotated[int, Rule("posts of the batch that a set is drawn for; at most batch_size", minimum=1)]
     diversity_temperature: Annotated[float, Rule("of the policy that sets are drawn from", above=0)]
     max_new_tokens: Annotated[int, Rule("tokens of a sampled reply", minimum=1)]
     gate: Annotated[bool, Rule("leaves malformed and off-topic replies out of D; false counts every reply")]
@@ -74,7 +74,7 @@ class GrpoArm(Arm):
     stage: ClassVar[str] = "grpo"
 
     data: Annotated[str, Rule(choices=("phase2_grpo",))]
-    num_generations: Annotated[int, Rule("completions per group, G", minimum=2)]
+    num_generations: Annotated[int, Rule("completions per group (G)", minimum=2)]
     beta: Annotated[float, Rule("weight of KL to the warm-start", minimum=0)]
     epsilon: Annotated[float, Rule("clip range of the ratio; binds only when num_iterations > 1", above=0)]
     epsilon_high: Annotated[float | None, Rule("upper clip range; null is epsilon", above=0)]

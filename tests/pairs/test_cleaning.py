@@ -52,9 +52,9 @@ def distinct(count: int) -> list[Candidate]:
 )
 def test_a_candidate_is_dropped_for_its_reason_and_counted(changes, reason):
     good = candidate("good")
-    cleaned = clean([good, candidate("odd", **changes)], SETTINGS)
-    assert [pair.id for pair in cleaned.pairs] == ["good"]
-    assert {name: count for name, count in cleaned.report["dropped"].items() if count} == {reason: 1}
+    pairs, report = clean([good, candidate("odd", **changes)], SETTINGS)
+    assert [pair.id for pair in pairs] == ["good"]
+    assert {name: count for name, count in report["dropped"].items() if count} == {reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_candidate_is_dropped_for_its_reason_and_counted(changes, reason):
     [{"post": "one two three", "reply": "one two three four five six"}, {"author": "", "post_author": ""}],
 )
 def test_a_candidate_at_the_thresholds_or_of_unknown_authors_is_kept(changes):
-    assert len(clean([candidate(**changes)], SETTINGS).pairs) == 1
+    assert len(clean([candidate(**changes)], SETTINGS)[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -71,16 +71,16 @@ def test_a_candidate_at_the_thresholds_or_of_unknown_authors_is_kept(changes):
 )
 def test_of_the_same_or_nearly_the_same_replies_one_is_kept(first, second, reason):
     copies = [candidate("a", reply=first), candidate("b", reply=second)]
-    assert clean(copies, SETTINGS).report["dropped"][reason] == 1
+    assert clean(copies, SETTINGS)[1]["dropped"][reason] == 1
     above = replace(SETTINGS, near_duplicate=0.9)  # than the similarity of the second two, 6 / 7
-    assert clean(copies, above).report["dropped"][reason] == (reason == "exact duplicate")
+    assert clean(copies, above)[1]["dropped"][reason] == (reason == "exact duplicate")
 
 
 def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
     candidates = distinct(50)
     samples = {seed: clean(candidates, replace(SETTINGS, limit=20), seed) for seed in (1, 2)}
-    kept = {seed: [int(pair.id) for pair in cleaned.pairs] for seed, cleaned in samples.items()}
-    assert samples[1].report["dropped"]["beyond limit"] == 30
+    kept = {seed: [int(pair.id) for pair in pairs] for seed, (pairs, _) in samples.items()}
+    assert samples[1][1]["dropped"]["beyond limit"] == 30
     assert len(kept[1]) == 20
     assert kept[1] == sorted(kept[1])
     assert kept[1] != kept[2]
@@ -89,12 +89,12 @@ def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
 
 def test_the_limit_counts_kept_pairs_so_that_duplicates_do_not_use_it_up():
     candidates = [*distinct(10), *[candidate(f"copy {n}", reply="the very same words") for n in range(40)]]
-    assert len(clean(candidates, replace(SETTINGS, limit=11)).pairs) == 11
+    assert len(clean(candidates, replace(SETTINGS, limit=11))[0]) == 11
 
 
 def test_candidates_are_kept_plus_dropped_and_every_reason_is_listed():
     candidates = [*distinct(20), candidate("a", reply=None), candidate("b", engagement=None)]
-    report = clean(candidates, replace(SETTINGS, limit=5)).report
+    report = clean(candidates, replace(SETTINGS, limit=5))[1]
     assert list(report["dropped"]) == list(REASONS)
     assert report["candidates"] == 22 == report["kept"] + sum(report["dropped"].values())
 
@@ -106,7 +106,7 @@ def test_a_drop_that_is_not_counted_is_noticed(monkeypatch):
 
 
 def test_texts_are_kept_but_for_white_space():
-    (pair,) = clean([candidate(reply=" SO\nglad \u2014 you   asked! ")], SETTINGS).pairs
+    (pair,) = clean([candidate(reply=" SO\nglad \u2014 you   asked! ")], SETTINGS)[0]
     assert pair.reply == "SO glad \u2014 you asked!"
 
 
@@ -115,4 +115,4 @@ def test_the_report_correlates_engagement_with_its_circumstances_where_they_vary
         replace(each, engagement=float(n), circumstances={"followers": 2.0**n, "retweets": 1.0})
         for n, each in enumerate(distinct(8))
     ]
-    assert clean(candidates, SETTINGS).report["engagement spearman with"] == {"followers": pytest.approx(1.0)}
+    assert clean(candidates, SETTINGS)[1]["engagement spearman with"] == {"followers": pytest.approx(1.0)}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.pairs.prepare import prepare
+from polychrome.pairs.cleaning import prepare
 from polychrome.pairs.schema import read_pairs
 from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources.tweets import FIELDS

@@ -1,4 +1,4 @@
-"""Which candidates become pairs, and for what reason the others do not.
+"""From a source's file to prepared pairs: which candidates become pairs, and for what reason the others do not.
 
 A candidate is dropped for the first reason of :data:`REASONS` that holds, and every dropped one is counted, so that
 candidates = kept + dropped. The reasons that look at one candidate alone come first. The rest are then visited in a
@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from polychrome.errors import bad
+from polychrome.files import write_json
 from polychrome.measures.duplicates import NearDuplicates, same_text_key, trimmed
 from polychrome.measures.words import count_words
-from polychrome.pairs.schema import Pair
+from polychrome.pairs.schema import Pair, write_pairs
 from polychrome.pairs.settings import DataSettings
-from polychrome.pairs.sources import Candidate
+from polychrome.pairs.sources import Candidate, reader_of, source_path
 from polychrome.pairs.text import is_links_only, letter_share
 from polychrome.randomness import numpy_generator
 
@@ -40,24 +43,43 @@ MIN_LETTERS = 0.5  # letters among the characters that are no white space, links
 SEED = 7  # which of several duplicates is kept, and which pairs the limit keeps
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
-    """What cleaning kept and what it counted."""
+def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
+    """Write ``pairs.jsonl`` and ``cleaning_report.json`` to ``out_dir``; returns the report.
 
-    pairs: list[Pair]
-    report: dict[str, Any]
+    Raises InputError when the source is unknown or malformed, or when no pair is left; nothing is written then.
+    """
+    read = reader_of(settings.source)
+    chosen = source_path(settings.source, settings.path)
+    pairs, counted = clean(read(chosen), settings)
+    report = {"source": settings.source, **counted}
+    if not pairs:
+        dropped = {reason: count for reason, count in report["dropped"].items() if count}
+        found = f"no pair left of {report['candidates']} (dropped: {dropped})"
+        raise bad(str(chosen), found, "at least one pair", "Check the source, or loosen data.* in params.yaml.")
+    write_json(Path(out_dir) / "cleaning_report.json", report)
+    write_pairs(Path(out_dir) / "pairs.jsonl", pairs)
+    return report
 
 
-def clean(candidates: Iterable[Candidate], settings: DataSettings, seed: int = SEED) -> Cleaned:
-    """Sort candidates into pairs and counted drops. Pure: no file, and randomness from ``seed`` alone."""
+def clean(
+    candidates: Iterable[Candidate], settings: DataSettings, seed: int = SEED
+) -> tuple[list[Pair], dict[str, Any]]:
+    """The pairs to keep, and the report of what was counted. Pure: no file, and randomness from ``seed`` alone."""
     judged = [(candidate, fault_of(candidate, settings)) for candidate in candidates]
-    total, dropped = len(judged), Counter(fault for _, fault in judged if fault)
-    sound = [candidate for candidate, fault in judged if not fault]
-    kept = _distinct(sound, settings, seed, dropped)
-    if total != len(kept) + dropped.total():
-        raise AssertionError(f"{total} candidates, but {len(kept)} kept and {dropped.total()} dropped")
-    pairs = [_pair(candidate) for candidate in kept]
-    return Cleaned(pairs, _report(total, pairs, kept, dropped, settings, seed))
+    dropped = Counter(fault for _, fault in judged if fault)
+    kept = _distinct([candidate for candidate, fault in judged if not fault], settings, seed, dropped)
+    if len(judged) != len(kept) + dropped.total():
+        raise AssertionError(f"{len(judged)} candidates, but {len(kept)} kept and {dropped.total()} dropped")
+    thresholds = {name: value for name, value in asdict(settings).items() if name not in ("source", "path")}
+    report = {
+        "candidates": len(judged),
+        "kept": len(kept),
+        "dropped": {reason: dropped[reason] for reason in REASONS},
+        "thresholds": thresholds | {"min_letters": MIN_LETTERS, "seed": seed},
+        "conversations": len({candidate.conversation for candidate in kept}),
+        "authors": len({candidate.author for candidate in kept if candidate.author}),
+    }
+    return [_pair(candidate) for candidate in kept], report | (_engagement(kept) if kept else {})
 
 
 def fault_of(candidate: Candidate, settings: DataSettings) -> str:
@@ -103,45 +125,17 @@ def _distinct(sound: Sequence[Candidate], settings: DataSettings, seed: int, dro
 
 
 def _pair(candidate: Candidate) -> Pair:
-    assert candidate.post is not None  # fault_of dropped the others
-    assert candidate.reply is not None
-    assert candidate.engagement is not None
-    return Pair(
-        id=candidate.id,
-        conversation=candidate.conversation,
-        post=trimmed(candidate.post),
-        reply=trimmed(candidate.reply),
-        engagement=candidate.engagement,
-        author=candidate.author,
-    )
+    post, reply, engagement = candidate.post, candidate.reply, candidate.engagement
+    assert post is not None and reply is not None and engagement is not None  # noqa: PT018  # fault_of dropped the others
+    return Pair(candidate.id, candidate.conversation, trimmed(post), trimmed(reply), engagement, candidate.author)
 
 
-def _report(
-    total: int,
-    pairs: Sequence[Pair],
-    kept: Sequence[Candidate],
-    dropped: Counter[str],
-    settings: DataSettings,
-    seed: int,
-) -> dict[str, Any]:
-    thresholds = {name: value for name, value in asdict(settings).items() if name not in ("source", "path")}
-    report: dict[str, Any] = {
-        "candidates": total,
-        "kept": len(pairs),
-        "dropped": {reason: dropped[reason] for reason in REASONS},
-        "thresholds": thresholds | {"min_letters": MIN_LETTERS, "seed": seed},
-        "conversations": len({pair.conversation for pair in pairs}),
-        "authors": len({pair.author for pair in pairs if pair.author}),
-    }
-    if pairs:
-        engagement = np.array([pair.engagement for pair in pairs])
-        edges = np.quantile(engagement, [0, 0.25, 0.5, 0.75, 1])
-        names = ("min", "lower quartile", "median", "upper quartile", "max")
-        report["engagement"] = dict(zip(names, edges.tolist(), strict=True)) | {
-            "share of zeros": float(np.mean(engagement == 0))
-        }
-        report["engagement spearman with"] = _confounders(kept)
-    return report
+def _engagement(kept: Sequence[Candidate]) -> dict[str, Any]:
+    engagement = np.array([candidate.engagement for candidate in kept], dtype=float)
+    names = ("min", "lower quartile", "median", "upper quartile", "max")
+    quartiles = dict(zip(names, np.quantile(engagement, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True))
+    zeros = {"share of zeros": float(np.mean(engagement == 0))}
+    return {"engagement": quartiles | zeros, "engagement spearman with": _confounders(kept)}
 
 
 def _confounders(kept: Sequence[Candidate]) -> dict[str, float]:

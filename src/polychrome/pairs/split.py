@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,6 @@ FILES = {  # part -> file; `full` is both phases
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The parts, each in a seeded random order, and how many pairs were left out, by reason."""
-
-    parts: dict[str, list[Pair]]  # by the names of PARTS
-    left_out: dict[str, int]
-
-
 def split_file(
     pairs_path: str | Path, settings: SplitSettings, out_dir: str | Path, authors_may_cross: bool = True
 ) -> dict[str, Any]:
@@ -67,27 +59,31 @@ def split_file(
     replies in two parts, too.
     """
     pool = read_pairs(pairs_path)
-    split = split_pairs(pool, settings, str(pairs_path))
-    validation = validate(
-        split.parts,
+    parts, left_out = split_pairs(pool, settings, str(pairs_path))
+    statistics, problems = validate(
+        parts,
         pool,
         near_duplicate=settings.near_duplicate,
         min_p=settings.min_p,
         authors_may_cross=authors_may_cross,
     )
-    if validation.problems:
-        raise InputError(validation.problems)
-    full = _shuffled([*split.parts["phase1"], *split.parts["phase2"]], settings.seed, "full")
+    if problems:
+        raise InputError(problems)
+    full = _shuffled([*parts["phase1"], *parts["phase2"]], settings.seed, "full")
     for part, file in FILES.items():
-        write_pairs(Path(out_dir) / file, full if part == "full" else split.parts[part])
-    statistics = {**validation.statistics, "left_out": split.left_out, "settings": asdict(settings)}
-    statistics["settings"]["authors_may_cross"] = authors_may_cross
+        write_pairs(Path(out_dir) / file, full if part == "full" else parts[part])
+    statistics |= {"left_out": left_out, "settings": asdict(settings) | {"authors_may_cross": authors_may_cross}}
     write_json(Path(out_dir) / "phase_split_statistics.json", statistics)
     return statistics
 
 
-def split_pairs(pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs") -> Split:
-    """Draw the six parts from ``pool``. Raises InputError when it holds fewer pairs than the split needs."""
+def split_pairs(
+    pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs"
+) -> tuple[dict[str, list[Pair]], dict[str, int]]:
+    """The parts by the names of :data:`PARTS`, each in random order, and how many pairs were left out, by reason.
+
+    Raises InputError when ``pool`` holds fewer pairs than the split needs.
+    """
     names = ("validation", "judge", "reward", "phase1", "phase2")
     sizes: dict[str, int] = {name: getattr(settings, f"{name}_pairs") for name in names}
     needed = settings.test_pairs + sum(sizes.values())
@@ -113,7 +109,7 @@ def split_pairs(pool: Sequence[Pair], settings: SplitSettings, where: str = "the
         "not needed": sum(map(len, free)) - sum(sizes.values()),
     }
     parts = {name: _shuffled([pool[number] for number in chosen[name]], settings.seed, name) for name in PARTS}
-    return Split(parts, left_out)
+    return parts, left_out
 
 
 def _too_few(where: str, found: str, expected: str) -> InputError:

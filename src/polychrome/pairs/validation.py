@@ -7,7 +7,6 @@ another, or whose engagement or reply length is distributed unlike another's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -27,14 +26,6 @@ _OTHER_SPLIT = "Change split.seed or the sizes in params.yaml, or lower split.mi
 _DEFECT = "The split leaks: do not train on it. Give the conversations right ids, or make the split again."
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """What was measured, and what is wrong with it; no problems means a sound split."""
-
-    statistics: dict[str, Any]
-    problems: list[Problem]
-
-
 def validate(
     parts: Mapping[str, Sequence[Pair]],
     pool: Sequence[Pair],
@@ -42,8 +33,8 @@ def validate(
     near_duplicate: float,
     min_p: float,
     authors_may_cross: bool = True,
-) -> Validation:
-    """Check the ``parts`` drawn from ``pool``, of which one is called ``test``.
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Check the ``parts`` drawn from ``pool``, of which one is called ``test``: what was measured, and what is wrong.
 
     * chi-square test of the part x engagement-quartile table (all parts); the edges are the quartiles of the
       pool's values, and quartiles that ties leave nearly empty are merged (:func:`quartile_edges`);
@@ -87,7 +78,7 @@ def validate(
         for name, p in tests.items()
         if p < min_p
     ] + [Problem(f"split: {name}", str(n), "0", _DEFECT) for name, n in forbidden.items() if n]
-    return Validation(statistics, problems)
+    return statistics, problems
 
 
 def _chi_square(parts: Mapping[str, Sequence[Pair]], pool: Sequence[Pair]) -> dict[str, Any]:
@@ -135,18 +126,14 @@ def _kolmogorov_smirnov(parts: Mapping[str, Sequence[Pair]]) -> dict[str, dict[s
 
 
 def _overlap(parts: Mapping[str, Sequence[Pair]], near_duplicate: float) -> dict[str, dict[str, int]]:
-    shared = {
-        "pairs": {part: {pair.id for pair in pairs} for part, pairs in parts.items()},
-        "conversations": {part: {pair.conversation for pair in pairs} for part, pairs in parts.items()},
-        "authors": {part: {pair.author for pair in pairs} - {""} for part, pairs in parts.items()},
-    }
-    twos = list(combinations(parts, 2))
-    found = {
-        kind: {f"{one} / {other}": len(sets[one] & sets[other]) for one, other in twos} for kind, sets in shared.items()
-    }
+    found: dict[str, dict[str, int]] = {}
+    for kind, field in {"pairs": "id", "conversations": "conversation", "authors": "author"}.items():
+        of = {part: {getattr(pair, field) for pair in pairs} - {""} for part, pairs in parts.items()}
+        found[kind] = {f"{one} / {other}": len(of[one] & of[other]) for one, other in combinations(parts, 2)}
     replies = {part: [pair.reply for pair in pairs] for part, pairs in parts.items()}
     found["near_duplicate_replies"] = {
-        f"{one} / {other}": count_near_duplicates(replies[one], replies[other], near_duplicate) for one, other in twos
+        f"{one} / {other}": count_near_duplicates(replies[one], replies[other], near_duplicate)
+        for one, other in combinations(parts, 2)
     }
     return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,7 @@ _FETCH = "Run the stage that fetches it (`dvc repro assets`), or set data.path i
 _MEND = "Mend the conversation or take it out."
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one person wrote before the other answered: the messages, joined by a space."""
-
-    author: str
-    text: str
+Turn = tuple[str, str]  # who wrote, and all that one person wrote before the other answered, joined by spaces
 
 
 def read(path: Path) -> list[Candidate]:
@@ -39,19 +33,10 @@ def read(path: Path) -> list[Candidate]:
     effort = _effort_of_turns(conversations)
     candidates = []
     for name, turns in conversations.items():
-        for place, (post, reply) in enumerate(pairwise(turns)):
-            answered = place + 2 < len(turns) and turns[place + 2].author == post.author
-            candidates.append(
-                Candidate(
-                    id=f"{name}:{place}",
-                    conversation=name,
-                    post=post.text,
-                    reply=reply.text,
-                    engagement=effort[name, place + 2] if answered else None,
-                    author=reply.author,
-                    post_author=post.author,
-                )
-            )
+        for place, ((asker, post), (answerer, reply)) in enumerate(pairwise(turns)):
+            answered = place + 2 < len(turns) and turns[place + 2][0] == asker
+            engagement = effort[name, place + 2] if answered else None
+            candidates.append(Candidate(f"{name}:{place}", name, post, reply, engagement, answerer, asker))
     return candidates
 
 
@@ -79,9 +64,9 @@ def _effort_of_turns(conversations: Mapping[str, list[Turn]]) -> dict[tuple[str,
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)
     words: dict[str, list[int]] = defaultdict(list)
     for name, turns in conversations.items():
-        for place, turn in enumerate(turns):
-            places[turn.author].append((name, place))
-            words[turn.author].append(count_words(turn.text))
+        for place, (author, text) in enumerate(turns):
+            places[author].append((name, place))
+            words[author].append(count_words(text))
     efforts = relative_effort(words)
     return {key: effort for author, keys in places.items() for key, effort in zip(keys, efforts[author], strict=True)}
 
@@ -94,7 +79,7 @@ def _read_conversations(path: Path) -> dict[str, list[Turn]]:
     if problems:
         raise InputError(problems)
     return {
-        name: [Turn(turn[0]["sender"], " ".join(message["text"] for message in turn)) for turn in value["messages"]]
+        name: [(turn[0]["sender"], " ".join(message["text"] for message in turn)) for turn in value["messages"]]
         for name, value in whole.items()
     }
 

@@ -107,16 +107,9 @@ _SECONDS = (_is_seconds, "a number >= 0")
 REQUIRED = ("tweet", "reply")
 CIRCUMSTANCES = ("reply_retweets", "reply_author_followers", "reply_time_diff_seconds")
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "tweet": _TEXT,
-    "reply": _TEXT,
-    "tweet_id": _NAME,
-    "reply_id": _NAME,
-    "tweet_author": _NAME,
-    "reply_author": _NAME,
-    "tweet_likes": _COUNT,
-    "reply_likes": _COUNT,
-    "reply_retweets": _COUNT,
-    "reply_author_followers": _COUNT,
+    **dict.fromkeys(("tweet", "reply"), _TEXT),
+    **dict.fromkeys(("tweet_id", "reply_id", "tweet_author", "reply_author"), _NAME),
+    **dict.fromkeys(("tweet_likes", "reply_likes", "reply_retweets", "reply_author_followers"), _COUNT),
     "reply_time_diff_seconds": _SECONDS,
 }
 

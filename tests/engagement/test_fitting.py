@@ -1,41 +1,31 @@
 """Training the learned reward: it finds what is there, finds nothing where nothing is, and reports honestly."""
 
-import json
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from polychrome.engagement.fitting import FOLDS, fit, make_reward_model, pairwise_accuracy
+from polychrome.engagement.fitting import fit, pairwise_accuracy
 from polychrome.engagement.learned import LearnedReward
+from polychrome.engagement.ranks import ranked
 from polychrome.engagement.settings import FitSettings
-from polychrome.errors import InputError
-from polychrome.pairs.schema import Pair, write_pairs
+from polychrome.pairs.schema import Pair
+from tests.encoders import Letters
 
-from .test_learned import LetterEncoder
+from .pairs import WORDS, some_pairs
 
 SETTINGS = FitSettings(learning_rate=1e-3, penalty=0.01, epochs=60, patience=6)
-HOW = {"resamples": 200, "confidence": 0.95}
-WORDS = ["bread", "cheese", "music", "rain", "lunch", "work", "dogs", "sleep", "chess", "snow", "good", "fine"]
+SIGNAL = {"asking": 2.0, "length": 0.3}  # questions engage; so does, less, a long reply
 
 
-def some_pairs(count=400, conversations=80, signal=1.0, seed=0):
-    """Questions engage; so does, less, a long reply."""
-    generator = np.random.default_rng(seed)
-    pairs = []
-    for i in range(count):
-        post, reply = (" ".join(generator.choice(WORDS, size=generator.integers(3, 12))) for _ in range(2))
-        asks = bool(generator.integers(2))
-        worth = signal * (2.0 * asks + 0.05 * len(reply.split())) + generator.normal()
-        name = f"c{i % conversations}"
-        pairs.append(Pair(f"{name}:{i}", name, post, reply + "?" * asks, float(np.exp(worth)), "someone"))
-    return pairs
+def fitted_to(pairs, **changes):
+    return fit(ranked(pairs, "reward", 200, 0.95), Letters(), replace(SETTINGS, **changes))
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit(some_pairs(), LetterEncoder(), SETTINGS, **HOW)
+    return fitted_to(some_pairs(400, 80, **SIGNAL))
 
 
 def test_a_signal_beyond_length_is_found_and_beats_length_significantly(fitted):
@@ -49,15 +39,15 @@ def test_a_signal_beyond_length_is_found_and_beats_length_significantly(fitted):
 
 def test_what_is_reported_holds_on_fresh_conversations(fitted):
     head, report = fitted
-    fresh = some_pairs(seed=9)
-    reward = LearnedReward(head, LetterEncoder())
+    fresh = some_pairs(400, 80, seed=9, **SIGNAL)
+    reward = LearnedReward(head, Letters())
     predicted = reward.predict([p.post for p in fresh], [p.reply for p in fresh])
     accuracy = pairwise_accuracy(predicted, np.array([p.engagement for p in fresh]))
     assert report["pairwise_accuracy_low"] - 0.03 < accuracy < report["pairwise_accuracy_high"] + 0.05
 
 
 def test_without_a_signal_nothing_is_found_and_that_is_said():
-    _, report = fit(some_pairs(signal=0.0), LetterEncoder(), SETTINGS, **HOW)
+    _, report = fitted_to(some_pairs(400, 80))
     assert report["spearman_low"] < 0.05
     assert report["gain_over_length_low"] < 0
     assert report["p_against_length"] > 0.05
@@ -66,9 +56,9 @@ def test_without_a_signal_nothing_is_found_and_that_is_said():
 
 def test_a_conversation_never_predicts_itself():
     """Five copies of a pair a conversation and no signal: folds that cut conversations would find the copies."""
-    alone = some_pairs(80, 80, signal=0.0)
+    alone = some_pairs(80, 80)
     pairs = [replace(pair, id=f"{pair.id}-{copy}") for pair in alone for copy in range(5)]
-    _, report = fit(pairs, LetterEncoder(), replace(SETTINGS, penalty=0.0), **HOW)
+    _, report = fitted_to(pairs, penalty=0.0)
     assert report["spearman"] < 0.25
 
 
@@ -106,7 +96,7 @@ def test_the_ceiling_correlates_turns_of_one_person_in_one_conversation():
         mood = habit[c] if place % 2 else -habit[c]  # the two of a conversation take turns
         post, reply = (" ".join(generator.choice(WORDS, size=4 + c % 3)) for _ in range(2))
         pairs.append(Pair(f"k{c}:{place}", f"k{c}", post, reply, float(np.exp(3 * mood + generator.normal())), "x"))
-    _, report = fit(pairs, LetterEncoder(), replace(SETTINGS, epochs=2), **HOW)
+    _, report = fitted_to(pairs, epochs=2)
     ceiling = report["ceiling"]
     assert ceiling["neighbours"] == 60 * 4
     assert 0.6 < ceiling["low"] < ceiling["agreement"] < ceiling["high"] < 1
@@ -115,35 +105,6 @@ def test_the_ceiling_correlates_turns_of_one_person_in_one_conversation():
 
 def test_without_turns_in_order_there_is_no_ceiling_and_that_is_said():
     pairs = [replace(pair, id=f"r{i}") for i, pair in enumerate(some_pairs(100, 20))]
-    _, report = fit(pairs, LetterEncoder(), replace(SETTINGS, epochs=2), **HOW)
+    _, report = fitted_to(pairs, epochs=2)
     assert report["ceiling"]["neighbours"] == 0
     assert "agreement" not in report["ceiling"]
-
-
-def test_the_stage_writes_the_same_bytes_twice(tmp_path):
-    write_pairs(tmp_path / "reward.jsonl", some_pairs(100, 20))
-    made = []
-    for name in ("one", "two"):
-        out = tmp_path / name
-        make_reward_model(
-            tmp_path / "reward.jsonl",
-            LetterEncoder(),
-            out / "m",
-            out / "reward.json",
-            replace(SETTINGS, epochs=3),
-            **HOW,
-        )
-        made.append([file.read_bytes() for file in sorted(out.rglob("*.*"))])
-    assert len(made[0]) == 4
-    assert made[0] == made[1]
-    card = (tmp_path / "one/m/README.md").read_text()
-    assert "100 pairs of 20 conversations" in card
-    assert json.loads((tmp_path / "one/m/reward.json").read_text())["pairs"] == 100
-
-
-def test_pairs_that_cannot_carry_a_fit_are_told():
-    flat = [replace(pair, engagement=1.0) for pair in some_pairs(60, 12)]
-    with pytest.raises(InputError, match=r"reward\.jsonl:engagement: found 1\.0 throughout"):
-        fit(flat, LetterEncoder(), SETTINGS, **HOW)
-    with pytest.raises(InputError, match=f"at least {FOLDS}"):
-        fit(some_pairs(60, FOLDS - 1), LetterEncoder(), SETTINGS, **HOW)

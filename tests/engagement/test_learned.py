@@ -9,19 +9,7 @@ from scipy.stats import norm
 
 from polychrome.engagement.learned import SURFACE, Head, LearnedReward, features, save, surface
 from polychrome.errors import InputError
-
-
-class LetterEncoder:
-    """Counts of the letters a to h, one for luck, at unit length; remembers its calls."""
-
-    def __init__(self, letters="abcdefgh"):
-        self.letters, self.calls = letters, []
-
-    def embed(self, texts):
-        self.calls.append(list(texts))
-        counts = np.array([[1, *map(text.count, self.letters)] for text in texts], dtype=np.float32)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
-
+from tests.encoders import Letters
 
 POSTS = ["what did you eat today?", "a rainy day", "a rainy day"]
 REPLIES = ["I had bread and cheese, you?", "bad weather indeed!", "good for ducks"]
@@ -29,18 +17,18 @@ REPLIES = ["I had bread and cheese, you?", "bad weather indeed!", "good for duck
 
 @pytest.fixture
 def head():
-    x = features(POSTS, REPLIES, *[LetterEncoder().embed(texts) for texts in (POSTS, REPLIES)])
+    x = features(POSTS, REPLIES, *[Letters().embed(texts) for texts in (POSTS, REPLIES)])
     generator = np.random.default_rng(0)
     m = x.shape[1]
     return Head(x.mean(0), np.full(m, 2.0), generator.normal(size=m), np.array([0.1, 2.0]))
 
 
 def test_the_formula(head):
-    p, r = (LetterEncoder().embed(texts).astype(float) for texts in (POSTS, REPLIES))
+    p, r = (Letters().embed(texts).astype(float) for texts in (POSTS, REPLIES))
     x = np.hstack([p, r, p * r, abs(p - r), (p * r).sum(1)[:, None], surface(POSTS), surface(REPLIES)])
     z = np.clip((x - head.centre) / 2, -4, 4)
     s = z @ head.weights
-    predicted = LearnedReward(head, LetterEncoder()).predict(POSTS, REPLIES)
+    predicted = LearnedReward(head, Letters()).predict(POSTS, REPLIES)
     assert predicted == pytest.approx(norm.cdf((s - 0.1) / 2.0), abs=1e-6)
 
 
@@ -61,12 +49,12 @@ def test_surface_features_are_what_their_names_say():
         "laughs": 1,
     }
     assert dict(zip(SURFACE, row.tolist(), strict=True)) == pytest.approx(expected)
-    assert surface(["I\u2019m fine"])[0, SURFACE.index("says_i")] == 1
+    assert surface(["I\u2019m fine"])[0, list(SURFACE).index("says_i")] == 1
     assert surface([""]).tolist() == [[0.0] * len(SURFACE)]
 
 
 def test_a_malformed_reply_and_a_copy_earn_nothing_and_the_rest_their_prediction(head):
-    reward = LearnedReward(head, LetterEncoder())
+    reward = LearnedReward(head, Letters())
     posts, replies = ["a rainy day in the city"] * 3, ["", "a rainy day in the city", "bad weather indeed"]
     scores = reward(posts, replies)
     assert scores[:2].tolist() == [0, 0]
@@ -82,46 +70,36 @@ def test_a_far_fetched_text_stays_below_one_and_can_still_be_improved(head):
 
 
 def test_a_score_depends_on_its_own_post_and_reply_alone(head):
-    reward = LearnedReward(head, LetterEncoder())
-    together = reward(POSTS, REPLIES)
-    alone = [float(LearnedReward(head, LetterEncoder())([p], [r])[0]) for p, r in zip(POSTS, REPLIES, strict=True)]
+    together = LearnedReward(head, Letters())(POSTS, REPLIES)
+    alone = [float(LearnedReward(head, Letters())([p], [r])[0]) for p, r in zip(POSTS, REPLIES, strict=True)]
     assert together == pytest.approx(alone)
 
 
-def test_posts_are_embedded_alone_and_once(head):
-    encoder = LetterEncoder()
-    reward = LearnedReward(head, encoder)
-    reward(POSTS, REPLIES)
-    reward(POSTS, REPLIES)
-    assert encoder.calls.count([POSTS[0]]) == 1
-    assert encoder.calls.count([POSTS[1]]) == 1
-
-
 def test_nothing_to_score_is_no_score(head):
-    assert LearnedReward(head, LetterEncoder())([], []).shape == (0,)
+    assert LearnedReward(head, Letters())([], []).shape == (0,)
 
 
 def test_it_is_read_back_as_it_was_saved(tmp_path, head):
     save(head, tmp_path, {"pairs": 3}, "# card")
-    again = LearnedReward.open(tmp_path, LetterEncoder())
-    assert np.array_equal(again(POSTS, REPLIES), LearnedReward(head, LetterEncoder())(POSTS, REPLIES))
+    again = LearnedReward.open(tmp_path, Letters())
+    assert np.array_equal(again(POSTS, REPLIES), LearnedReward(head, Letters())(POSTS, REPLIES))
     assert {file.name for file in tmp_path.iterdir()} == {"reward.safetensors", "reward.json", "README.md"}
 
 
 def test_what_cannot_be_opened_is_told(tmp_path, head):
     with pytest.raises(InputError, match=r"reward\.json"):
-        LearnedReward.open(tmp_path, LetterEncoder())
+        LearnedReward.open(tmp_path, Letters())
     save(head, tmp_path, {}, "# card")
     with pytest.raises(InputError, match=r"features; expected .* as of this encoder"):
-        LearnedReward.open(tmp_path, LetterEncoder("abc"))
+        LearnedReward.open(tmp_path, Letters("abc"))
     about = json.loads((tmp_path / "reward.json").read_text())
     (tmp_path / "reward.json").write_text(json.dumps(about | {"features": ["p"]}))
     with pytest.raises(InputError, match="other features"):
-        LearnedReward.open(tmp_path, LetterEncoder())
+        LearnedReward.open(tmp_path, Letters())
     (tmp_path / "reward.json").write_text(json.dumps(about))
     (tmp_path / "reward.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="expected a learned reward"):
-        LearnedReward.open(tmp_path, LetterEncoder())
+    with pytest.raises(InputError, match="expected a reward with the features of this version"):
+        LearnedReward.open(tmp_path, Letters())
     (tmp_path / "reward.safetensors").unlink()
     with pytest.raises(InputError, match="no such file"):
-        LearnedReward.open(tmp_path, LetterEncoder())
+        LearnedReward.open(tmp_path, Letters())

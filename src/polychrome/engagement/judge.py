@@ -10,30 +10,25 @@ replies of the training phases (``full.jsonl``), never on the test set.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from polychrome.bootstrap import over_groups, percentiles
-from polychrome.engagement.ranks import folds_of, rank_normalised, spearman
+from polychrome.engagement import ranks
+from polychrome.engagement.ranks import Ranked, ranked
 from polychrome.errors import bad
-from polychrome.files import read_json, whole_directory, write_json
+from polychrome.files import whole_directory
 from polychrome.measures.encoder import TextEncoder, relevance
-from polychrome.measures.words import spaced_words, words_and_marks
+from polychrome.measures.words import words_and_marks
 from polychrome.pairs.schema import Pair, read_pairs
-from polychrome.randomness import numpy_generator
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)  # ridge penalties to choose from
-FOLDS = 5  # of whole conversations
 MIN_PAIRS = 5  # of the judge's own that hold an n-gram; rarer ones are not looked at
 ON_TOPIC_QUANTILE = 0.10  # of cosine(post, human reply)
 ENGAGEMENT_QUANTILE = 0.50  # of the judge's prediction for human replies
@@ -74,34 +69,23 @@ class Judge:
 
     def save(self, directory: str | Path) -> None:
         """Write ``judge.safetensors`` and ``judge.json`` (both or neither)."""
+        grams = {"post": self.post_grams, "reply": self.reply_grams}
+        about = {"features": FEATURES, "thresholds": asdict(self.thresholds), "n_grams": grams}
         with whole_directory(directory) as beside:
-            tensors = {"weights": np.ascontiguousarray(self.weights), "intercept": np.array([self.intercept])}
-            save_file(tensors, beside / "judge.safetensors")
-            grams = {"post": self.post_grams, "reply": self.reply_grams}
-            write_json(
-                beside / "judge.json", {"features": FEATURES, "thresholds": asdict(self.thresholds), "n_grams": grams}
-            )
+            ranks.save(beside, "judge", {"weights": self.weights, "intercept": np.array([self.intercept])}, about)
 
     @classmethod
     def open(cls, directory: str | Path) -> Judge:
         """Open what :meth:`save` wrote. Raises InputError when a file is missing, damaged or of another version."""
-        directory = Path(directory)
-        about = read_json(directory / "judge.json")
-        file = directory / "judge.safetensors"
-        if not file.is_file():
-            raise bad(str(file), "no such file", "the judge's weights", "Run `dvc repro judge`.")
-        try:
-            if tuple(about["features"]) != FEATURES:
-                raise ValueError(f"features {about['features']}")
-            tensors = load_file(file)
+
+        def build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Judge:
             grams = tuple(about["n_grams"]["post"]), tuple(about["n_grams"]["reply"])
             if tensors["weights"].shape != (sum(map(len, grams)),):
                 raise ValueError(f"{len(tensors['weights'])} weights for {sum(map(len, grams))} n-grams")
             thresholds = Thresholds(**about["thresholds"])
             return cls(*grams, tensors["weights"], float(tensors["intercept"][0]), thresholds)
-        except (KeyError, TypeError, ValueError, SafetensorError) as error:
-            expected = f"a judge with features {', '.join(FEATURES)}"
-            raise bad(str(directory), f"{error}", expected, "Run `dvc repro --force judge`.") from error
+
+        return ranks.opened(directory, "judge", FEATURES, build)
 
 
 def _presence(texts: Sequence[str], grams: Sequence[str]) -> sparse.csr_matrix:
@@ -128,88 +112,51 @@ def make_judge(
     *,
     resamples: int,
     confidence: float,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Fit, calibrate and save the judge; write and return its report.
 
     Raises InputError when the files share a conversation, or the judge's pairs cannot carry a fit.
     """
-    own, phases = read_pairs(judge_pairs), read_pairs(calibration_pairs)
-    shared = sorted({pair.conversation for pair in own} & {pair.conversation for pair in phases})
+    pairs, phases = read_pairs(judge_pairs), read_pairs(calibration_pairs)
+    shared = sorted({pair.conversation for pair in pairs} & {pair.conversation for pair in phases})
     if shared:
-        raise bad(
-            f"{judge_pairs}:conversation",
-            f"{len(shared)} conversations that {calibration_pairs} has too ({', '.join(shared[:3])}, ...)",
-            "conversations of the judge's own",
-            "Run `dvc repro --force split`.",
-        )
-    judge, report = fit(
-        own, phases, encoder, where=str(judge_pairs), resamples=resamples, confidence=confidence, seed=seed
-    )
+        found = f"{len(shared)} conversations that {calibration_pairs} has too ({', '.join(shared[:3])}, ...)"
+        remedy = "Run `dvc repro --force split`."
+        raise bad(f"{judge_pairs}:conversation", found, "conversations of the judge's own", remedy)
+    judge, report = fit(ranked(pairs, "judge", resamples, confidence, judge_pairs), phases, encoder)
     judge.save(model_directory)
-    digest = hashlib.sha256(Path(judge_pairs).read_bytes()).hexdigest()
-    report |= {"trained_on": {"file": Path(judge_pairs).name, "sha256": digest}}
-    write_json(report_path, report)
-    return report
+    return ranks.write_report(report_path, report, judge_pairs)
 
 
-def fit(
-    own: Sequence[Pair],
-    phases: Sequence[Pair],
-    encoder: TextEncoder,
-    *,
-    where: str = "judge.jsonl",
-    resamples: int,
-    confidence: float,
-    seed: int = 0,
-) -> tuple[Judge, dict[str, Any]]:
+def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judge, dict[str, Any]]:
     """Fit on ``own``, calibrate on ``phases``. Returns the judge and its report.
 
     The reported Spearman correlates engagement with predictions that each conversation got from a judge that saw
-    neither the conversation nor, in choosing its penalty, the fold it is in (nested cross-validation). Its interval
-    resamples conversations.
+    neither the conversation nor, in choosing its penalty, the fold it is in (nested cross-validation).
     """
-    target = rank_normalised([pair.engagement for pair in own], where)
-    conversations = np.unique([pair.conversation for pair in own], return_inverse=True)[1]
-    folds = folds_of(conversations, FOLDS, seed, "judge", where)
-    posts, replies = [pair.post for pair in own], [pair.reply for pair in own]
-    draft = Judge(_frequent(posts), _frequent(replies), np.zeros(0), 0.0, Thresholds(0.0, 0.0))
-    features = draft.design(posts, replies)
-    penalty, held_out = cross_validate(features, target, folds)
-    weights, intercept = _ridge(features, target, penalty)
-    judge = Judge(draft.post_grams, draft.reply_grams, weights, intercept, draft.thresholds)
-    thresholds = calibrate(judge, phases, encoder)
-    judge = Judge(draft.post_grams, draft.reply_grams, weights, intercept, thresholds)
-    report: dict[str, Any] = {
-        "pairs": len(own),
-        "conversations": len(set(conversations.tolist())),
-        "calibration_pairs": len(phases),
-        "n_grams": len(weights),
-        "penalty": penalty,
-        "on_topic_threshold": thresholds.on_topic,
-        "engagement_threshold": thresholds.engagement,
-    }
-    length = np.array([float(len(spaced_words(reply))) for reply in replies])
-    for name, predicted in (("spearman", held_out), ("spearman_of_reply_length_alone", length)):
-
-        def correlation(rows: np.ndarray, predicted: np.ndarray = predicted) -> float:
-            return spearman(predicted[rows], target[rows], where)
-
-        report[name] = correlation(np.arange(len(target)))
-        resampled = over_groups(correlation, conversations, resamples, numpy_generator(seed, "judge", "bootstrap"))
-        report[f"{name}_low"], report[f"{name}_high"] = percentiles(resampled, confidence)
-    report["verdict"] = _verdict(report, confidence)
-    return judge, report
-
-
-def _verdict(report: dict[str, Any], confidence: float) -> str:
-    value, low, high = (report[name] for name in ("spearman", "spearman_low", "spearman_high"))
+    judge = Judge(_frequent(own.posts), _frequent(own.replies), np.zeros(0), 0.0, Thresholds(0.0, 0.0))
+    features = judge.design(own.posts, own.replies)
+    penalty, held_out = cross_validate(features, own.target, own.folds)
+    ridge = _ridge(penalty).fit(features, own.target)
+    judge = replace(judge, weights=ridge.coef_, intercept=float(ridge.intercept_))
+    judge = replace(judge, thresholds=calibrate(judge, phases, encoder))
+    measured, _ = own.measured(held_out)
     meaning = (
         "the judge ranks unseen replies better than chance"
-        if low > 0
+        if measured["spearman_low"] > 0
         else "no better than chance is established, so predicted engagement and passes mean little; give it more pairs"
     )
-    return f"held-out Spearman {value:.3f}, {100 * confidence:g}% interval {low:.3f} to {high:.3f}: {meaning}"
+    return judge, {
+        "pairs": len(own.pairs),
+        "conversations": len(np.unique(own.conversations)),
+        "calibration_pairs": len(phases),
+        "n_grams": len(judge.weights),
+        "penalty": penalty,
+        "on_topic_threshold": judge.thresholds.on_topic,
+        "engagement_threshold": judge.thresholds.engagement,
+        **measured,
+        "verdict": own.verdict(measured, meaning),
+    }
 
 
 def calibrate(judge: Judge, phases: Sequence[Pair], encoder: TextEncoder) -> Thresholds:
@@ -219,11 +166,10 @@ def calibrate(judge: Judge, phases: Sequence[Pair], encoder: TextEncoder) -> Thr
     return Thresholds(float(np.quantile(cosine, ON_TOPIC_QUANTILE)), float(np.quantile(predicted, ENGAGEMENT_QUANTILE)))
 
 
-def _ridge(features: sparse.csr_matrix, target: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+def _ridge(penalty: float) -> Any:
     from sklearn.linear_model import Ridge  # here, since only fitting needs it
 
-    model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-6).fit(features, target)
-    return model.coef_, float(model.intercept_)
+    return Ridge(alpha=penalty, solver="sparse_cg", tol=1e-6)
 
 
 def cross_validate(features: sparse.csr_matrix, target: np.ndarray, folds: np.ndarray) -> tuple[float, np.ndarray]:
@@ -232,28 +178,19 @@ def cross_validate(features: sparse.csr_matrix, target: np.ndarray, folds: np.nd
     Returns the penalty for a fit on all rows and the held-out predictions (n,). A fold's predictions use the penalty
     that did best among the other folds, so that not even the choice has seen it.
     """
-    rows = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
+    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-    def predictions(left_out: tuple[int, ...]) -> list[np.ndarray]:
-        """For each fold left out: (rows of that fold, penalties), from fits on the folds that stay."""
-        stay = ~np.isin(folds, left_out)
-        fits = [_ridge(features[stay], target[stay], penalty) for penalty in PENALTIES]
-        return [
-            np.stack([features[rows[fold]] @ weights + intercept for weights, intercept in fits], axis=1)
-            for fold in left_out
-        ]
+    def out_of_fold(rows: np.ndarray) -> np.ndarray:
+        """Predictions (rows, penalties) of ``rows``, each from the other folds among them."""
+        given = {"X": features[rows], "y": target[rows], "groups": folds[rows], "cv": LeaveOneGroupOut()}
+        return np.stack([cross_val_predict(_ridge(penalty), **given) for penalty in PENALTIES], axis=1)
 
-    def errors(predicted: np.ndarray, fold: int) -> np.ndarray:
-        return ((predicted - target[rows[fold], None]) ** 2).sum(axis=0)
+    def best(rows: np.ndarray, predicted: np.ndarray) -> int:
+        return int(((predicted - target[rows, None]) ** 2).sum(axis=0).argmin())
 
-    inner = np.zeros((len(rows), len(PENALTIES)))  # [f]: error on the folds other than f, from fits that left out f too
-    for one, other in combinations(range(len(rows)), 2):
-        of_one, of_other = predictions((one, other))
-        inner[other] += errors(of_one, one)
-        inner[one] += errors(of_other, other)
-    outer, held_out = np.zeros(len(PENALTIES)), np.empty(len(target))
-    for fold, index in enumerate(rows):
-        (predicted,) = predictions((fold,))
-        outer += errors(predicted, fold)
-        held_out[index] = predicted[:, inner[fold].argmin()]
-    return PENALTIES[int(outer.argmin())], held_out
+    everything = np.arange(len(target))
+    predicted, held_out = out_of_fold(everything), np.empty(len(target))
+    for fold in np.unique(folds):
+        others = np.flatnonzero(folds != fold)
+        held_out[folds == fold] = predicted[folds == fold, best(others, out_of_fold(others))]
+    return PENALTIES[best(everything, predicted)], held_out

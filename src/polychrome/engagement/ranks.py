@@ -1,48 +1,144 @@
-"""Engagement as ranks, and how well predictions order it: what the learned reward and the judge are fitted and told by.
+"""Engagement as ranks, and how well predictions order it: what the learned reward and the judge have in common.
 
-Engagement has the unit of its source; its rank among the pairs of the source has none.
+Engagement has the unit of its source; its rank among the pairs of the source has none. Whatever is reported is measured
+on conversations held out, with intervals over conversations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
+from polychrome.bootstrap import over_groups, percentiles
 from polychrome.errors import bad
+from polychrome.files import read_json, write_json
+from polychrome.measures.words import spaced_words
+from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator
 
+FOLDS = 5  # of whole conversations
+SEED = 0
+T = TypeVar("T")
 
-def mid_ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Ranks from 1 on, float64 (n,); ties share the mean of theirs."""
+
+@dataclass(frozen=True)
+class Ranked:
+    """The n pairs that the ``judge`` or the ``reward`` is fitted on, and how uncertainty is measured on them."""
+
+    name: str  # of what is fitted; its random draws and its files are named so
+    where: str  # the file of the pairs
+    pairs: Sequence[Pair]
+    posts: Sequence[str]
+    replies: Sequence[str]
+    target: np.ndarray  # (n,) mid-ranks of engagement as shares of the pool, in (0, 1)
+    conversations: np.ndarray  # (n,) numbers
+    folds: np.ndarray  # (n,) in [0, FOLDS), one for a conversation
+    resamples: int
+    confidence: float
+
+    def resampled(self, statistic: Callable[[np.ndarray], Any], purpose: str = "", groups: Any = None) -> np.ndarray:
+        """``statistic`` of the row numbers of each resample of whole conversations, or ``groups``: (resamples, ...)."""
+        generator = numpy_generator(SEED, purpose or self.name, "bootstrap")
+        return over_groups(statistic, self.conversations if groups is None else groups, self.resamples, generator)
+
+    def measured(
+        self, held_out: np.ndarray, **others: Callable[[np.ndarray], float]
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """Spearman of ``held_out`` predictions (n,), that of the reply's length alone, and ``others``, of row numbers.
+
+        Returns each as ``name``, ``name_low`` and ``name_high``, and the resampled values (resamples, 2 + others).
+        """
+        length = np.array([float(len(spaced_words(reply))) for reply in self.replies])
+        statistics = {
+            "spearman": lambda rows: spearman(held_out[rows], self.target[rows], self.where),
+            "spearman_of_reply_length_alone": lambda rows: spearman(length[rows], self.target[rows], self.where),
+            **others,
+        }
+        resampled = self.resampled(lambda rows: [statistic(rows) for statistic in statistics.values()])
+        found: dict[str, Any] = {}
+        for (name, statistic), values in zip(statistics.items(), resampled.T, strict=True):
+            found[name] = statistic(np.arange(len(self.pairs)))
+            found[f"{name}_low"], found[f"{name}_high"] = percentiles(values, self.confidence)
+        return found, resampled
+
+    def verdict(self, report: Mapping[str, float], meaning: str) -> str:
+        """One line: the correlation, its interval and what it means."""
+        value, low, high = (report[name] for name in ("spearman", "spearman_low", "spearman_high"))
+        return f"held-out Spearman {value:.3f}, {100 * self.confidence:g}% interval {low:.3f} to {high:.3f}: {meaning}"
+
+
+def ranked(pairs: Sequence[Pair], name: str, resamples: int, confidence: float, where: str | Path = "") -> Ranked:
+    """The ``pairs``, ranked and dealt to folds. InputError when engagement does not vary, or for few conversations."""
     from scipy.stats import rankdata  # here, since whoever only predicts ranks nothing
 
-    return rankdata(values)
-
-
-def rank_normalised(engagement: Sequence[float], where: str) -> np.ndarray:
-    """Mid-ranks as shares of the pool, float64 (n,) in (0, 1). Raises InputError when engagement does not vary."""
+    where = str(where) or f"{name}.jsonl"
+    engagement = [pair.engagement for pair in pairs]
     if len(set(engagement)) < 2:
         raise bad(f"{where}:engagement", f"{engagement[0]} throughout", "engagement that varies", "Check the source.")
-    return (mid_ranks(engagement) - 0.5) / len(engagement)
-
-
-def folds_of(groups: np.ndarray, count: int, seed: int, purpose: str, where: str) -> np.ndarray:
-    """A fold (n,) in [0, count) for each pair; ``groups`` (n,) number the conversations, and each is in one fold only.
-
-    Raises InputError with fewer conversations than folds.
-    """
-    conversations = int(groups.max()) + 1
-    if conversations < count:
-        remedy = f"Raise split.{purpose}_pairs."
-        raise bad(where, f"{conversations} conversations", f"at least {count}, one a fold", remedy)
-    return (numpy_generator(seed, purpose, "folds").permutation(conversations) % count)[groups]
+    conversations = np.unique([pair.conversation for pair in pairs], return_inverse=True)[1]
+    count = int(conversations.max()) + 1
+    if count < FOLDS:
+        remedy = f"Raise split.{name}_pairs."
+        raise bad(where, f"{count} conversations", f"at least {FOLDS}, one per fold", remedy)
+    folds = (numpy_generator(SEED, name, "folds").permutation(count) % FOLDS)[conversations]
+    target = (rankdata(engagement) - 0.5) / len(engagement)
+    posts, replies = [pair.post for pair in pairs], [pair.reply for pair in pairs]
+    return Ranked(name, where, pairs, posts, replies, target, conversations, folds, resamples, confidence)
 
 
 def spearman(predicted: np.ndarray, target: np.ndarray, where: str) -> float:
     """Spearman's correlation of two arrays (n,). Raises InputError when one of them does not vary."""
-    x, y = mid_ranks(predicted), mid_ranks(target)
+    from scipy.stats import rankdata
+
+    x, y = rankdata(predicted), rankdata(target)
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         expected = "both to vary in every resample, for a rank correlation to exist"
         raise bad(where, "engagement or predictions that hardly vary", expected, "Give it more pairs.")
     return float(np.corrcoef(x, y)[0, 1])
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def save(directory: Path, name: str, tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Write ``<name>.safetensors`` and ``<name>.json`` into ``directory``, which must exist."""
+    arrays = {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
+    save_file(arrays, directory / f"{name}.safetensors")
+    write_json(directory / f"{name}.json", about)
+
+
+def opened(
+    directory: str | Path,
+    name: str,
+    features: Sequence[str],
+    build: Callable[[dict[str, Any], dict[str, np.ndarray]], T],
+) -> T:
+    """What ``build(about, tensors)`` makes of what :func:`save` wrote.
+
+    Raises InputError when a file is missing, or damaged, or of a version with other ``features``.
+    """
+    about, file = read_json(Path(directory) / f"{name}.json"), Path(directory) / f"{name}.safetensors"
+    if not file.is_file():
+        raise bad(str(file), "no such file", "the weights of the fit", f"Run `dvc repro {name}`.")
+    try:
+        if tuple(about["features"]) != tuple(features):
+            raise ValueError(f"other features: {about['features']}")
+        return build(about, load_file(file))
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        expected = f"a {name} with the features of this version, {', '.join(features[:5])}"
+        raise bad(str(directory), error, expected, f"Run `dvc repro --force {name}`.") from error
+
+
+def write_report(path: str | Path, report: dict[str, Any], trained_on: str | Path) -> dict[str, Any]:
+    """Write and return ``report``, with the file that was trained on and its SHA-256."""
+    digest = hashlib.sha256(Path(trained_on).read_bytes()).hexdigest()
+    report = report | {"trained_on": {"file": Path(trained_on).name, "sha256": digest}}
+    write_json(path, report)
+    return report

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro controls judge test smoke bench params preset constraints
+.PHONY: help repro controls judge test test-fast smoke bench params preset constraints
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -17,7 +17,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 help:  ## list the commands
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 repro: $(VENV)/.installed params  ## make the environment, then run the pipeline: only what has changed
 	$(VENV)/bin/dvc repro
@@ -35,6 +35,10 @@ test: $(VENV)/.installed-dev  ## make the environment, then check the style and 
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest -n 2
 
+test-fast: $(VENV)/.installed-dev  ## what to run while working: the tests without those that take long
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+
 smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are
 	scripts/smoke.sh
 
@@ -47,7 +51,7 @@ params: $(VENV)/.installed  ## check params.yaml
 preset: $(VENV)/.installed  ## write params.yaml for a size: make preset NAME=smoke (or paper, default)
 	$(VENV)/bin/python -m polychrome.presets $(NAME)
 
-constraints: $(VENV)/.installed-dev  ## write constraints.txt anew from the environment
+constraints: $(VENV)/.installed-dev  ## write constraints.txt again, from the environment
 	{ head -1 constraints.txt; $(PIP) freeze --all --exclude-editable --exclude pip --exclude polychrome \
 	  | sed 's/+cpu$$//' | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$'; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt

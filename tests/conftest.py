@@ -122,3 +122,33 @@ def workspace(tmp_path, monkeypatch, tiny_base, tiny_encoder) -> Path:
     write_pairs(phases / "judge.jsonl", make_pairs(60, "j"))
     (tmp_path / "params.yaml").write_text((Path(__file__).parents[1] / "params.yaml").read_text())
     return tmp_path
+
+
+# What `make test-fast` leaves out (files, or single tests): real processes, dvc, a browser, simulations, peers.
+SLOW = (
+    "audit/controls/test_aa.py",
+    "audit/test_gaming.py::test_clean_runs_are_seldom_accused",
+    "benchmarks/test_commands.py",
+    "benchmarks/test_sides.py",
+    "engine/test_native.py::test_two_processes_that_compile_at_once_both_end_well",
+    "objectives/test_grpo_against_trl.py",
+    "pipeline/test_disjoint.py",
+    "pipeline/test_from_scratch.py",
+    "pipeline/test_pipeline.py",
+    "reporting/page/test_browser.py",
+    "test_extending.py",
+    "training/test_fast_equals_slow.py::test_twenty_grpo_steps_have_the_losses_of_the_naive_path",
+    "training/test_killed.py",
+    "training/test_processes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and run it first: with several processes a long file must not be the last to start."""
+    absent = [name for name in SLOW if not (Path(__file__).parent / name.split("::")[0]).is_file()]
+    assert not absent, f"no such files: {absent}"
+    for item in items:
+        name = item.nodeid.removeprefix("tests/").split("[")[0]
+        if name in SLOW or name.split("::")[0] in SLOW:
+            item.add_marker("slow")
+    items.sort(key=lambda item: "slow" not in item.keywords)

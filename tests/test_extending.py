@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from polychrome.pairs.schema import read_pairs
+from tests.evaluation.fakes import length_judge, write_rows
 from tests.pipeline.conftest import Repository, make_repository
 from tests.tiny import make_wheel
 
@@ -75,3 +77,60 @@ def test_a_source_that_is_fetched_is_one_file_and_one_line(scratch, tmp_path):
     scratch.run("dvc", "repro", "prepare", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(path.parent))
     pairs = read_pairs(scratch.path / "data/prepared/pairs.jsonl")
     assert [[pair.post, pair.reply, pair.engagement] for pair in pairs] == rows
+
+
+# --- a reward ---------------------------------------------------------------------------------------------------------
+
+BREVITY = '''
+"""Short replies."""
+
+
+def build(setting):
+    return lambda posts, replies: [1 / (1 + len(reply.split())) for reply in replies]
+'''
+
+ASK = """
+from polychrome.params import load_params
+from polychrome.rewards.interface import Setting, make_reward
+
+params = load_params()
+reward = make_reward(params.arms["grpo_from_baseline"].reward, Setting(params.reward, None, []))
+print(*reward(["any post"] * 2, ["one", "one two three"]))
+"""
+
+
+def test_a_reward_is_one_file_and_one_line_also_as_a_part_of_the_mix(scratch):
+    add_file(scratch, "src/polychrome/rewards/brevity.py", BREVITY)
+    line = '    "brevity": "polychrome.rewards.brevity:build",'
+    add_line(scratch, "src/polychrome/rewards/interface.py", '    "heuristic": ', line)
+    assert needed(scratch) == (1, 1)
+    for settings in ({"arms__grpo_from_baseline__reward": "brevity"}, {"reward__mix": {"brevity": 2.0}}):
+        scratch.set(**{"arms__grpo_from_baseline__reward": "hybrid"} | settings)
+        scratch.run("python", "-m", "polychrome.params")
+        assert scratch.run("python", "-c", ASK).stdout.split() == ["0.5", "0.25"]
+
+
+# --- a metric ---------------------------------------------------------------------------------------------------------
+
+QUESTIONS = '''
+"""How many of a post's replies ask something."""
+
+
+def metrics(of):
+    return {"questions": sum("?" in reply for reply in of.replies) / len(of.replies)}
+'''
+
+
+def test_a_metric_is_one_file_and_one_line(scratch):
+    add_file(scratch, "src/polychrome/measures/questions.py", QUESTIONS)
+    add_line(scratch, "src/polychrome/measures/metrics.py", "FILES = (", '    "polychrome.measures.questions",')
+    assert needed(scratch) == (1, 1)
+    replies = ["is it so?", "well i never", "what is it?", "that is what it is"]
+    row = {"post": "a post", "human": "is that so", "human_nll": 9.0, "human_tokens": 3, "ended": [True] * 3}
+    rows = [row | {"id": "a", "replies": replies[:3]}, row | {"id": "b", "replies": replies[1:]}]
+    write_rows(scratch.path / "results/generations/zero_shot/seed-42.jsonl", rows)
+    length_judge().save(scratch.path / "models/judge")
+    shutil.copytree(scratch.path / "tiny/encoder", scratch.path / "assets/encoder")
+    scratch.run("python", "stages/evaluate.py", "zero_shot", "42")
+    of_posts = json.loads((scratch.path / "results/evaluation/zero_shot/seed-42/per_post.json").read_text())
+    assert of_posts["metrics"]["questions"] == [2 / 3, 1 / 3]

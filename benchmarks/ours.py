@@ -19,8 +19,9 @@ from polychrome.models.policy import add_adapter, open_adapter, open_base, open_
 from polychrome.pairs.schema import Pair
 from polychrome.training.alarms import Alarms
 from polychrome.training.loop import Run
-from polychrome.training.methods import Grpo, Method
-from polychrome.training.settings import Arm, GrpoArm, TrainSettings
+from polychrome.training.methods.grpo import Grpo, GrpoArm
+from polychrome.training.methods.interface import Method
+from polychrome.training.settings import Arm, TrainSettings
 
 NEVER = -1  # a token id that no model draws: every completion then has all its tokens
 ENDLESS = 10**6  # epochs

@@ -19,12 +19,11 @@ from benchmarks import harness, ours
 from benchmarks.harness import Memory, Report, Target
 from benchmarks.workload import CONVERSATIONS, chat_pairs
 from polychrome.measures.encoder import Encoder
-from polychrome.pairs.schema import Pair
 from polychrome.params import Params, load_params
 from polychrome.paths import ENCODER
-from polychrome.training.diversity import Validity, make_diversity
-from polychrome.training.methods import CrossEntropy, Method, Polychromic
-from polychrome.training.settings import PolychromicArm
+from polychrome.training.methods.cross_entropy import CrossEntropy
+from polychrome.training.methods.interface import Method
+from polychrome.training.methods.polychromic import Polychromic, PolychromicArm
 
 ARMS = ("polychromic", "baseline")
 
@@ -63,13 +62,9 @@ def _steps(args: Namespace, params: Params, name: str, policy: Any) -> ours.Step
     batch = params.arms["polychromic"].batch_size  # of both sides
     pairs = chat_pairs(batch * (args.runs + 1), args.conversations)
     chat = ours.open_chat(args.model, system=params.prompt.plain)
-    method: Method = _polychromic(args, arm, pairs) if isinstance(arm, PolychromicArm) else CrossEntropy()
+    polychromic = isinstance(arm, PolychromicArm)
+    method: Method = Polychromic.of(arm, Encoder.open(args.encoder), pairs) if polychromic else CrossEntropy()
     return ours.Steps(ours.make_run(policy, method, chat, pairs, batch, arm.learning_rate))
-
-
-def _polychromic(args: Namespace, arm: PolychromicArm, pairs: Sequence[Pair]) -> Polychromic:
-    encoder = Encoder.open(args.encoder)
-    return Polychromic(arm, encoder, make_diversity(arm.diversity), Validity.calibrated(encoder, pairs, arm.gate))
 
 
 def _report(args: Namespace, params: Params, times: dict[str, list[float]], memory: dict[str, Memory]) -> Report:

@@ -13,7 +13,9 @@ import pytest
 from polychrome.errors import InputError
 from polychrome.models.settings import UntouchedArm
 from polychrome.params import KINDS, MOVED, Params, compose, load_params, main, parse_params
-from polychrome.training.settings import CrossEntropyArm, GrpoArm, PolychromicArm
+from polychrome.training.methods.cross_entropy import CrossEntropyArm
+from polychrome.training.methods.grpo import GrpoArm
+from polychrome.training.methods.polychromic import PolychromicArm
 
 GOOD = (Path(__file__).parents[1] / "params.yaml").read_text()
 

@@ -31,9 +31,13 @@ from polychrome.paths import CONTROL
 from polychrome.reporting.settings import ReportSettings
 from polychrome.rewards.settings import RewardSettings
 from polychrome.training.alarms import Alarms
-from polychrome.training.settings import ARMS, TrainSettings
+from polychrome.training.methods import METHODS
+from polychrome.training.settings import TrainSettings
 
-KINDS: dict[str, Any] = {"untouched": UntouchedArm, **ARMS}  # objective -> the settings of its arms
+KINDS: dict[str, Any] = {  # objective -> the settings of its arms
+    "untouched": UntouchedArm,
+    **{objective: method.settings for objective, method in METHODS.items()},
+}
 MOVED = {  # what people look for, by its dotted key or its last part -> what it is called here
     "max_completion_length": "max_new_tokens",
     "num_train_epochs": "epochs",

@@ -12,7 +12,7 @@ import torch
 from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
-from polychrome.training.diversity import Sets, Validity, make_diversity, semantic_distance
+from polychrome.training.diversity import Sets, Validity, make_diversity
 from polychrome.training.methods.polychromic import elsewhere
 
 KINDS = ("semantic", "self_bleu", "distinct_n")
@@ -117,10 +117,6 @@ def test_replies_without_a_single_bigram_or_word_are_not_diverse():
     texts, valid = [["a", "b", "c"]], torch.ones(1, 3, dtype=torch.bool)
     assert make_diversity("distinct_n")(bag(texts), valid)[0].item() == 0
     assert make_diversity("self_bleu")(bag([["", " ", ""]]), valid)[0].item() == 0
-
-
-def test_semantic_distance_is_the_ungated_d_of_one_set():
-    assert semantic_distance(Bag())(SETS[0]) == pytest.approx(brute("semantic", SETS[0]), abs=1e-6)
 
 
 def pairs_at(angles):

@@ -165,7 +165,7 @@ def advantages_of(make_run, pairs, **changes):
     """What the method makes advantages of, (posts, 4), on one batch."""
     run = make_run(grpo(**changes))
     seen = []
-    with mock.patch("polychrome.training.methods.grpo.group_advantages", lambda r, scale: seen.append(r) or r * 0):
+    with mock.patch("polychrome.objectives.grpo.group_advantages", lambda r, scale: seen.append(r) or r * 0):
         run.method.step(run.context, pairs, 3)
     return seen[0]
 

@@ -21,10 +21,12 @@ from polychrome.params import Params
 from polychrome.training.alarms import Alarms
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.loop import Run
-from polychrome.training.methods import CrossEntropy, Grpo, Method, Polychromic
-from polychrome.training.methods.interface import Context, Step
+from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropyArm
+from polychrome.training.methods.grpo import Grpo, GrpoArm
+from polychrome.training.methods.interface import Context, Method, Step
+from polychrome.training.methods.polychromic import Polychromic, PolychromicArm
 from polychrome.training.runs import train
-from polychrome.training.settings import CrossEntropyArm, GrpoArm, PolychromicArm, TrainSettings
+from polychrome.training.settings import TrainSettings
 
 NO_ALARMS = Alarms(kl_warn=math.inf, kl_stop=math.inf, reward_flat_steps=0, length_collapse_ratio=0.0)
 LOOP = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2}

@@ -54,5 +54,5 @@ class UntouchedArm(Section):
 
     stage: ClassVar[str] = "untouched"
 
-    objective: Annotated[str, Rule("untouched, or one of ARMS in training/settings.py")]
+    objective: Annotated[str, Rule("untouched, or one of METHODS in training/methods")]
     prompt: Annotated[str, Rule("system prompt", empty=False)]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from polychrome.measures.encoder import Encoder
-from polychrome.measures.sets import distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.measures.validity import problems_of
 from polychrome.objectives.diversity import set_diversity
 from polychrome.pairs.schema import Pair
@@ -71,11 +71,6 @@ def make_diversity(kind: str) -> SetDiversity:
         return _semantic
     function = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}[kind]
     return lambda sets, valid: _leave_one_out(function, sets.replies, valid)
-
-
-def semantic_distance(encoder: Encoder) -> Callable[[Sequence[str]], float]:
-    """Mean pairwise cosine distance of one set, ungated, for watching."""
-    return lambda replies: float(mean_pairwise_cosine_distance(encoder.embed(list(replies))))
 
 
 def _semantic(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

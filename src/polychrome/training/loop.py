@@ -22,15 +22,15 @@ from accelerate.utils import gather_object
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from polychrome.engine.packing import Group
 from polychrome.engine.sampler import MEMORY_MIB
-from polychrome.engine.scoring import CompletionScorer
+from polychrome.engine.scoring import CompletionScorer, tokens_within
 from polychrome.models.chat import Chat
 from polychrome.models.policy import adapter_tensors, set_training
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator, seed_for
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints
+from polychrome.training.methods.groups import human, packs
 from polychrome.training.methods.interface import Context, Method, Piece, Rollout, Step
 from polychrome.training.settings import Arm, TrainSettings
 
@@ -104,6 +104,7 @@ class Run:
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
             memory_mib=self.memory_mib,
+            most_tokens=tokens_within(self.memory_mib, self.policy),
         )
         self.state = State()
         self.best_weights: dict[str, torch.Tensor] = {}
@@ -225,8 +226,7 @@ class Run:
 
     def _idle(self, term: str) -> Piece:
         """A pass that teaches nothing."""
-        pair = self.pairs[0]
-        ((_, packed),) = self.context.packs([Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)])])
+        ((_, packed),) = packs(self.context, human(self.context, self.pairs[:1]))
         return Piece(term, packed, lambda logps, entropies: (0.0 * logps.sum(), {}))
 
     def _total(self, value: float) -> float:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import torch
-
-from polychrome.engine.packing import Group, Packed
-from polychrome.objectives.cross_entropy import cross_entropy
+from polychrome.declare import Rule
 from polychrome.pairs.schema import Pair
 from polychrome.training.methods.interface import Context, Metrics, Piece, Step
+from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
+    import torch
+
+    from polychrome.engine.packing import Packed
     from polychrome.params import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyArm(Arm):
+    """An arm trained by cross-entropy alone."""
+
+    stage: ClassVar[str] = "sft"
+
+    data: Annotated[str, Rule(choices=("full", "phase1_sft"))]
 
 
 @dataclass
 class CrossEntropy:
-    """Cross-entropy alone; the arm's settings are those that the loop asks of every arm."""
+    """Cross-entropy alone; what its arm sets, the loop reads."""
 
-    repeats = 1
+    settings: ClassVar[type[Arm]] = CrossEntropyArm
+    repeats: ClassVar[int] = 1
 
     @classmethod
     def build(cls, arm: Any, params: Params, pairs: Sequence[Pair]) -> Self:
@@ -30,7 +41,10 @@ class CrossEntropy:
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """One piece a micro-batch."""
-        groups = _groups(context, batch)
+        from polychrome.objectives.cross_entropy import cross_entropy
+        from polychrome.training.methods.groups import human, packs
+
+        groups = human(context, batch)
         tokens = context.total(sum(len(group.completions[0]) for group in groups))
 
         def piece(packed: Packed) -> Piece:
@@ -40,17 +54,15 @@ class CrossEntropy:
 
             return Piece("cross_entropy", packed, loss, dropout=True)
 
-        return Step([piece(packed) for _, packed in context.packs(groups)])
+        return Step([piece(packed) for _, packed in packs(context, groups)])
 
-    @torch.no_grad()
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
-        """Cross-entropy in nats a token."""
-        groups = _groups(context, pairs)
+        """Cross-entropy in nats per token."""
+        from polychrome.training.methods.groups import as_sampled, human, packs
+
+        groups = human(context, pairs)
         total = 0.0
-        for _, packed in context.packs(groups):
-            total -= float(context.scorer(packed, with_entropy=False)[0].double().sum())
+        with as_sampled(context.policy):
+            for _, packed in packs(context, groups):
+                total -= float(context.scorer(packed, with_entropy=False)[0].double().sum())
         return "validation_cross_entropy", total / sum(len(group.completions[0]) for group in groups)
-
-
-def _groups(context: Context, pairs: Sequence[Pair]) -> list[Group]:
-    return [Group(context.chat.prompt(pair.post), [context.chat.reply(pair.reply)]) for pair in pairs]

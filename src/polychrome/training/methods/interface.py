@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-import torch
-
-from polychrome.engine.packing import Group, Packed, pack
-from polychrome.engine.recording import Replay
-from polychrome.engine.sampler import MEMORY_MIB
-from polychrome.engine.scoring import CompletionScorer, tokens_within
 from polychrome.models.chat import Chat
 from polychrome.pairs.schema import Pair
+from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
+    import torch
+
+    from polychrome.engine.packing import Packed
+    from polychrome.engine.recording import Replay
+    from polychrome.engine.scoring import CompletionScorer
     from polychrome.params import Params
 
-Metrics = dict[str, torch.Tensor]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
+Metrics = dict[str, "torch.Tensor"]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
+Loss = Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", Metrics]]  # of (logps, entropies), both (N, T)
 Rollout = dict[str, Any]  # one group: pair id, post, replies, their rewards, whether each ended
 
 
@@ -33,7 +32,7 @@ class Piece:
 
     term: str  # which term of the objective its gradient belongs to
     packed: Packed
-    loss: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Metrics]]  # of (logps, entropies), both (N, T)
+    loss: Loss
     temperature: float = 1.0
     dropout: bool = False  # what was sampled, without dropout, is scored without: else its estimators are biased
     trunk: torch.Tensor | None = None  # (T, hidden), where another model's pass over the pack has computed it
@@ -58,41 +57,22 @@ class Context:
     chat: Chat
     seed: int
     micro_batches: int
+    most_tokens: int  # of one forward and backward; more groups than fit are taken one after another
+    memory_mib: int  # for rows that are sampled side by side
     total: Callable[[float], float]  # sums a number over processes
-    processes: int = 1
-    rank: int = 0  # this process holds posts rank, rank + processes, ... of every batch
-    memory_mib: int = MEMORY_MIB  # for rows that are sampled side by side, and for what a backward pass needs
-
-    @cached_property  # which layers have adapters does not change
-    def most_tokens(self) -> int:
-        """Tokens of one forward and backward; more groups than fit are taken one after another."""
-        return tokens_within(self.memory_mib, self.policy)
-
-    def packs(self, groups: Sequence[Group]) -> list[tuple[slice, Packed]]:
-        """``groups`` in ``micro_batches`` parts of about as many each, each packed where the policy is.
-
-        More parts where one would exceed ``most_tokens``; none of no groups.
-        """
-        size = max(1, -(-len(groups) // self.micro_batches))
-        starts, tokens = [0], 0
-        for i, group in enumerate(groups):
-            if i - starts[-1] == size or (tokens and tokens + len(group) > self.most_tokens):
-                starts.append(i)
-                tokens = 0
-            tokens += len(group)
-        device = next(self.policy.parameters()).device
-        spans = [slice(*span) for span in pairwise([*starts, len(groups)]) if groups]
-        return [(span, pack(groups[span]).to(device)) for span in spans]
+    processes: int
+    rank: int  # this process holds posts rank, rank + processes, ... of every batch
 
 
 class Method(Protocol):
     """An objective that the loop can train."""
 
+    settings: ClassVar[type[Arm]]  # the keys of its arms in params.yaml
     repeats: int  # optimiser steps a batch serves
 
     @classmethod
     def build(cls, arm: Any, params: Params, pairs: Sequence[Pair]) -> Self:
-        """The method as ``arm``, a section of params.yaml's ``arms``, sets it; ``pairs`` are the arm's training data.
+        """The method as ``arm``, one of its settings, sets it; ``pairs`` are the arm's training data.
 
         Raises InputError when something that it needs is missing.
         """

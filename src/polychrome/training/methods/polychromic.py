@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
-
-import torch
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from polychrome import paths
-from polychrome.engine.packing import Packed
-from polychrome.engine.recording import Replay
-from polychrome.engine.sampling import SamplingSettings
+from polychrome.declare import Rule, at_most
+from polychrome.errors import Problem
 from polychrome.measures.encoder import Encoder
-from polychrome.objectives.diversity import leave_one_out_advantages, score_function_loss, standardised
 from polychrome.pairs.schema import Pair
-from polychrome.training.diversity import SetDiversity, Sets, Validity, make_diversity
-from polychrome.training.methods.cross_entropy import CrossEntropy
-from polychrome.training.methods.groups import draw
+from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropyArm
 from polychrome.training.methods.interface import Context, Metrics, Piece, Step
+from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
+    import torch
+
+    from polychrome.engine.packing import Packed
+    from polychrome.engine.recording import Replay
     from polychrome.params import Params
-    from polychrome.training.settings import PolychromicArm
+    from polychrome.training.diversity import SetDiversity, Validity
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolychromicArm(CrossEntropyArm):
+    """An arm trained by cross-entropy minus lambda times set diversity."""
+
+    lambda_: Annotated[float, Rule("weight of set diversity, standardised; 0 is cross_entropy bit for bit", minimum=0)]
+    diversity: Annotated[str, Rule(choices=("semantic", "self_bleu", "distinct_n"))]
+    # the leave-one-out baseline is a mean over pairs of the others
+    samples: Annotated[int, Rule("replies per set", minimum=3)]
+    posts_per_step: Annotated[int, Rule("posts of the batch that a set is drawn for; at most batch_size", minimum=1)]
+    diversity_temperature: Annotated[float, Rule("of the policy that sets are drawn from", above=0)]
+    max_new_tokens: Annotated[int, Rule("tokens of a sampled reply", minimum=1)]
+    gate: Annotated[bool, Rule("leaves malformed and off-topic replies out of D; false counts every reply")]
+
+    def disagreements(self) -> Iterator[Problem]:
+        """A step's diverse posts are among its batch."""
+        yield from at_most("posts_per_step", self.posts_per_step, "batch_size", self.batch_size)
 
 
 @dataclass
 class Polychromic(CrossEntropy):
-    """Cross-entropy, and validated by it, with a second term: the diversity of sets of n >= 3 replies a post."""
+    """Cross-entropy, and validated by it, with a second term: the diversity of a set of replies per post."""
+
+    settings: ClassVar[type[Arm]] = PolychromicArm
 
     arm: PolychromicArm
     encoder: Encoder  # of replies and posts
@@ -37,17 +56,25 @@ class Polychromic(CrossEntropy):
     @classmethod
     def build(cls, arm: PolychromicArm, params: Params, pairs: Sequence[Pair]) -> Self:
         """With the encoder of the assets, and the gate set by the arm's own pairs."""
-        encoder = Encoder.open(paths.ENCODER)
+        return cls.of(arm, Encoder.open(paths.ENCODER), pairs)
+
+    @classmethod
+    def of(cls, arm: PolychromicArm, encoder: Encoder, pairs: Sequence[Pair]) -> Self:
+        """The same with a given encoder."""
+        from polychrome.training.diversity import Validity, make_diversity
+
         return cls(arm, encoder, make_diversity(arm.diversity), Validity.calibrated(encoder, pairs, arm.gate))
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """The pieces of cross-entropy, then those of diversity. With lambda = 0 it is cross-entropy, bit for bit."""
+        from polychrome.training.methods.groups import draw
+
         step, arm = super().step(context, batch, number), self.arm
         if arm.lambda_ == 0:
             return step
         chosen = batch[: len(range(context.rank, arm.posts_per_step, context.processes))]  # of the whole batch's first
-        sampling = SamplingSettings(arm.diversity_temperature, arm.max_new_tokens)
-        drawn = draw(context, chosen, arm.samples, sampling, ("polychromic", number), record=True)
+        sampling = {"temperature": arm.diversity_temperature, "max_new_tokens": arm.max_new_tokens}
+        drawn = draw(context, chosen, arm.samples, ("polychromic", number), record=True, **sampling)
         valid, ungated, gated, advantages = self._advantages(context, chosen, drawn.texts)
         tokens, sets = context.total(drawn.tokens), context.total(len(chosen))
         step.pieces += [
@@ -65,6 +92,11 @@ class Polychromic(CrossEntropy):
         self, context: Context, pairs: Sequence[Pair], texts: Sequence[Sequence[str]]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Which replies are valid (P, n), D without and with that gate, both (P,), and the advantages (P, n)."""
+        import torch
+
+        from polychrome.objectives.diversity import leave_one_out_advantages, standardised
+        from polychrome.training.diversity import Sets
+
         if texts:
             sets = Sets(self.encoder, texts)
             valid = torch.from_numpy(self.validity([pair.post for pair in pairs], sets))
@@ -78,12 +110,14 @@ class Polychromic(CrossEntropy):
         return valid, ungated, gated, standardised(raw, mean_square)
 
     def _piece(self, packed: Packed, replay: Replay | None, advantages: torch.Tensor, tokens: float) -> Piece:
+        from polychrome.objectives.diversity import score_function_loss
+
         def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
             value = self.arm.lambda_ * score_function_loss(logps, mask, advantages.to(logps), tokens)
             return value, {"diversity_loss": value.detach()}
 
-        trunk = None if replay is None else replay.trunk()
+        trunk = replay and replay.trunk()
         return Piece("diversity", packed, loss, self.arm.diversity_temperature, trunk=trunk, replay=replay)
 
 

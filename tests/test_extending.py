@@ -6,7 +6,9 @@ import json
 import shutil
 
 import pytest
+from ruamel.yaml import YAML
 
+from polychrome.files import read_json
 from polychrome.pairs.schema import read_pairs
 from tests.evaluation.fakes import length_judge, write_rows
 from tests.pipeline.conftest import Repository, make_repository
@@ -134,3 +136,21 @@ def test_a_metric_is_one_file_and_one_line(scratch):
     scratch.run("python", "stages/evaluate.py", "zero_shot", "42")
     of_posts = json.loads((scratch.path / "results/evaluation/zero_shot/seed-42/per_post.json").read_text())
     assert of_posts["metrics"]["questions"] == [2 / 3, 1 / 3]
+
+
+# --- an arm -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_is_params_alone(scratch):
+    params = YAML(typ="safe").load((scratch.path / "params.yaml").read_text())
+    scratch.set(
+        arms__gentle=params["arms"]["baseline"] | {"learning_rate": 1e-5, "epochs": 1},
+        sft_arms=[*params["sft_arms"], "gentle"],
+        models=[*params["models"], "gentle"],
+    )
+    assert needed(scratch) == (0, 0)
+    stages = scratch.dvc("stage", "list", "--name-only").stdout.split()
+    assert {"sft@gentle-42", "generate@gentle-42", "evaluate@gentle-42"} <= set(stages)
+    scratch.dvc("repro", "sft@gentle-42")
+    recipe = read_json(scratch.path / "models/gentle/seed-42/recipe.json")
+    assert (recipe["arm"], recipe["params"]["learning_rate"]) == ("gentle", 1e-5)

@@ -12,8 +12,7 @@ def main() -> None:
         untouched=params.untouched,
         seeds=params.seeds,
         ks=params.evaluation.ks,
-        price_per_hour=params.report.price_per_hour,
-        currency=params.report.currency,
+        settings=params.report,
     )
     print(f"the report is {page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
 

@@ -43,8 +43,8 @@ def test_every_promised_output_is_there_and_speaks_of_every_model(finished):
     criteria = json.loads((results / "success_criteria.json").read_text())["criteria"]
     assert {criterion["level"] for criterion in criteria} == {"must", "should", "nice"}
     for figure in ("pass_at_k", "plane", "training"):
-        assert (results / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
-    assert (finished.path / "data/phases/phase_split_distributions.png").exists()
+        assert (results / f"figures/{figure}.svg").read_text().startswith("<svg ")
+    assert (finished.path / "data/phases/phase_split_distributions.svg").exists()
 
 
 def test_adapters_open_with_peft_alone_and_are_safetensors_only(finished):

@@ -1,30 +1,31 @@
 """The curves and figures of a finished comparison, drawn from the files that training and compare left."""
 
 import csv
+import re
+import shutil
 
+import matplotlib
 import pytest
 
 from polychrome.errors import InputError
 from polychrome.reporting.draw import draw
+from polychrome.reporting.names import model_name
 from polychrome.training.loop import State
 from polychrome.training.summary import write_training
-
-from .test_figures import pass_csv, plane_csv
-
-
-def trained(results, arm, seed, losses):
-    history = [{"loss": loss} | ({"reward": loss / 2, "kl": 0.1} if arm.startswith("grpo") else {}) for loss in losses]
-    write_training(results / f"training/{arm}/seed-{seed}", State(step=len(losses), history=history), {}, seed)
+from tests.reporting.page.tree import MODELS, ROOT, write_curves
 
 
 @pytest.fixture
 def results(tmp_path):
-    pass_csv(tmp_path)
-    plane_csv(tmp_path)
-    trained(tmp_path, "baseline", 1, [4.0, 2.0, 1.0])
-    trained(tmp_path, "baseline", 2, [2.0, 1.0])
-    trained(tmp_path, "grpo_from_baseline", 1, [0.5, 0.25])
-    trained(tmp_path, "grpo_from_baseline", 2, [0.5, 0.75])
+    for name in ("pass_at_k.csv", "plane.csv"):
+        shutil.copy(ROOT / "results" / name, tmp_path)
+    losses = {("baseline", 1): [4.0, 2.0, 1.0], ("baseline", 2): [2.0, 1.0]}
+    losses |= {("grpo_from_baseline", 1): [0.5, 0.25], ("grpo_from_baseline", 2): [0.5, 0.75]}
+    for (arm, seed), values in losses.items():
+        curves = {"loss": values}
+        if arm.startswith("grpo"):
+            curves |= {"reward": [value / 2 for value in values], "kl": [0.1, 0.1]}
+        write_curves(tmp_path / f"training/{arm}/seed-{seed}", curves)
     return tmp_path
 
 
@@ -33,30 +34,49 @@ def rows_of(results, name):
         return [(row["model"], int(row["step"]), float(row[name])) for row in csv.DictReader(handle)]
 
 
-def test_a_curve_is_the_mean_over_seeds_at_each_step_that_all_reached(results):
+def test_a_curve_is_the_mean_over_seeds_at_each_step_that_all_reached_of_the_arms_that_have_it(results):
     draw(["baseline", "grpo_from_baseline"], [1, 2], results)
     assert rows_of(results, "loss") == [
         ("baseline", 0, 3.0), ("baseline", 1, 1.5), ("grpo_from_baseline", 0, 0.5), ("grpo_from_baseline", 1, 0.5),
     ]  # fmt: skip
-
-
-def test_a_curve_names_only_the_arms_that_have_it(results):
-    draw(["baseline", "grpo_from_baseline"], [1, 2], results)
     assert rows_of(results, "reward") == [("grpo_from_baseline", 0, 0.25), ("grpo_from_baseline", 1, 0.25)]
-    assert {file.name for file in (results / "curves").iterdir()} == {
-        "loss.csv", "reward.csv", "kl.csv", "diversity.csv",
-    }  # fmt: skip
+    assert {file.stem for file in (results / "curves").iterdir()} == {"loss", "reward", "kl", "diversity"}
+    assert (results / "curves/diversity.csv").read_text() == "model,step,diversity\n"
 
 
-def test_three_figures_are_drawn(results):
+def test_what_training_writes_is_what_is_drawn(results):
+    history = [{"loss": 1.5, "diversity": 0.5}, {"loss": 0.1, "diversity": 0.25}]
+    write_training(results / "training/polychromic/seed-1", State(step=2, history=history), {}, 1)
+    draw(["polychromic"], [1], results)
+    assert rows_of(results, "diversity") == [("polychromic", 0, 0.5), ("polychromic", 1, 0.25)]
+
+
+def test_figures_are_svg_on_paper_of_their_own_and_the_same_files_give_the_same_bytes(results):
+    with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": "other"}):
+        draw(["baseline", "grpo_from_baseline"], [1, 2], results)
+    first = {file.name: file.read_text() for file in (results / "figures").iterdir()}
+    draw(["baseline", "grpo_from_baseline"], [1, 2], results)
+    assert first == {file.name: file.read_text() for file in (results / "figures").iterdir()}
+    assert first.keys() == {"pass_at_k.svg", "plane.svg", "training.svg"}
+    for text in first.values():
+        assert text.startswith("<svg ")
+        assert re.search(r'<rect [^>]*fill="#fbfaf7"', text)
+        assert not re.search(r"var\(--|#0[12]0[134]|data-model|Matplotlib|DejaVu|<dc:date|href=\"http", text)
+        assert len(text) < 100_000
+    assert all(f">{model_name(model)}</text>" in first["plane.svg"] for model in MODELS)
+    assert ">Fine-tuning: loss</text>" in first["training.svg"]
+    assert ">GRPO: mean reward</text>" in first["training.svg"]
+
+
+def test_missing_curves_and_numbers_that_are_not_finite_are_reported_and_earlier_figures_stand(results):
     draw(["baseline"], [1], results)
-    assert {file.name for file in (results / "figures").iterdir()} == {"pass_at_k.png", "plane.png", "training.png"}
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in (results / "figures").iterdir())
-
-
-def test_missing_curves_are_told_and_earlier_figures_stand(results):
-    draw(["baseline"], [1], results)
-    before = (results / "figures/training.png").read_bytes()
+    before = (results / "figures/training.svg").read_bytes()
     with pytest.raises(InputError, match=r"training/polychromic/seed-1: found no training curves.*dvc repro"):
         draw(["baseline", "polychromic"], [1], results)
-    assert (results / "figures/training.png").read_bytes() == before
+    write_curves(results / "training/polychromic/seed-1", {"loss": [1.0, float("nan")]})
+    with pytest.raises(InputError, match=r"loss\.tsv:3:loss: found 'nan'; expected a finite number"):
+        draw(["baseline", "polychromic"], [1], results)
+    (results / "plane.csv").write_text("model,pass_at_1\nbaseline,0.2\n")
+    with pytest.raises(InputError, match=r"plane\.csv:1:semantic_diversity: found no such column"):
+        draw(["baseline"], [1], results)
+    assert (results / "figures/training.svg").read_bytes() == before

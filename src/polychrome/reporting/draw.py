@@ -1,61 +1,42 @@
-"""The figures of a finished comparison, from files alone: training curves of every arm, Pass@k, the plane."""
+"""The curves and figures of a finished comparison, from files alone: training of every arm, Pass@k, the plane."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from polychrome.errors import bad
-from polychrome.files import whole_directory
-from polychrome.reporting.figures import pass_at_k_figure, plane_figure, training_figure
+from polychrome.files import whole_directory, write_csv
+from polychrome.reporting.charts import mean_over_seeds, pass_chart, plane_chart, training_chart
+from polychrome.reporting.palette import palette_of
+from polychrome.reporting.read import read_curves, read_pass_at_k, read_plane
+from polychrome.reporting.svg import write_svg
 
 CURVES = ("loss", "reward", "kl", "diversity")  # a csv each, for `dvc plots`
 
-Steps = list[dict[str, float]]
-
 
 def draw(arms: Sequence[str], seeds: Sequence[int], results: str | Path = "results") -> None:
-    """Write ``results/curves/*.csv`` and ``results/figures/*.png`` from what training and compare left.
+    """Write ``results/curves/*.csv`` and ``results/figures/*.svg`` from what training and compare left.
 
-    ``arms`` are the trained ones. Raises InputError when a training's curves are missing.
+    ``arms`` are the trained ones. Raises InputError when a file is missing or damaged.
     """
     results = Path(results)
-    curves = {arm: _mean_over_seeds([_read(results / f"training/{arm}/seed-{seed}") for seed in seeds]) for arm in arms}
+    curves = {arm: {seed: read_curves(results / f"training/{arm}/seed-{seed}") for seed in seeds} for arm in arms}
+    passes, plane = read_pass_at_k(results / "pass_at_k.csv"), read_plane(results / "plane.csv")
+    palette = palette_of(list(plane))
+    drawings = {
+        "pass_at_k": pass_chart(passes, [model for model in passes if model not in arms], palette),
+        "plane": plane_chart(plane, palette),
+        "training": training_chart(curves, palette),
+    }
     with whole_directory(results / "curves") as folder:
         for name in CURVES:
-            _write_csv(folder / f"{name}.csv", name, curves)
+            rows = [
+                {"model": arm, "step": step, name: value}
+                for arm, runs in curves.items()
+                if all(name in run for run in runs.values())
+                for step, value in mean_over_seeds([run[name] for run in runs.values()])
+            ]
+            write_csv(folder / f"{name}.csv", rows, ("model", "step", name))
     with whole_directory(results / "figures") as folder:
-        pass_at_k_figure(results / "pass_at_k.csv", folder / "pass_at_k.png")
-        plane_figure(results / "plane.csv", folder / "plane.png")
-        training_figure(curves, folder / "training.png")
-
-
-def _read(directory: Path) -> Steps:
-    """Rows of one run: DVCLive's tsv files side by side."""
-    files = sorted((directory / "plots/metrics/train").glob("*.tsv"))
-    if not files:
-        raise bad(str(directory), "no training curves", "DVCLive's plots/metrics/train/*.tsv", "Run `dvc repro`.")
-    rows: dict[int, dict[str, float]] = {}
-    for file in files:
-        with file.open(encoding="utf-8", newline="") as handle:
-            for row in csv.DictReader(handle, delimiter="\t"):
-                step = int(row["step"])
-                rows.setdefault(step, {"step": step})[file.stem] = float(row[file.stem])
-    return [rows[step] for step in sorted(rows)]
-
-
-def _mean_over_seeds(runs: Sequence[Steps]) -> Steps:
-    """The mean of the runs at each step that all of them reached."""
-    return [
-        {name: sum(row[name] for row in rows) / len(rows) for name in rows[0] if all(name in row for row in rows)}
-        for rows in zip(*runs, strict=False)
-    ]
-
-
-def _write_csv(path: Path, name: str, curves: dict[str, Steps]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["model", "step", name])
-        for arm, steps in curves.items():
-            writer.writerows([arm, int(row["step"]), f"{row[name]:.6g}"] for row in steps if name in row)
+        for name, drawing in drawings.items():
+            write_svg(folder / f"{name}.svg", drawing, palette)

@@ -1,21 +1,21 @@
-"""The answers: one sentence each, with what was measured and what could have been."""
+"""The short answers: yes only when established, and what could not have been seen is said."""
 
 import pytest
 
-from polychrome.reporting.figures import LABELS
-from polychrome.reporting.page.answers import PREDICTED, answers, named
+from polychrome.reporting.names import MODELS
+from polychrome.reporting.page.answers import PREDICTED, answers
 
 FAMILY = {"primary_metric": "pass_at_10", "confidence": 0.95}
 
 
 def contrast(a, b, difference, different=False, **more):
-    numbers = {"low": difference - 0.05, "high": difference + 0.05, "p_holm": 0.0001 if different else 0.4}
-    return {"a": a, "b": b, "metric": "pass_at_10", "difference": difference, "different": different} | numbers | more
+    about = {"a": a, "b": b, "metric": "pass_at_10", "notes": []}
+    return about | {"difference": difference, "different": different} | more
 
 
-def answered(*contrasts, **more):
-    question = {"id": "Q", "question": "Is it?", "verdict": "In full.", "contrasts": list(contrasts)} | more
-    (answer,) = answers({"family": FAMILY, "questions": [question]}, LABELS)
+def answered(*contrasts, verdict="In full.", **more):
+    question = {"id": "Q", "question": "Is it?", "verdict": verdict, "contrasts": list(contrasts)} | more
+    (answer,) = answers({"family": FAMILY, "questions": [question], "models": dict.fromkeys(MODELS)})
     return answer
 
 
@@ -35,63 +35,38 @@ def test_the_short_answer_says_yes_only_when_every_difference_is_established(dif
     assert answered(*(contrast("polychromic", "baseline", d, different) for d, different in differences)).short == short
 
 
-def test_an_established_difference_is_told_with_its_interval():
-    assert answered(contrast("polychromic", "baseline", 0.2, True)).sentence == (
-        "Polychromic is above baseline on Pass@10 by +0.200 (95% interval +0.150 to +0.250, Holm-corrected p < 0.001)."
+def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_what_could_not_be_seen():
+    verdict = (
+        "No difference between grpo_from_baseline and baseline on Pass@10 is established: difference +0.020. "
+        "grpo_from_baseline also differs on Pass@1 (higher). polychromic is above baseline on Pass@10."
     )
-
-
-def test_one_that_is_not_names_what_would_have_been_seen():
-    sentence = answered(contrast("grpo_from_baseline", "baseline", 0.02, detectable=0.094)).sentence
-    assert sentence.startswith(
-        "No difference between baseline \u2192 GRPO and baseline on Pass@10 is established, +0.020"
+    note = "a could be at most 0.225 above b, too little to be seen with 80% power"
+    other = contrast("polychromic", "baseline", 0.2, True, notes=[note])
+    answer = answered(contrast("grpo_from_baseline", "baseline", 0.02, notes=[note, "a note"]), other, verdict=verdict)
+    assert answer.sentence == (
+        "No difference between baseline \u2192 GRPO and baseline on Pass@10 is established: difference +0.020. "
+        "polychromic is above baseline on Pass@10. "
+        "baseline \u2192 GRPO could be at most 0.225 above baseline, too little to be seen with 80% power."
     )
-    assert sentence.endswith("where a true 0.094 would be seen with 80% power.")
-    unseen = answered(contrast("polychromic", "baseline", 0.02, detectable=None)).sentence
-    assert unseen.endswith("where too little varies for any true difference to be seen with 80% power.")
-
-
-def test_two_contrasts_are_still_one_sentence():
-    sentence = answered(
-        contrast("grpo_from_baseline", "baseline", 0.2, True), contrast("grpo_from_polychromic", "polychromic", 0.01)
-    ).sentence
-    assert sentence.count(";") == 1
-    assert sentence.count(". ") == 0
+    assert answer.in_full == verdict.replace("grpo_from_baseline", "baseline \u2192 GRPO")
 
 
 def test_the_best_is_named_only_when_it_is_separated_from_the_second():
-    ranking = [
-        {"model": m, "value": v, "low": v - 0.1, "high": v} for m, v in (("baseline", 0.9), ("polychromic", 0.8))
-    ]
-    apart = answered(contrast("polychromic", "baseline", -0.1, True), ranking=ranking)
-    assert apart.short == "baseline"
-    assert "0.900 (0.800 to 0.900), and is separated from the second, polychromic: +0.100" in apart.sentence
-    close = answered(contrast("polychromic", "baseline", -0.1), ranking=ranking)
-    assert close.short == "No clear winner"
-    assert "95% interval +0.050 to +0.150" in close.sentence
+    ranking = [{"model": model, "value": value} for model, value in (("baseline", 0.9), ("polychromic", 0.8))]
+    verdict = "baseline has the highest Pass@10; difference +0.100. Another pair differs."
+    apart = answered(contrast("polychromic", "baseline", -0.1, True), ranking=ranking, verdict=verdict)
+    assert (apart.short, apart.sentence) == ("baseline", "Baseline has the highest Pass@10; difference +0.100.")
+    assert answered(contrast("polychromic", "baseline", -0.1), ranking=ranking).short == "No clear winner"
     tied = answered(contrast("polychromic", "baseline", 0.0), ranking=[ranking[0], ranking[1] | {"value": 0.9}])
     assert tied.short == "None"
 
 
-def test_what_cannot_be_compared_says_so():
+def test_what_cannot_be_compared_is_not_established():
     undefined = {"a": "polychromic", "b": "baseline", "metric": "pass_at_10", "undefined": "fewer than two posts"}
-    answer = answered(undefined)
-    assert answer.short == "Not established"
-    assert answer.sentence == "Polychromic and baseline cannot be compared on Pass@10: fewer than two posts."
-
-
-def test_models_go_by_their_names_in_sentences():
-    told = named("grpo_from_baseline beats baseline_warmstart and baseline.", LABELS)
-    assert told == "baseline \u2192 GRPO beats baseline, warm-start and baseline."
-    assert named("see results/gaming/grpo_from_baseline.", LABELS) == "see results/gaming/grpo_from_baseline."
+    assert answered(undefined).short == "Not established"
 
 
 def test_the_predicted_table_is_what_the_seed_wrote():
-    assert PREDICTED["grpo_from_polychromic"] == {
-        "pass_at_1": 0.45,
-        "pass_at_10": 0.75,
-        "self_bleu": 0.30,
-        "rouge_l": 0.34,
-        "engagement": 0.70,
-    }
+    final = {"pass_at_1": 0.45, "pass_at_10": 0.75, "self_bleu": 0.30, "rouge_l": 0.34, "engagement": 0.70}
+    assert PREDICTED["grpo_from_polychromic"] == final
     assert [row["pass_at_10"] for row in PREDICTED.values()] == [0.42, 0.61, 0.68, 0.75]

@@ -4,11 +4,14 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
 
-from polychrome.reporting.page import charts
-from polychrome.reporting.page.palette import palette_of
-from tests.reporting.page.tree import LEVELS, MODELS
+from polychrome.reporting.charts import pass_chart, plane_chart, running_mean
+from polychrome.reporting.page.charts import contrasts_chart
+from polychrome.reporting.palette import palette_of
+from polychrome.reporting.svg import in_page
+from tests.reporting.page.tree import MODELS, UNTOUCHED
 
 PALETTE = palette_of(MODELS)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -22,7 +25,7 @@ def curves(models):
 @pytest.fixture(scope="module")
 def passes():
     """Pass@k of every model, as it goes into the page."""
-    return charts.pass_chart(curves(MODELS), PALETTE)
+    return in_page(pass_chart(curves(MODELS), UNTOUCHED, PALETTE), "pass", PALETTE)
 
 
 def drawn(markup):
@@ -62,23 +65,19 @@ def test_drawings_are_in_properties_of_the_page_and_carry_no_style_or_date_of_th
 
 
 def test_the_same_numbers_give_the_same_bytes_whatever_the_user_set_matplotlib_to(passes):
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": "other"}):
-        assert charts.pass_chart(curves(MODELS), PALETTE) == passes
-    assert plt.get_fignums() == []
+    with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": "other"}):
+        assert in_page(pass_chart(curves(MODELS), UNTOUCHED, PALETTE), "pass", PALETTE) == passes
 
 
 def test_the_plane_names_every_model_and_draws_an_arrow_a_step():
-    plane = {
-        model: {
-            **{"semantic_diversity": LEVELS[model][3], "semantic_diversity_low": 0.6, "semantic_diversity_high": 0.85},
-            **{"pass_at_1": LEVELS[model][0], "pass_at_1_low": 0.2, "pass_at_1_high": 0.8},
-        }
-        for model in MODELS
-    }
-    steps = [("baseline_warmstart", "grpo_from_baseline")]
-    for svg in drawn(charts.plane_chart(plane, steps, PALETTE)):
+    ends = {"semantic_diversity_low": 0.6, "semantic_diversity_high": 0.85, "pass_at_1_low": 0.2, "pass_at_1_high": 0.8}
+    across, up = (0.7, 0.74, 0.7, 0.72, 0.79, 0.8, 0.65, 0.65), (0.69, 0.61, 0.62, 0.63, 0.38, 0.34, 0.67, 0.68)
+    places = zip(MODELS, across, up, strict=True)
+    plane = {model: ends | {"semantic_diversity": x, "pass_at_1": y} for model, x, y in places}
+    for svg in drawn(in_page(plane_chart(plane, PALETTE), "plane", PALETTE)):
+        own = [g for g in svg.iter(f"{SVG}g") if "data-model" not in g.attrib]
+        bends = [path for g in own for path in g.findall(f"{SVG}path") if "Q" in path.attrib["d"]]
+        assert len(bends) == 2
         assert {PALETTE.labels[model] for model in MODELS} <= words_in(svg)
         assert "zero-shot: Pass@1 0.690, semantic diversity 0.700" in told(svg)
         names = [t for t in svg.iter(f"{SVG}text") if "".join(t.itertext()) in PALETTE.labels.values()]
@@ -105,7 +104,7 @@ def test_a_difference_is_filled_only_where_it_is_established():
         {"a": "polychromic", "b": "baseline", "metric": "m", "difference": 0.1, "low": 0.0, "high": 0.2, "different": d}
         for d in (True, False)
     ]
-    wide, _ = drawn(charts.contrasts_chart(rows, "m", PALETTE))
+    wide, _ = drawn(in_page(contrasts_chart(rows, "m", PALETTE), "contrasts", PALETTE))
     text = ElementTree.tostring(wide, encoding="unicode")
     mark = f"var(--mark-{MODELS.index('polychromic')})"
     assert len(re.findall(rf"fill: {re.escape(mark)}; stroke: {re.escape(mark)}", text)) == 1
@@ -113,7 +112,7 @@ def test_a_difference_is_filled_only_where_it_is_established():
 
 
 def test_a_running_mean_is_of_a_tenth_of_the_values_and_fewer_at_the_ends():
-    assert charts.running_mean([1.0, 2.0, 3.0]) == [1.0, 2.0, 3.0]
+    assert running_mean([1.0, 2.0, 3.0]) == [1.0, 2.0, 3.0]
     values = [float(i % 2) for i in range(40)]
-    assert charts.running_mean(values)[10] == pytest.approx(2 / 5)
-    assert charts.running_mean(values)[0] == pytest.approx(1 / 3)
+    assert running_mean(values)[10] == pytest.approx(2 / 5)
+    assert running_mean(values)[0] == pytest.approx(1 / 3)

@@ -2,9 +2,7 @@
 
 import json
 
-from polychrome.reporting.figures import LABELS
 from polychrome.reporting.page.replies import PASSES, WELL_FORMED, embedded, packed
-from tests.reporting.page.conftest import read
 from tests.reporting.page.tree import HOSTILE, MODELS, SEEDS
 
 
@@ -15,13 +13,16 @@ def test_json_that_is_embedded_holds_no_character_of_markup_and_reads_back():
     assert json.loads(told) == texts
 
 
-def test_every_reply_of_every_model_and_seed_is_packed(tree):
-    inputs = read(tree)
+LABELS = {model: model for model in MODELS}
+
+
+def test_every_reply_of_every_model_and_seed_is_packed(inputs):
     text, shown = packed(inputs, LABELS)
     value = json.loads(text)
     assert shown == 6
     assert [name for name, _ in value["models"]] == list(MODELS)
     assert value["seeds"] == list(SEEDS)
+    assert set(value["compared"]) <= set(MODELS)
     for place, (identity, post, human, sets) in enumerate(value["posts"]):
         source = inputs.replies["polychromic"][123][place]
         assert (identity, post, human[0]) == (source["id"], source["post"], source["human"]["text"])
@@ -35,8 +36,7 @@ def test_every_reply_of_every_model_and_seed_is_packed(tree):
             assert {kind for i, kind in enumerate(value["kinds"]) if bits & 4 << i} == set(reply["failures"])
 
 
-def test_more_posts_than_fit_are_left_out_from_the_end_and_counted(tree, text_of, monkeypatch):
-    inputs = read(tree)
+def test_more_posts_than_fit_are_left_out_from_the_end_and_counted(inputs, text_of, monkeypatch):
     text, shown = packed(inputs, LABELS, budget=60_000)
     assert 0 < shown < 6
     assert [post[0] for post in json.loads(text)["posts"]] == [f"t{i}" for i in range(shown)]

@@ -1,13 +1,12 @@
-"""Q1 to Q4, each answered in one sentence with its interval, and the table that was predicted before anything ran."""
+"""The questions, each with a short answer, and the table that was predicted before anything ran."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from polychrome.reporting.page.words import interval, metric_label, p_value, plain, signed
+from polychrome.reporting.names import model_name, named
 
 # What the seed project expected of the four models before it had measured any. None of these numbers is a measurement.
 _METRICS = ("pass_at_1", "pass_at_10", "self_bleu", "rouge_l", "engagement")
@@ -20,46 +19,42 @@ _EXPECTED = {
 PREDICTED = {model: dict(zip(_METRICS, row, strict=True)) for model, row in _EXPECTED.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One question as the page puts it."""
 
     id: str
     question: str
     short: str  # "Yes", "No", "In part", "Not established", or a model's name
-    sentence: str
-    in_full: str  # the verdict as compare wrote it, on every metric
+    sentence: str  # of the primary metric
+    in_full: str  # of every metric, as compare wrote it
 
 
-def answers(comparison: Mapping[str, Any], labels: Mapping[str, str]) -> list[Answer]:
-    """The answer to each question of ``comparison.json`` on its primary metric. ``labels``: model -> its name."""
-    family, questions = comparison["family"], comparison["questions"]
-    everything = [one for question in questions for one in question["contrasts"]]
-    made = []
-    for question in questions:
-        own = [one for one in question["contrasts"] if one["metric"] == family["primary_metric"]]
-        if question.get("ranking"):
-            short, sentence = _ranked(question["ranking"], everything, family, labels)
-        else:
-            short, sentence = _short(own), "; ".join(_contrast(one, family, labels) for one in own) + "."
-        full = named(question["verdict"], labels)
-        made.append(Answer(question["id"], question["question"], short, sentence[0].upper() + sentence[1:], full))
+def answers(comparison: Mapping[str, Any]) -> list[Answer]:
+    """The answer to each question of ``comparison.json``."""
+    models, primary, made = comparison["models"], comparison["family"]["primary_metric"], []
+    for question in comparison["questions"]:
+        full, ranking = named(question["verdict"], models), question.get("ranking")
+        own = [one for one in question["contrasts"] if one["metric"] == primary]
+        told = [sentence for sentence in full.removesuffix(".").split(". ") if " also differs on " not in sentence]
+        if ranking:  # its first sentence names the best
+            told, own = told[:1], _between(ranking[:2], comparison)
+        sentence = ". ".join([*told, *(note for one in own for note in _unseen(one))])
+        short = _winner(ranking, own) if ranking else _short(own)
+        made.append(Answer(question["id"], question["question"], short, f"{sentence[0].upper()}{sentence[1:]}.", full))
     return made
 
 
-def named(text: str, labels: Mapping[str, str]) -> str:
-    """``text`` with models called by their names, "baseline -> GRPO" for grpo_from_baseline."""
-    for model in sorted(labels, key=len, reverse=True):
-        if "_" in model:  # the others are words that are their own names
-            text = re.sub(rf"(?<![\w/]){re.escape(model)}(?!\w)", lambda _, name=labels[model]: name, text)
-    return text
+def _unseen(one: Mapping[str, Any]) -> list[str]:
+    """What compare notes of differences that could not have been seen, with the models' names for a and b."""
+    notes = [] if one.get("different", True) else [note for note in one["notes"] if "too little to be seen" in note]
+    return [re.sub(r"\b[ab]\b", lambda found: model_name(one[found[0]]), note, count=2) for note in notes]
 
 
 def _short(contrasts: Sequence[Mapping[str, Any]]) -> str:
     """Whether each first model is above its second."""
     signs = {_sign(one) for one in contrasts}
     if len(signs) > 1:
-        return "In part" if 1 in signs else "No"  # a loss that is established is said, whatever stands beside it
+        return "In part" if 1 in signs else "No"  # an established loss is reported, whatever stands beside it
     return {1: "Yes", 0: "Not established", -1: "No"}[signs.pop()]
 
 
@@ -69,57 +64,16 @@ def _sign(one: Mapping[str, Any]) -> int:
     return 1 if one["difference"] > 0 else -1
 
 
-def _contrast(one: Mapping[str, Any], family: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    a, b, metric = labels[one["a"]], labels[one["b"]], metric_label(one["metric"])
-    if "undefined" in one:
-        return f"{a} and {b} cannot be compared on {metric}: {one['undefined']}"
-    numbers = _numbers(one, family)
-    sign = _sign(one)
-    if sign:
-        return f"{a} is {'above' if sign > 0 else 'below'} {b} on {metric} by {numbers}"
-    return f"no difference between {a} and {b} on {metric} is established, {numbers}{_detectable(one, labels)}"
+def _between(two: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The contrast of two ranked models on the primary metric, if any question has it."""
+    pair, primary = {one["model"] for one in two}, comparison["family"]["primary_metric"]
+    everything = [one for question in comparison["questions"] for one in question["contrasts"]]
+    return [one for one in everything if {one["a"], one["b"]} == pair and one["metric"] == primary][:1]
 
 
-def _numbers(one: Mapping[str, Any], family: Mapping[str, Any]) -> str:
-    found = f"{100 * family['confidence']:g}% interval {interval(one['low'], one['high'], plus=True)}"
-    return f"{signed(one['difference'])} ({found}, Holm-corrected {p_value(one['p_holm'])})"
-
-
-def _detectable(one: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    """The smallest true difference that this run would have seen, and what compare notes of it."""
-    smallest = one.get("detectable")
-    if smallest is None:
-        return ", where too little varies for any true difference to be seen with 80% power"
-    notes = [note for note in one.get("notes", ()) if "too little to be seen" in note]
-    told = [re.sub(r"\b[ab]\b", lambda found: labels[one[found[0]]], note, count=2) for note in notes]
-    room = f" ({'; '.join(told)})" if told else ""
-    return f", where a true {plain(smallest)} would be seen with 80% power{room}"
-
-
-def _ranked(
-    ranking: Sequence[Mapping[str, Any]],
-    contrasts: Sequence[Mapping[str, Any]],
-    family: Mapping[str, Any],
-    labels: Mapping[str, str],
-) -> tuple[str, str]:
-    best, second = ranking[:2]
-    metric, first, other = family["primary_metric"], labels[best["model"]], labels[second["model"]]
-    level = f"{plain(best['value'])} ({interval(best['low'], best['high'])})"
-    one = next(
-        (c for c in contrasts if c["metric"] == metric and {c["a"], c["b"]} == {best["model"], second["model"]}), None
-    )
-    if best["value"] == second["value"]:
-        return "None", f"{first} and {other} share the highest {metric_label(metric)}, {level}"
-    if one is None or "undefined" in one:
-        return first, f"{first} has the highest {metric_label(metric)}, {level}"
-    unseen = _detectable(one, labels)
-    if one["a"] != best["model"]:
-        turned = {"difference": -one["difference"], "low": -one["high"], "high": -one["low"]}
-        one = {**one, **turned, "a": one["b"], "b": one["a"]}
-    separated = "and is separated" if one["different"] else "but is not separated"
-    short = first if one["different"] else "No clear winner"
-    tail = "" if one["different"] else unseen
-    return short, (
-        f"{first} has the highest {metric_label(metric)}, {level}, {separated} from the second, {other}: "
-        f"{_numbers(one, family)}{tail}."
-    )
+def _winner(ranking: Sequence[Mapping[str, Any]], tested: Sequence[Mapping[str, Any]]) -> str:
+    """The best model, unless a test says that it is not separated from the second."""
+    if ranking[0]["value"] == ranking[1]["value"]:
+        return "None"
+    separated = all("undefined" in one or one["different"] for one in tested)
+    return model_name(ranking[0]["model"]) if separated else "No clear winner"

@@ -1,77 +1,106 @@
-"""The drawings of the page: numbers in, SVG out. Each has a shape for a desktop and one for a phone."""
+"""The drawings that only the page has: numbers in, a :class:`Drawing` out."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from polychrome.reporting.page.drawing import NARROW, Name, both_widths, label_ends, label_points, new_figure
-from polychrome.reporting.page.inputs import Gaming, Row
-from polychrome.reporting.page.palette import INK, MUTED, PAPER, Palette
-from polychrome.reporting.page.words import interval, metric_label, signed
+from polychrome.reporting.charts import DASHED, KL, Row, running_mean
+from polychrome.reporting.names import metric_name
+from polychrome.reporting.palette import INK, MUTED, PAPER, Palette
+from polychrome.reporting.svg import NARROW, Drawing, new_figure
+from polychrome.reporting.words import interval, signed
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-BEFORE = ("zero_shot", "prompted", "baseline_warmstart", "polychromic_warmstart")  # what the comparison starts from
-_BAND = 0.13  # opacity
+# --- rows of discs: differences, rank correlations -------------------------------------------------------------------
 
 
-def contrasts_chart(contrasts: Sequence[Mapping[str, Any]], metric: str, palette: Palette) -> Markup:
+class Disc(NamedTuple):
+    """One row of a chart: a value and its interval, filled or a ring."""
+
+    words: str
+    value: float
+    low: float
+    high: float
+    colour: str
+    filled: bool
+    gid: str
+    beside: str = ""  # written at the interval's end
+
+
+def _discs(width: int, rows: Sequence[Disc]) -> tuple[Figure, Axes]:
+    """A row each, from the top; its words stand at its left, on a phone above it."""
+    narrow = width <= NARROW
+    figure, axes = new_figure(width, 56 + (52 if narrow else 40) * len(rows))
+    axis = axes[0][0]
+    axis.axvline(0, color=INK, linewidth=1)
+    for place, row in enumerate(reversed(rows)):
+        axis.plot([row.low, row.high], [place] * 2, color=row.colour, linewidth=3, gid=row.gid, alpha=0.7)
+        fill = row.colour if row.filled else PAPER
+        axis.plot(row.value, place, "o", color=fill, mec=row.colour, markersize=9, mew=2.2, gid=row.gid)
+        look = {"textcoords": "offset points", "va": "center", "color": row.colour}
+        axis.annotate(row.beside, (row.high, place), (9, 0), **look)
+        if narrow:
+            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
+            beside = {"transform": axis.get_yaxis_transform(), "fontsize": 11.5, "bbox": box, "zorder": 4}
+            axis.text(0, place + 0.36, row.words, **beside)
+    axis.set_yticks(range(len(rows)), [] if narrow else [row.words for row in reversed(rows)])
+    axis.tick_params(axis="y", labelcolor=INK)
+    axis.set_ylim(-0.6, len(rows) - (0.3 if narrow else 0.5))
+    axis.grid(axis="y", visible=False)
+    axis.grid(axis="x", visible=True)
+    return figure, axis
+
+
+def contrasts_chart(contrasts: Sequence[Row], metric: str, palette: Palette) -> Drawing:
     """The difference of each pair of models on the primary metric, with its interval; filled where established."""
-    rows = [one for one in contrasts if one["metric"] == metric and "undefined" not in one]
+    rows = []
+    for one in contrasts:
+        if one["metric"] == metric and "undefined" not in one:
+            value, low, high = (one[name] for name in ("difference", "low", "high"))
+            pair = f"{palette.labels[one['a']]} against {palette.labels[one['b']]}"
+            gid = f"{one['a']}|{pair}: {signed(value)}, {interval(low, high, plus=True)}"
+            rows.append(Disc(pair, value, low, high, palette.mark(one["a"]), one["different"], gid))
 
     def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        figure, axes = new_figure(width, 56 + (52 if narrow else 40) * len(rows))
-        axis = axes[0][0]
-        axis.axvline(0, color=INK, linewidth=1)
-        for place, one in enumerate(reversed(rows)):
-            colour, gid = palette.mark(one["a"]), f"{one['a']}|{_pair(one, palette)}: {_difference(one)}"
-            axis.plot([one["low"], one["high"]], [place] * 2, color=colour, linewidth=3, gid=gid, alpha=0.75)
-            fill = colour if one["different"] else PAPER
-            axis.plot(one["difference"], place, "o", color=fill, markeredgecolor=colour, markersize=9, mew=2.2, gid=gid)
-            if narrow:
-                _write_row(axis, place, _pair(one, palette))
-        axis.set_yticks(range(len(rows)), [] if narrow else [_pair(one, palette) for one in reversed(rows)])
-        axis.tick_params(axis="y", labelcolor=INK)
-        axis.set_ylim(-0.6, len(rows) - (0.3 if narrow else 0.5))
-        axis.grid(axis="y", visible=False)
-        axis.grid(axis="x", visible=True)
+        figure, axis = _discs(width, rows)
         axis.xaxis.set_major_formatter(lambda value, _: signed(value, 2))
         axis.margins(x=0.06)
-        axis.set_xlabel(f"difference in {metric_label(metric)}")
+        axis.set_xlabel(f"difference in {metric_name(metric)}")
         return figure
 
-    words = f"Differences in {metric_label(metric)} between pairs of models, with intervals. " + " ".join(
-        f"{_pair(one, palette)}: {_difference(one)}." for one in rows
-    )
-    return both_widths(draw, "contrasts", words, palette)
+    told = " ".join(f"{row.gid.split('|')[1]}." for row in rows)
+    return Drawing(draw, f"Differences in {metric_name(metric)} between pairs of models, with intervals. {told}")
 
 
-def _pair(one: Mapping[str, Any], palette: Palette) -> str:
-    return f"{palette.labels[one['a']]} against {palette.labels[one['b']]}"
+def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]]) -> Drawing:
+    """Rank correlations with people: words, value, low, high, and whether it is a model (filled) or a yardstick."""
+    discs = [
+        Disc(words, value, low, high, INK if ours else MUTED, ours, f"|{told}", f"{value:.2f}")
+        for words, value, low, high, ours in rows
+        if (told := f"{words}: {value:.3f}, {interval(low, high)}")
+    ]
+
+    def draw(width: int) -> Figure:
+        figure, axis = _discs(width, discs)
+        axis.set_xlim(min(0.0, *(disc.low for disc in discs)) - 0.02, max(disc.high for disc in discs) * 1.16)
+        whole = "Spearman correlation with human engagement, held-out conversations"
+        axis.set_xlabel("Spearman correlation, held out" if width <= NARROW else whole)
+        return figure
+
+    return Drawing(draw, "Rank correlations with human engagement. " + " ".join(f"{d.gid[1:]}." for d in discs))
 
 
-def _write_row(axis: Axes, place: float, words: str) -> None:
-    """A row's name above it, at the left edge: where there is no room beside the axes."""
-    box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
-    axis.text(0, place + 0.36, words, transform=axis.get_yaxis_transform(), fontsize=11.5, bbox=box, zorder=4)
-
-
-def _difference(one: Mapping[str, Any]) -> str:
-    return f"{signed(one['difference'])}, {interval(one['low'], one['high'], plus=True)}"
+# --- predicted against measured --------------------------------------------------------------------------------------
 
 
 def predicted_chart(
     predicted: Mapping[str, Mapping[str, float]],
     measured: Mapping[str, Mapping[str, Mapping[str, float]]],
     palette: Palette,
-) -> Markup:
+) -> Drawing:
     """A panel a metric: rings where the seed project expected each model, discs where it was measured."""
     metrics, models = list(next(iter(predicted.values()))), list(predicted)
 
@@ -80,7 +109,7 @@ def predicted_chart(
         rows, columns = (len(metrics), 1) if narrow else (1, len(metrics))
         figure, axes = new_figure(width, 148 * rows if narrow else 218, rows, columns, sharex=True, sharey=True)
         for axis, metric in zip(axes.flat, metrics, strict=True):
-            axis.set_title(metric_label(metric), fontsize=12.5, pad=8)
+            axis.set_title(metric_name(metric), fontsize=12.5, pad=8)
             axis.set_ylim(-0.6, len(models) - 0.4)
             axis.set_xlim(-0.03, 1.05)
             axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -94,8 +123,7 @@ def predicted_chart(
                 label.set_color(palette.text(model))
         return figure
 
-    words = "For each metric, what was predicted of the four models (rings) and what was measured (discs)."
-    return both_widths(draw, "predicted", words, palette)
+    return Drawing(draw, "For each metric, what was predicted of the models (rings) and what was measured (discs).")
 
 
 def _draw_expectation(
@@ -112,164 +140,17 @@ def _draw_expectation(
     axis.plot(expected, place, "o", color=PAPER, markeredgecolor=colour, markersize=8, markeredgewidth=1.8, gid=gid)
 
 
-def pass_chart(curves: Mapping[str, Sequence[Row]], palette: Palette) -> Markup:
-    """Pass@k of every model with its band; what the comparison starts from stands in a panel of its own."""
-    groups = {
-        "Before: base model and warm-starts": [model for model in curves if model in BEFORE],
-        "Compared": [model for model in curves if model not in BEFORE and model != "human"],
-    }
-    groups = {title: models for title, models in groups.items() if models}
-    human = curves.get("human")
-
-    def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        rows, columns = (len(groups), 1) if narrow else (1, len(groups))
-        figure, axes = new_figure(width, 330 * rows if narrow else 380, rows, columns, sharey=True)
-        low = min(row["low"] for rows in curves.values() for row in rows)
-        for axis, (title, models) in zip(axes.flat, groups.items(), strict=True):
-            axis.set_title(title)
-            axis.set_ylim(max(0.0, math.floor(10 * low) / 10), 1.02)
-            ends = [_draw_pass_curve(axis, model, curves[model], palette) for model in models]
-            if human:
-                level, gid = human[0]["value"], f"human|one human reply: {human[0]['value']:.3f}"
-                axis.axhline(level, color=palette.mark("human"), linewidth=1.2, linestyle=(0, (4, 3)), gid=gid)
-                ends.append(Name(curves[models[0]][-1]["k"], level, "one human reply", palette.text("human"), gid))
-            axis.set_xlabel("k, replies tried a post")
-            axis.set_xticks([row["k"] for row in curves[models[0]]])
-            label_ends(axis, ends)
-        axes.flat[0].set_ylabel("share of posts with a reply that passes")
-        return figure
-
-    words = "Pass@k against k. " + " ".join(
-        f"{palette.labels[model]}: from {rows[0]['value']:.3f} at k = {rows[0]['k']:g} to {rows[-1]['value']:.3f} at "
-        f"k = {rows[-1]['k']:g}."
-        for model, rows in curves.items()
-        if model != "human"
-    )
-    return both_widths(draw, "pass", words, palette)
+# --- was it gamed ----------------------------------------------------------------------------------------------------
 
 
-def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> Name:
-    k, value, low, high = ([row[name] for row in rows] for name in ("k", "value", "low", "high"))
-    colour, name = palette.mark(model), palette.labels[model]
-    axis.fill_between(k, low, high, color=colour, alpha=_BAND, linewidth=0, gid=f"{model}|")
-    axis.plot(k, value, color=colour, linewidth=2.2, gid=f"{model}|")
-    for row in rows:
-        words = f"{name}: Pass@{row['k']:g} {row['value']:.3f}, {interval(row['low'], row['high'])}"
-        axis.plot(row["k"], row["value"], "o", color=colour, markersize=5, gid=f"{model}|{words}")
-    return Name(k[-1], value[-1], name, palette.text(model), f"{model}|")
-
-
-def plane_chart(plane: Mapping[str, Row], steps: Sequence[tuple[str, str]], palette: Palette) -> Markup:
-    """Pass@1 against semantic diversity; arrows lead from a warm-start to what GRPO made of it (``steps``)."""
-    import numpy as np
-
-    place = {model: (row["semantic_diversity"], row["pass_at_1"]) for model, row in plane.items()}
-    spots = np.concatenate([_cross(row) for row in plane.values()])
-
-    def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        figure, axes = new_figure(width, 380 if narrow else 500)
-        axis = axes[0][0]
-        for model, row in plane.items():
-            colour = palette.mark(model)
-            (x, y), name = place[model], palette.labels[model]
-            for ends in (
-                ([row["semantic_diversity_low"], row["semantic_diversity_high"]], [y, y]),
-                ([x, x], [row["pass_at_1_low"], row["pass_at_1_high"]]),
-            ):
-                axis.plot(*ends, color=colour, linewidth=1.4, alpha=0.5, gid=f"{model}|")
-            words = f"{name}: Pass@1 {y:.3f}, semantic diversity {x:.3f}"
-            axis.plot(x, y, "o", color=colour, markersize=11, mec=PAPER, mew=1.5, zorder=3, gid=f"{model}|{words}")
-        for start, end in steps:
-            look = {"arrowstyle": "-|>", "mutation_scale": 13, "connectionstyle": "arc3,rad=0.12"}
-            shape = {"color": palette.mark(end), "linewidth": 2, "shrinkA": 8, "shrinkB": 8}
-            axis.annotate("", place[end], place[start], arrowprops=look | shape, zorder=2)
-        axis.margins(0.08)
-        axis.grid(axis="x", visible=True)
-        axis.set_xlabel("semantic diversity of a post\u2019s replies \u2192")
-        axis.set_ylabel("Pass@1, share of replies that pass \u2192")
-        along = [np.linspace(place[start], place[end], 30) for start, end in steps]
-        names = [Name(*place[model], palette.labels[model], palette.text(model), f"{model}|") for model in plane]
-        label_points(axis, names, np.concatenate([spots, *along]))
-        return figure
-
-    words = "Quality against diversity. " + " ".join(
-        f"{palette.labels[model]}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items()
-    )
-    return both_widths(draw, "plane", words, palette)
-
-
-def _cross(row: Row) -> Any:
-    """Points (44, 2) along a model's cross and many times at its centre."""
-    import numpy as np
-
-    x, y = row["semantic_diversity"], row["pass_at_1"]
-    across = np.linspace(row["semantic_diversity_low"], row["semantic_diversity_high"], 12)
-    along = np.linspace(row["pass_at_1_low"], row["pass_at_1_high"], 12)
-    return np.array([*((a, y) for a in across), *((x, b) for b in along), *[(x, y)] * 20])
-
-
-Curves = Mapping[str, Mapping[int, Sequence[tuple[int, float]]]]  # arm -> seed -> (step, value)
-
-
-def training_chart(panels: Mapping[str, Curves], palette: Palette) -> Markup:
-    """A panel a curve over training: faint each seed, bold the running mean over a tenth of the steps and all seeds."""
-
-    def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        columns = 1 if narrow else 2
-        rows = math.ceil(len(panels) / columns)
-        figure, axes = new_figure(width, 250 * rows, rows, columns)
-        for axis, (title, arms) in zip(axes.flat, panels.items(), strict=False):
-            axis.set_title(title)
-            ends = [_draw_training(axis, arm, runs, palette) for arm, runs in arms.items()]
-            axis.margins(x=0.02)
-            axis.set_xlabel("step")
-            label_ends(axis, ends)
-        for axis in axes.flat[len(panels) :]:
-            axis.set_visible(False)
-        return figure
-
-    words = "Curves over training: " + "; ".join(panels) + "."
-    return both_widths(draw, "training", words, palette)
-
-
-def _draw_training(axis: Axes, arm: str, runs: Mapping[int, Sequence[tuple[int, float]]], palette: Palette) -> Name:
-    colour, gid = palette.mark(arm), f"{arm}|"
-    for points in runs.values():
-        axis.plot(*zip(*points, strict=True), color=colour, linewidth=0.9, alpha=0.3, gid=gid)
-    steps, means = _mean_over_seeds(runs)
-    smooth = running_mean(means)
-    axis.plot(steps, smooth, color=colour, linewidth=2.4, gid=gid)
-    return Name(steps[-1], smooth[-1], palette.labels[arm], palette.text(arm), gid)
-
-
-def _mean_over_seeds(runs: Mapping[int, Sequence[tuple[int, float]]]) -> tuple[list[int], list[float]]:
-    """Steps that every seed reached, and the mean at each."""
-    by_seed = [dict(points) for points in runs.values()]
-    steps = sorted(set.intersection(*map(set, by_seed)))
-    return steps, [sum(values[step] for values in by_seed) / len(by_seed) for step in steps]
-
-
-def running_mean(values: Sequence[float]) -> list[float]:
-    """Centred mean of a tenth of the values, fewer at both ends: (n,) -> (n,)."""
-    half = len(values) // 20
-    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
-    return [sum(window) / len(window) for window in windows]
-
-
-_AGAINST = {"step": "step", "kl": "KL to the warm-start, nats a reply"}
-
-
-def gaming_chart(arm: str, runs: Mapping[int, Gaming], palette: Palette) -> Markup:
-    """Proxy above, judge below, against step and against KL, a line and a band a seed: the over-optimisation curve.
+def gaming_chart(arm: str, runs: Sequence[Sequence[Row]], people: float | None, palette: Palette) -> Drawing:
+    """Proxy above, judge below, against step and against KL, a line and a band a run: the over-optimisation curve.
 
     Gao, Schulman and Hilton (2022), arXiv 2210.10760, figure 1: where the proxy goes on rising and the judge, which
     stands for what is wanted, turns down, the reward is being gamed. Each score has a unit and a scale of its own.
+    ``runs`` have a row a step; ``people`` is what the judge gives human replies.
     """
     titles = {"proxy": "The proxy, which is climbed", "judge": "The judge, which is never seen"}
-    people = [run.verdict["human"]["judge"] for run in runs.values() if "human" in run.verdict]
 
     def draw(width: int) -> Figure:
         narrow = width <= NARROW
@@ -277,28 +158,25 @@ def gaming_chart(arm: str, runs: Mapping[int, Gaming], palette: Palette) -> Mark
         for row, (name, colour) in enumerate((("proxy", palette.mark(arm)), ("judge", INK))):
             pair = axes.flat[2 * row : 2 * row + 2]
             pair[0].sharey(pair[1])
-            for axis, (x, label) in zip(pair, _AGAINST.items(), strict=True):
-                for run in runs.values():
-                    _draw_gaming(axis, x, name, run.curve, colour)
-                if name == "judge" and people:
-                    look = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-                    axis.axhline(people[0], gid=f"|people\u2019s replies: {people[0]:.3f}", **look)
+            for axis, (x, label) in zip(pair, {"step": "step", "kl": KL}.items(), strict=True):
+                for run in runs:
+                    _draw_gaming(axis, x, name, run, colour)
+                if name == "judge" and people is not None:
+                    axis.axhline(people, gid=f"|people\u2019s replies: {people:.3f}", color=MUTED, **DASHED)
                 if narrow or row:
                     axis.set_xlabel(label)
                 axis.margins(x=0.02)
             pair[0].set_title(titles[name])
         return figure
 
-    first, last = ([run.curve[at] for run in runs.values()] for at in (0, -1))
-    words = f"Over-optimisation curve of {palette.labels[arm]}: " + " and ".join(
-        f"the {name} goes from {_mean(first, name):.3f} at the first step to {_mean(last, name):.3f} at the last"
+    def mean(name: str, at: int) -> float:
+        return sum(run[at][name] for run in runs) / len(runs)
+
+    told = " and ".join(
+        f"the {name} goes from {mean(name, 0):.3f} at the first step to {mean(name, -1):.3f} at the last"
         for name in titles
     )
-    return both_widths(draw, f"gaming-{palette.models.index(arm)}", words + ".", palette)
-
-
-def _mean(rows: Sequence[Row], name: str) -> float:
-    return sum(row[name] for row in rows) / len(rows)
+    return Drawing(draw, f"Over-optimisation curve of {palette.labels[arm]}: {told}.")
 
 
 def _draw_gaming(axis: Axes, x: str, name: str, curve: Sequence[Row], colour: str) -> None:
@@ -314,7 +192,7 @@ def _draw_gaming(axis: Axes, x: str, name: str, curve: Sequence[Row], colour: st
 _DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 
 
-def betas_chart(rows: Sequence[Row], palette: Palette) -> Markup:
+def betas_chart(rows: Sequence[Row]) -> Drawing:
     """Proxy and judge against KL at several weights beta of the KL, a line each."""
     betas = sorted({row["beta"] for row in rows})
 
@@ -327,50 +205,16 @@ def betas_chart(rows: Sequence[Row], palette: Palette) -> Markup:
                 kl, values = [row["kl"] for row in own], running_mean([row[name] for row in own])
                 dashes, gid = _DASHES[place % len(_DASHES)], f"|beta {beta:g}"
                 axis.plot(kl, values, color=INK, linestyle=dashes, linewidth=1.8, gid=gid)
-                axis.annotate(
-                    f"\u03b2 = {beta:g}", (kl[-1], values[-1]), (6, 0), textcoords="offset points", va="center", gid=gid
-                )
+                look = {"textcoords": "offset points", "va": "center", "gid": gid}
+                axis.annotate(f"\u03b2 = {beta:g}", (kl[-1], values[-1]), (6, 0), **look)
             axis.set_title({"proxy": "Proxy", "judge": "Judge"}[name])
-            axis.set_xlabel("KL to the warm-start, nats a reply")
+            axis.set_xlabel(KL)
         return figure
 
-    words = "Proxy and judge against KL for beta = " + ", ".join(f"{beta:g}" for beta in betas)
-    return both_widths(draw, "betas", words, palette)
+    return Drawing(draw, "Proxy and judge against KL for beta = " + ", ".join(f"{beta:g}" for beta in betas))
 
 
-def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]], palette: Palette) -> Markup:
-    """Rank correlations with people: words, value, low, high, and whether it is a model (filled) or a yardstick."""
-
-    def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        figure, axes = new_figure(width, 56 + (52 if narrow else 38) * len(rows))
-        axis = axes[0][0]
-        axis.axvline(0, color=INK, linewidth=1)
-        for place, (words, value, low, high, ours) in enumerate(reversed(rows)):
-            colour, gid = (INK if ours else MUTED), f"|{words}: {value:.3f}, {interval(low, high)}"
-            axis.plot([low, high], [place] * 2, color=colour, linewidth=3, alpha=0.6, gid=gid)
-            axis.plot(value, place, "o", color=colour if ours else PAPER, mec=colour, mew=2, markersize=8.5, gid=gid)
-            axis.annotate(f"{value:.2f}", (high, place), (9, 0), textcoords="offset points", va="center", color=colour)
-            if narrow:
-                _write_row(axis, place, words)
-        axis.set_yticks(range(len(rows)), [] if narrow else [row[0] for row in reversed(rows)])
-        axis.tick_params(axis="y", labelcolor=INK)
-        axis.set_ylim(-0.6, len(rows) - (0.3 if narrow else 0.5))
-        axis.set_xlim(min(0.0, *(row[2] for row in rows)) - 0.02, max(row[3] for row in rows) * 1.16)
-        axis.grid(axis="y", visible=False)
-        axis.grid(axis="x", visible=True)
-        axis.set_xlabel("Spearman correlation with human engagement, held-out conversations")
-        if narrow:
-            axis.set_xlabel("Spearman correlation, held out")
-        return figure
-
-    words = "Rank correlations with human engagement. " + " ".join(
-        f"{label}: {value:.3f}, {interval(low, high)}." for label, value, low, high, _ in rows
-    )
-    return both_widths(draw, "ranks", words, palette)
-
-
-def calibration_chart(points: Sequence[Row], errors: Sequence[float | None], palette: Palette) -> Markup:
+def calibration_chart(points: Sequence[Row], errors: Sequence[float | None]) -> Drawing:
     """Left the mean of what people did against what the reward predicted; right its error by engagement quartile.
 
     An error of None belongs to a quartile that ties leave without a pair; it has no bar.
@@ -403,7 +247,5 @@ def calibration_chart(points: Sequence[Row], errors: Sequence[float | None], pal
         quartiles.set_yticks([])
         return figure
 
-    words = "Calibration of the learned reward: " + "; ".join(
-        f"predicted {point['predicted']:.3f}, actual {point['actual']:.3f}" for point in points
-    )
-    return both_widths(draw, "calibration", words, palette)
+    told = "; ".join(f"predicted {point['predicted']:.3f}, actual {point['actual']:.3f}" for point in points)
+    return Drawing(draw, f"Calibration of the learned reward: {told}")

@@ -30,7 +30,13 @@ def packed(inputs: Inputs, labels: Mapping[str, str], budget: int = BUDGET) -> t
             for kind in one["failures"]
         }
     )
-    head = {"models": [[m, labels[m]] for m in inputs.models], "seeds": list(inputs.seeds), "kinds": kinds}
+    contrasts = [one for question in inputs.comparison["questions"] for one in question["contrasts"]]
+    head = {
+        "models": [[m, labels[m]] for m in inputs.models],
+        "compared": sorted({one[side] for one in contrasts for side in ("a", "b")}),  # shown first
+        "seeds": list(inputs.seeds),
+        "kinds": kinds,
+    }
     posts, spent = [], 0
     for place, row in enumerate(first):
         sets = [

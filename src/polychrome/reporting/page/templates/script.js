@@ -79,7 +79,7 @@
 
   const packed = read("packed");
   const thresholds = read("thresholds");
-  const COMPARED = new Set(["baseline", "polychromic", "grpo_from_baseline", "grpo_from_polychromic"]);
+  const compared = new Set(packed.compared);
   const kindsOf = (bits) => packed.kinds.filter((_, place) => bits & (4 << place));
   const open = ([text, engagement, relevance, bits], place) => ({
     text,
@@ -111,7 +111,7 @@
   packed.seeds.forEach((seed, place) => controls.seed.append(make("option", { value: place }, String(seed))));
   packed.models.forEach(([model, label], place) => {
     const box = make("input", { type: "checkbox", value: place });
-    box.checked = COMPARED.has(model) || !packed.models.some(([name]) => COMPARED.has(name));
+    box.checked = compared.has(model);
     const name = make("span", { style: `--mark:var(--mark-${place})` }, label);
     $("filter-models").append(make("label", {}, box, name));
   });

@@ -1,8 +1,9 @@
-"""Numbers as a reader knows them."""
+"""Numbers and names as a reader knows them."""
 
 import pytest
 
-from polychrome.reporting.page import words
+from polychrome.reporting import words
+from polychrome.reporting.names import MODELS, metric_name, model_name, named
 
 
 def test_signs_are_true_minus_signs_and_nothing_has_none():
@@ -43,5 +44,18 @@ def test_figures_beside_a_threshold_are_short_and_set_in_print():
     assert [words.sign(comparison) for comparison in (">=", "<=", "<")] == ["\u2265", "\u2264", "<"]
 
 
-def test_metrics_have_names():
-    assert [words.metric_label(name) for name in ("pass_at_10", "rouge_l", "words")] == ["Pass@10", "ROUGE-L", "words"]
+def test_the_ceiling_is_said_with_its_intervals():
+    found = {"agreement": 0.1, "low": 0.02, "high": 0.2, "neighbours": 967, "ceiling_of_what_lasts": 0.31}
+    assert words.ceiling(found) == "agreement 0.100 (0.020 to 0.200); neighbours 967; ceiling of what lasts 0.310"
+
+
+def test_metrics_and_models_have_names():
+    found = [metric_name(name) for name in ("pass_at_10", "rouge_l", "words", "an_own_metric")]
+    assert found == ["Pass@10", "ROUGE-L", "words", "an own metric"]
+    assert [model_name(name) for name in ("grpo_from_baseline", "an_arm")] == ["baseline \u2192 GRPO", "an arm"]
+
+
+def test_models_go_by_their_names_in_sentences_but_not_in_paths():
+    told = named("grpo_from_baseline beats baseline_warmstart and baseline.", MODELS)
+    assert told == "baseline \u2192 GRPO beats baseline warm-start and baseline."
+    assert named("see results/gaming/grpo_from_baseline.", MODELS) == "see results/gaming/grpo_from_baseline."

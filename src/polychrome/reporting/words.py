@@ -1,21 +1,11 @@
-"""Numbers and names as a reader knows them."""
+"""Numbers as a reader knows them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 MINUS = "\u2212"
-
-_METRICS = {
-    "self_bleu": "self-BLEU",
-    "rouge_l": "ROUGE-L",
-    "cross_entropy": "cross-entropy of human replies",
-}
-
-
-def metric_label(metric: str) -> str:
-    """ "Pass@10" for pass_at_10."""
-    if metric.startswith("pass_at_"):
-        return f"Pass@{metric.removeprefix('pass_at_')}"
-    return _METRICS.get(metric, metric.replace("_", " "))
 
 
 def signed(value: float, digits: int = 3) -> str:
@@ -64,3 +54,15 @@ def duration(seconds: float) -> str:
 def percent(share: float) -> str:
     """ "12%", "0.4%", "0%"."""
     return f"{100 * share:.0f}%" if share >= 0.0995 or share == 0 else f"{100 * share:.1f}%"
+
+
+def ceiling(found: Mapping[str, Any]) -> str:
+    """How far engagement agrees with itself, which is the most that any model could reach, as reward.json has it."""
+    ends = {"agreement": ("low", "high"), "ceiling_of_what_lasts": ("ceiling_low", "ceiling_high")}
+    parts = []
+    for name, value in found.items():
+        if name not in sum(ends.values(), ()):
+            low, high = (found.get(end) for end in ends.get(name, ("", "")))
+            within = "" if low is None or high is None else f" ({interval(low, high)})"
+            parts.append(f"{name.replace('_', ' ')} {plain(value) if isinstance(value, float) else value}{within}")
+    return "; ".join(parts)

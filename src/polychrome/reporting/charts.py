@@ -1,0 +1,191 @@
+"""Pass@k, the plane and the curves over training: numbers in, a :class:`Drawing` out, for page and files alike.
+
+Each has a shape for a desktop and one for a phone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from polychrome.reporting.labels import Name, label_ends, label_points
+from polychrome.reporting.names import HUMAN
+from polychrome.reporting.palette import PAPER, Palette
+from polychrome.reporting.svg import NARROW, Drawing, new_figure
+from polychrome.reporting.words import interval
+
+Row = Mapping[str, Any]
+Points = Sequence[tuple[int, float]]  # (step, value)
+Curves = Mapping[str, Mapping[int, Mapping[str, Points]]]  # arm -> seed -> metric -> its points
+_BAND = 0.13  # opacity
+DASHED = {"linewidth": 1.2, "linestyle": (0, (4, 3))}
+KL = "KL to the warm-start, nats per reply"
+
+
+# --- Pass@k and the plane --------------------------------------------------------------------------------------------
+
+
+def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], palette: Palette) -> Drawing:
+    """Pass@k of every model with its band; what the comparison starts from stands in a panel of its own.
+
+    That is the base model ``untouched`` and the warm-starts.
+    """
+    human, models = curves.get(HUMAN), [model for model in curves if model != HUMAN]
+    before = [model for model in models if model in untouched or model.endswith("_warmstart")]
+    groups = {
+        "Before: base model and warm-starts": before,
+        "Compared": [model for model in models if model not in before],
+    }
+    groups = {title: own for title, own in groups.items() if own}
+
+    def draw(width: int) -> Figure:
+        narrow = width <= NARROW
+        rows, columns = (len(groups), 1) if narrow else (1, len(groups))
+        figure, axes = new_figure(width, 330 * rows if narrow else 380, rows, columns, sharey=True)
+        low = min(row["low"] for rows in curves.values() for row in rows)
+        for axis, (title, own) in zip(axes.flat, groups.items(), strict=True):
+            axis.set_title(title)
+            axis.set_ylim(max(0.0, math.floor(10 * low) / 10), 1.02)
+            ends = [_draw_pass_curve(axis, model, curves[model], palette) for model in own]
+            if human:
+                level, gid = human[0]["value"], f"human|one human reply: {human[0]['value']:.3f}"
+                axis.axhline(level, color=palette.mark(HUMAN), gid=gid, **DASHED)
+                ends.append(Name(curves[own[0]][-1]["k"], level, "one human reply", palette.text(HUMAN), gid))
+            axis.set_xlabel("k, replies tried per post")
+            axis.set_xticks([row["k"] for row in curves[own[0]]])
+            label_ends(axis, ends)
+        axes.flat[0].set_ylabel("share of posts with a reply that passes")
+        return figure
+
+    told = " ".join(
+        f"{palette.labels[model]}: from {rows[0]['value']:.3f} at k = {rows[0]['k']:g} to {rows[-1]['value']:.3f} at "
+        f"k = {rows[-1]['k']:g}."
+        for model, rows in curves.items()
+        if model != HUMAN
+    )
+    return Drawing(draw, f"Pass@k against k. {told}")
+
+
+def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> Name:
+    k, value, low, high = ([row[name] for row in rows] for name in ("k", "value", "low", "high"))
+    colour, name = palette.mark(model), palette.labels[model]
+    axis.fill_between(k, low, high, color=colour, alpha=_BAND, linewidth=0, gid=f"{model}|")
+    axis.plot(k, value, color=colour, linewidth=2.2, gid=f"{model}|")
+    for row in rows:
+        words = f"{name}: Pass@{row['k']:g} {row['value']:.3f}, {interval(row['low'], row['high'])}"
+        axis.plot(row["k"], row["value"], "o", color=colour, markersize=5, gid=f"{model}|{words}")
+    return Name(k[-1], value[-1], name, palette.text(model), f"{model}|")
+
+
+def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
+    """Pass@1 against semantic diversity; arrows lead from a warm-start to what GRPO made of it."""
+    place = {model: (row["semantic_diversity"], row["pass_at_1"]) for model, row in plane.items()}
+    starts = {model.removesuffix("_warmstart"): model for model in plane if model.endswith("_warmstart")}
+    steps = [(start, arm) for arm in plane for name, start in starts.items() if arm.endswith(f"_from_{name}")]
+    along = [np.linspace(place[start], place[end], 30) for start, end in steps]
+    taken = np.concatenate([*(_cross(row) for row in plane.values()), *along])
+
+    def draw(width: int) -> Figure:
+        figure, axes = new_figure(width, 380 if width <= NARROW else 500)
+        axis = axes[0][0]
+        for model, row in plane.items():
+            colour, (x, y) = palette.mark(model), place[model]
+            look = {"color": colour, "linewidth": 1.4, "alpha": 0.5, "gid": f"{model}|"}
+            axis.plot([row["semantic_diversity_low"], row["semantic_diversity_high"]], [y, y], **look)
+            axis.plot([x, x], [row["pass_at_1_low"], row["pass_at_1_high"]], **look)
+            words = f"{palette.labels[model]}: Pass@1 {y:.3f}, semantic diversity {x:.3f}"
+            axis.plot(x, y, "o", color=colour, markersize=11, mec=PAPER, mew=1.5, zorder=3, gid=f"{model}|{words}")
+        for start, end in steps:
+            look = {"arrowstyle": "-|>", "mutation_scale": 13, "connectionstyle": "arc3,rad=0.12"}
+            shape = {"color": palette.mark(end), "linewidth": 2, "shrinkA": 8, "shrinkB": 8}
+            axis.annotate("", place[end], place[start], arrowprops=look | shape, zorder=2)
+        axis.margins(0.08)
+        axis.grid(axis="x", visible=True)
+        axis.set_xlabel("semantic diversity of a post\u2019s replies \u2192")
+        axis.set_ylabel("Pass@1, share of replies that pass \u2192")
+        names = [Name(*place[model], palette.labels[model], palette.text(model), f"{model}|") for model in plane]
+        label_points(axis, names, taken)
+        return figure
+
+    told = " ".join(f"{palette.labels[model]}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items())
+    return Drawing(draw, f"Quality against diversity. {told}")
+
+
+def _cross(row: Row) -> np.ndarray:
+    """Points (44, 2) along a model's cross and many times at its centre."""
+    x, y = row["semantic_diversity"], row["pass_at_1"]
+    across = np.linspace(row["semantic_diversity_low"], row["semantic_diversity_high"], 12)
+    along = np.linspace(row["pass_at_1_low"], row["pass_at_1_high"], 12)
+    return np.array([*((a, y) for a in across), *((x, b) for b in along), *[(x, y)] * 20])
+
+
+# --- over training ---------------------------------------------------------------------------------------------------
+
+_PANELS = (  # title, metric, whether of arms that climb a reward
+    ("GRPO: mean reward", "reward", True),
+    (f"GRPO: {KL}", "kl", True),
+    ("GRPO: diversity of the replies drawn", "diversity", True),
+    ("Fine-tuning: diversity of the sets drawn", "diversity", False),
+    ("Fine-tuning: loss", "loss", False),
+    ("Fine-tuning: cross-entropy, nats per token", "cross_entropy", False),
+)
+
+
+def climbs(runs: Mapping[int, Mapping[str, Points]]) -> bool:
+    """Whether the runs of an arm climbed a reward: GRPO."""
+    return any("reward" in run for run in runs.values())
+
+
+def training_chart(curves: Curves, palette: Palette) -> Drawing:
+    """A panel a curve over training: faint each seed, bold the running mean over a tenth of the steps and all seeds."""
+    panels: dict[str, dict[str, list[Points]]] = {}
+    for title, metric, grpo in _PANELS:
+        for arm, runs in curves.items():
+            measured = [run[metric] for run in runs.values() if metric in run]
+            if measured and climbs(runs) == grpo:
+                panels.setdefault(title, {})[arm] = measured
+
+    def draw(width: int) -> Figure:
+        columns = 1 if width <= NARROW else 2
+        rows = math.ceil(len(panels) / columns)
+        figure, axes = new_figure(width, 250 * rows, rows, columns)
+        for axis, (title, arms) in zip(axes.flat, panels.items(), strict=False):
+            axis.set_title(title)
+            ends = [_draw_training(axis, arm, runs, palette) for arm, runs in arms.items()]
+            axis.margins(x=0.02)
+            axis.set_xlabel("step")
+            label_ends(axis, ends)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        return figure
+
+    return Drawing(draw, "Curves over training: " + "; ".join(panels) + ".")
+
+
+def _draw_training(axis: Axes, arm: str, runs: Sequence[Points], palette: Palette) -> Name:
+    colour, gid = palette.mark(arm), f"{arm}|"
+    for points in runs:
+        axis.plot(*zip(*points, strict=True), color=colour, linewidth=0.9, alpha=0.3, gid=gid)
+    steps, means = zip(*mean_over_seeds(runs), strict=True)
+    smooth = running_mean(means)
+    axis.plot(steps, smooth, color=colour, linewidth=2.4, gid=gid)
+    return Name(steps[-1], smooth[-1], palette.labels[arm], palette.text(arm), gid)
+
+
+def mean_over_seeds(runs: Sequence[Points]) -> list[tuple[int, float]]:
+    """The mean of the runs at each step that all of them reached."""
+    by_seed = [dict(points) for points in runs]
+    steps = sorted(set.intersection(*map(set, by_seed)))
+    return [(step, sum(values[step] for values in by_seed) / len(by_seed)) for step in steps]
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Centred mean of a tenth of the values, fewer at both ends: (n,) -> (n,)."""
+    half = len(values) // 20
+    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
+    return [sum(window) / len(window) for window in windows]

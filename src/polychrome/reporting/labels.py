@@ -1,0 +1,89 @@
+"""Words in a drawing put where they touch neither each other nor what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox, blended_transform_factory
+from scipy.optimize import isotonic_regression
+
+
+class Name(NamedTuple):
+    """Words that belong to a place in a drawing, in data coordinates."""
+
+    x: float
+    y: float
+    words: str
+    colour: str
+    gid: str
+
+
+def label_ends(axis: Axes, ends: Sequence[Name], gap: float = 16.0) -> None:
+    """Write each line's name right of the axes at its last value, moved apart by at least ``gap`` pixels.
+
+    The nearest such places in the least-squares sense are an isotonic regression.
+    """
+    axis.figure.draw_without_rendering()  # sizes are those of the page from here on
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom, top)
+    ends = sorted(ends, key=lambda end: (end.y, end.words))
+    steps = gap * (top - bottom) / axis.get_window_extent().height * np.arange(len(ends))
+    places = isotonic_regression(np.array([end.y for end in ends]) - steps).x + steps
+    places -= max(0.0, places[-1] - top)
+    beside = blended_transform_factory(axis.transAxes, axis.transData)
+    for end, place in zip(ends, places, strict=True):
+        leader = {"arrowstyle": "-", "color": end.colour, "lw": 0.9, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+        look = {"color": end.colour, "va": "center", "annotation_clip": False, "arrowprops": leader, "gid": end.gid}
+        label = axis.annotate(end.words, (end.x, end.y), (1.045, place), textcoords=beside, **look)
+        label.arrow_patch.set_gid(end.gid)
+
+
+_NARROWER = 0.88  # a page's font against the one that drawings are measured in
+_TURNS = [(0.9 * x, 0.5 * y) for y in (1, -1) for x in (1, -1)] + [(x, 0.1) for x in (1, -1)]
+_TURNS += [(0.3 * x, y) for y in (1, -1) for x in (1, -1)] + [(0, 1.2), (0, -1.2)]
+_OFFSETS = [(radius * x, radius * y) for radius in (12, 18, 24, 40, 60, 84, 110, 140) for x, y in _TURNS]
+
+
+def label_points(axis: Axes, points: Sequence[Name], taken: np.ndarray) -> None:
+    """Name each point where its words hide least of what is drawn; far from it, with a line that leads there.
+
+    ``taken``: data coordinates (n, 2) that are better not hidden.
+    """
+    axis.figure.draw_without_rendering()  # sizes are those of the page from here on
+    frame, spots = axis.get_window_extent(), axis.transData.transform(taken)
+    placed: list[Bbox] = []
+    for point in points:
+        look = {"color": point.colour, "va": "center", "gid": point.gid, "textcoords": "offset points"}
+        leader = {"arrowstyle": "-", "color": point.colour, "lw": 0.8, "shrinkB": 5}
+        at = axis.transData.transform((point.x, point.y))
+        probe = axis.text(point.x, point.y, point.words)
+        size = probe.get_window_extent()
+        probe.remove()
+        found = []
+        for x, y in _OFFSETS:
+            left = {1: 0.0, 0: -0.5, -1: -1.0}[(x > 0) - (x < 0)]  # of its width, from the end that is at the point
+            width = _NARROWER * size.width
+            box = Bbox.from_bounds(at[0] + x + left * width, at[1] + y - size.height / 2, width, size.height)
+            ways = np.linspace(at, (at[0] + x, at[1] + y), 20)
+            found.append((_hidden(box, frame, spots, placed) + 0.12 * np.hypot(x, y), box, ways, (x, y), left))
+        _, box, ways, offset, left = min(found, key=lambda one: one[0])
+        placed.append(box)
+        spots = np.concatenate([spots, *[ways] * 2])  # a line that leads to words is better not crossed
+        is_far = np.hypot(*offset) > 24
+        end = {0.0: ("left", (0, 0.5)), -1.0: ("right", (1, 0.5)), -0.5: ("center", (0.5, float(offset[1] < 0)))}[left]
+        arrow = leader | {"relpos": end[1]} if is_far else None
+        label = axis.annotate(point.words, (point.x, point.y), offset, ha=end[0], arrowprops=arrow, **look)
+        label.set_in_layout(False)
+        if is_far:
+            label.arrow_patch.set_gid(point.gid)
+
+
+def _hidden(box: Bbox, frame: Bbox, spots: np.ndarray, placed: Sequence[Bbox]) -> float:
+    """What it costs to write in ``box``: a pixel outside 4, a name 200, a spot 1."""
+    padded = box.padded(3)
+    outside = sum(max(0.0, by) for by in (*(frame.min - box.min), *(box.max - frame.max)))
+    covered = ((spots > padded.min) & (spots < padded.max)).all(axis=1).sum()
+    return 4.0 * outside + 200.0 * sum(map(padded.overlaps, placed)) + float(covered)

@@ -1,0 +1,155 @@
+"""From a matplotlib figure to SVG whose text is text: in the page with CSS properties for colours, or as a file.
+
+A figure is laid out in CSS pixels: one unit of its viewBox is one pixel at natural size. Artists say what they are in
+their gid, ``"<model>|<words>"``: in the page the model becomes ``data-model``, by which the page brings a model
+forward, and the words are shown at the pointer. The same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import matplotlib.style
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from polychrome.files import write_text
+from polychrome.reporting.palette import INK, MUTED, RULE, Palette
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+WIDE, NARROW = 880, 340  # CSS pixels: beside the text of a desktop, and on a phone
+_MARGIN = 14  # of the paper around a drawing in a file
+
+_FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Liberation Sans',Helvetica,Arial,sans-serif"
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",  # wider than what browsers put in its place, so that nothing overlaps there
+    "axes.titlesize": 13.0,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12.0,
+    "axes.titleweight": "bold",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.linewidth": 1.0,
+    "ytick.major.size": 0.0,
+    "lines.solid_capstyle": "round",
+    "lines.solid_joinstyle": "round",
+    "figure.constrained_layout.use": True,
+    "savefig.transparent": True,
+    "path.simplify": False,
+    **dict.fromkeys(("figure.dpi", "savefig.dpi"), 72),
+    **dict.fromkeys(("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"), 4 / 72),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "axes.spines.left"), False),
+    **dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), 12.0),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    **dict.fromkeys(("axes.titlecolor", "text.color"), INK),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), MUTED),
+    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), RULE),
+}
+
+
+class Drawing(NamedTuple):
+    """A picture that can be drawn at any width in CSS pixels, and what is to be seen in it."""
+
+    draw: Callable[[int], Figure]
+    words: str
+
+
+def new_figure(width: int, height: float, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, Any]:
+    """A figure of ``width`` x ``height`` CSS pixels and its axes, (rows, columns)."""
+    figure = Figure(figsize=(width / 72, height / 72))
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+
+
+def in_page(drawing: Drawing, name: str, palette: Palette) -> Markup:
+    """``drawing`` for desktop and phone, of which the style sheet shows one; its colours are the page's properties."""
+    variables = {stand_in: f"var({name})" for stand_in, name in palette.properties.items()}
+    shapes = []
+    for size, width in (("wide", WIDE), ("narrow", NARROW)):
+        root = _root(drawing, f"{name}-{size}", width)
+        root.attrib["class"] = f"chart {size}"
+        shapes.append(_text(root, variables))
+    return Markup("".join(shapes))  # ElementTree has escaped every word in it
+
+
+def write_svg(path: str | Path, drawing: Drawing, palette: Palette) -> None:
+    """Write ``drawing`` as a file for wherever pictures are shown, on light paper of its own; atomically."""
+    path, colours = Path(path), palette.colours("light")
+    root = _root(drawing, path.stem, WIDE)
+    for element in root.iter():
+        for key in ("data-model", "data-words"):
+            element.attrib.pop(key, None)
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    corner, size = (f"{-_MARGIN}",) * 2, (f"{width + 2 * _MARGIN:g}", f"{height + 2 * _MARGIN:g}")
+    root.attrib["viewBox"] = " ".join((*corner, *size))
+    place = dict(zip(("x", "y", "width", "height"), (*corner, *size), strict=True))
+    root.insert(0, ElementTree.Element(f"{{{SVG}}}rect", place | {"rx": "6", "fill": colours["--paper"]}))
+    text = _text(root, {stand_in: colours[name] for stand_in, name in palette.properties.items()})
+    write_text(path, text.replace("'DejaVu Sans'", _FONTS) + "\n")
+
+
+def _root(drawing: Drawing, name: str, width: int) -> ElementTree.Element:
+    """One shape of a drawing, tidied, with ids that start with ``name``."""
+    written = io.StringIO()
+    # matplotlib's own defaults and ours on top, whatever the user's matplotlibrc says
+    with matplotlib.style.context(["default", _STYLE | {"svg.hashsalt": name}]):
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        drawing.draw(width).savefig(written, format="svg", metadata=metadata)
+    root = ElementTree.fromstring(written.getvalue().encode())
+    _tidy(root, name)
+    del root.attrib["height"]
+    root.attrib |= {"role": "img", "aria-label": drawing.words, "width": f"{width}"}
+    return root
+
+
+def _text(root: ElementTree.Element, colours: dict[str, str]) -> str:
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return re.sub("|".join(colours), lambda found: colours[found[0]], text)
+
+
+def _tidy(root: ElementTree.Element, name: str) -> None:
+    """Leave out what the page says once for all drawings, make ids unique in it, and say what belongs to whom."""
+    for child in list(root):
+        if child.tag == f"{{{SVG}}}metadata":
+            root.remove(child)
+    for defs in root.iter(f"{{{SVG}}}defs"):
+        for child in defs.findall(f"{{{SVG}}}style"):
+            defs.remove(child)
+    used = set(re.findall(r"#([\w-]+)", " ".join(value for each in root.iter() for value in each.attrib.values())))
+    for element in root.iter():
+        if "d" in element.attrib:
+            element.attrib["d"] = re.sub(r"\s+", " ", _ROUND.sub(_rounded, element.attrib["d"])).strip()
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                _identify(element, value, name, used)
+            elif "#" in value and value.lstrip("#") in used:
+                element.attrib[key] = f"#{name}-{value[1:]}"
+            elif "url(#" in value:
+                element.attrib[key] = value.replace("url(#", f"url(#{name}-")
+            elif key in ("x", "y", "transform"):
+                element.attrib[key] = _ROUND.sub(_rounded, value)
+
+
+_ROUND = re.compile(r"-?\d+\.\d{2,}")
+
+
+def _rounded(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _identify(element: ElementTree.Element, identity: str, name: str, used: set[str]) -> None:
+    del element.attrib["id"]
+    if "|" in identity:
+        model, words = identity.split("|", 1)
+        element.attrib |= {"data-model": model} if model else {}
+        element.attrib |= {"data-words": words} if words else {}
+    elif identity in used:
+        element.attrib["id"] = f"{name}-{identity}"

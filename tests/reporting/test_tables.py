@@ -1,0 +1,106 @@
+"""README.md and docs/results.md say what the result files say, and nothing else in the README moves."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from polychrome.errors import InputError
+from polychrome.files import read_json
+from polychrome.reporting.names import model_name
+from polychrome.reporting.tables import BEGIN, END, main, refresh
+from tests.reporting.page.tree import ROOT, edit
+
+README = f"# Title\r\nbefore\n{BEGIN}\nold numbers\n{END}\nafter \u00e9\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A README and the committed results beside it."""
+    (tmp_path / "results").mkdir()
+    for file in (ROOT / "results").glob("*.*"):
+        if file.suffix != ".html":
+            shutil.copy(file, tmp_path / "results")
+    shutil.copytree(ROOT / "results/controls", tmp_path / "results/controls")
+    (tmp_path / "README.md").write_bytes(README.encode())
+    return tmp_path
+
+
+def refreshed(place):
+    refresh(place / "README.md", place / "docs/results.md", place / "results")
+    return (place / "README.md").read_bytes().decode(), (place / "docs/results.md").read_text()
+
+
+def test_what_is_committed_is_what_the_committed_files_say(place):
+    changed = ["git", "diff", "--quiet", "HEAD", "--", "results"]
+    if subprocess.run(changed, cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("results/ is another run than the committed one, or this is no clone")
+    shutil.copy(ROOT / "README.md", place)
+    readme, page = refreshed(place)
+    remedy = "run `python -m polychrome.reporting.tables`"
+    assert readme == (ROOT / "README.md").read_bytes().decode(), remedy
+    assert page == (ROOT / "docs/results.md").read_text(), remedy
+
+
+def test_the_readme_has_one_table_of_at_most_seven_columns_and_keeps_the_rest_to_the_byte(place):
+    readme, _ = refreshed(place)
+    assert readme.startswith(f"# Title\r\nbefore\n{BEGIN}\n\n| model | Pass@1 | Pass@10 |")
+    assert readme.endswith(f"(docs/results.md).\n\n{END}\nafter \u00e9\n")
+    rows = [line for line in readme.split("\n") if line.startswith("|")]
+    assert {row.count("|") - 1 for row in rows} == {7}
+    found = read_json(place / "results/comparison.json")["models"]["grpo_from_baseline"]["pass_at_10"]
+    (row,) = [row for row in rows if row.startswith("| baseline \u2192 GRPO |")]
+    assert f"| {found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}] |" in row
+    assert refreshed(place)[0] == readme
+
+
+def test_the_page_holds_every_model_contrast_criterion_and_control(place):
+    _, page = refreshed(place)
+    comparison = read_json(place / "results/comparison.json")
+    assert all(f"\n| {model_name(model)} | " in page for model in comparison["models"])
+    contrasts = [one for question in comparison["questions"] for one in question["contrasts"]]
+    assert page.count(" against ") > len(contrasts)
+    for one in contrasts:
+        assert f"{abs(one['difference']):.3f}" in page
+        assert f"{one['detectable']:.3g}" in page
+    for name in ("success_criteria.json", "controls/controls.json"):
+        (rows,) = [value for value in read_json(place / "results" / name).values() if isinstance(value, list)]
+        assert sum(page.count(f"| {verdict} |\n") for verdict in {row["verdict"] for row in rows}) >= len(rows)
+    assert f"{read_json(place / 'results/reward.json')['spearman']:.3f}" in page
+    assert "Not gamed: the proxy changed by" in page
+
+
+def test_what_is_not_defined_is_a_dash_and_controls_that_were_not_run_are_said_so(place):
+    rows = [{"level": "must", "text": "a | b", "comparison": ">=", "threshold": 3, "value": None, "verdict": "fail"}]
+    edit(place / "results/success_criteria.json", lambda value: value.update(criteria=rows))
+    undefined = {"a": "polychromic", "b": "baseline", "metric": "rouge_l", "undefined": "fewer than two posts"}
+    edit(place / "results/comparison.json", lambda value: value["questions"][0].update(contrasts=[undefined]))
+    shutil.rmtree(place / "results/controls")
+    _, page = refreshed(place)
+    assert "| must | a \\| b | - | >= | 3 | fail |" in page
+    assert "| polychromic against baseline | ROUGE-L | fewer than two posts | - | - |" in page
+    assert "The controls were not run." in page
+
+
+@pytest.mark.parametrize(
+    "text", ["no marks", BEGIN, END, f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}", f"{BEGIN} {END} {END}"]
+)
+def test_a_readme_without_each_mark_once_in_order_is_an_error_and_stays(place, text):
+    (place / "README.md").write_text(text)
+    with pytest.raises(InputError, match=r"README\.md: found"):
+        refreshed(place)
+    assert (place / "README.md").read_text() == text
+    assert not (place / "docs").exists()
+
+
+def test_a_missing_file_or_field_is_an_error_and_both_files_stay(place, capsys):
+    arguments = [str(place / name) for name in ("README.md", "docs/results.md", "results")]
+    edit(place / "results/comparison.json", lambda value: value["questions"][0].pop("verdict"))
+    assert main(arguments) == 1
+    assert "comparison.json:questions[0]:verdict: found no such field" in capsys.readouterr().err
+    (place / "results/comparison.json").write_text(json.dumps([]))
+    (place / "results/table.md").unlink()
+    assert main(arguments) == 1
+    assert (place / "README.md").read_bytes().decode() == README
+    assert not (place / "docs").exists()

@@ -1,11 +1,11 @@
 """Stage `llm_judge`: two models' sets compared by an LLM. Usage: python stages/llm_judge.py <model_a> <model_b>."""
 
 import sys
+from functools import partial
 
 from polychrome import stage
 from polychrome.errors import bad
 from polychrome.llm_judge.judgement import judge_models
-from polychrome.llm_judge.settings import Settings
 from polychrome.params import load_params
 
 
@@ -14,14 +14,8 @@ def main() -> None:
         found, usage = f"{len(sys.argv) - 1} arguments", f"Use {sys.argv[0]} <model_a> <model_b>."
         raise bad(" ".join(sys.argv), found, "two models", usage)
     params = load_params()
-    result = judge_models(
-        *sys.argv[1:],
-        params.seeds,
-        Settings.of(params.llm_judge),
-        resamples=params.evaluation.bootstrap,
-        confidence=params.evaluation.confidence,
-        tell=lambda line: print(line, file=sys.stderr),
-    )
+    tell = partial(print, file=sys.stderr)
+    result = judge_models(*sys.argv[1:], params.seeds, params.llm_judge, params.evaluation, tell)
     print(result["verdict"])
     if result["stopped"]:  # so that DVC runs it again
         sys.exit(1)

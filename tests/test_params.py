@@ -164,9 +164,12 @@ def test_a_missing_key_is_reported_at_its_section():
     assert problems(text) == [f"{where}: found no such key; expected an integer >= 0. Add `limit:` here."]
 
 
-def test_a_key_that_has_moved_is_answered_with_its_new_name(monkeypatch):
+def test_a_key_that_has_moved_or_gone_is_answered_with_its_new_name_or_why(monkeypatch):
     monkeypatch.setitem(MOVED, "data.shortest", "data.min_words")
     assert "It is called data.min_words here." in problems(GOOD.replace("  min_words:", "  shortest:"))[1]
+    (told,) = problems(GOOD.replace("  max_dollars:", "  retries: 5\n  max_dollars:"))
+    assert "llm_judge.retries" in told
+    assert "Delete it: the vendor's client repeats" in told
 
 
 def test_a_start_needs_its_warm_start_and_an_arm_for_each_recipe():

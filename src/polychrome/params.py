@@ -25,6 +25,7 @@ from polychrome.declare import NAME, Rule, Section, at_most, nearest
 from polychrome.engine.settings import ComputeSettings
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.settings import AnswerSettings, EvaluationSettings
+from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.models.settings import AssetSettings, LoraSettings, PromptSettings, UntouchedArm
 from polychrome.pairs.settings import DataSettings, SplitSettings
 from polychrome.paths import CONTROL
@@ -42,47 +43,17 @@ MOVED = {  # what people look for, by its dotted key or its last part -> what it
     "max_completion_length": "max_new_tokens",
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
+    "llm_judge.dollars_per_million_input": "dollars_per_million: [input, output]",
+    "llm_judge.dollars_per_million_output": "dollars_per_million: [input, output]",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class LlmContrast(Section):
-    """Two models whose sets an LLM compares."""
-
-    a: Annotated[str, NAME]
-    b: Annotated[str, NAME]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LlmJudgeParams(Section):
-    """The LLM judge: which endpoint, which model, what it may cost."""
-
-    contrasts: Annotated[
-        tuple[LlmContrast, ...], Rule("such as [{a: grpo_from_polychromic, b: baseline}]; both among models")
-    ]
-    backend: Annotated[
-        str,
-        Rule("openai for any endpoint with OpenAI's chat completions", choices=("anthropic", "openai")),
-    ]
-    model: Annotated[str, Rule("as the endpoint calls it", empty=False)]
-    base_url: Annotated[str, Rule('of the endpoint; "" is the vendor\'s own')]
-    answer: Annotated[str, Rule("how the verdict comes", choices=("auto", "tool", "json_schema", "json"))]
-    temperature: Annotated[float | None, Rule("; null sends none", minimum=0)]
-    max_tokens: Annotated[int, Rule("tokens of an answer", minimum=1)]
-    timeout_s: Annotated[float, Rule("seconds without a byte before a call counts as failed", above=0)]
-    retries: Annotated[int, Rule("further calls after one that failed", minimum=0)]
-    requests_per_minute: Annotated[float, Rule(above=0)]
-    max_dollars: Annotated[float, Rule("hard limit of a run", minimum=0)]
-    max_calls: Annotated[int, Rule("hard limit of a run", minimum=0)]
-    dollars_per_million_input: Annotated[
-        float, Rule('tokens; the vendor\'s price, needed where base_url is ""', minimum=0)
-    ]
-    dollars_per_million_output: Annotated[float, Rule("tokens; likewise", minimum=0)]
-    posts: Annotated[int, Rule("test posts judged, a seeded sample; 0 judges all", minimum=0)]
-    replies: Annotated[int, Rule("replies of each set shown, a seeded sample; 0 shows all", minimum=0)]
-    rubric: Annotated[str, Rule('file; "" is src/polychrome/llm_judge/rubric.md')]
-    cache: Annotated[str, Rule("folder of its answers", empty=False)]
-    seed: Annotated[int, Rule("of the samples and the marks around data", minimum=0)]
+GONE = {  # a key that is no more -> what is so without it
+    "llm_judge.answer": "the verdict is a tool call with anthropic, a response_format with openai",
+    "llm_judge.cache": "answers are kept in .cache/llm_judge.sqlite",
+    "llm_judge.retries": "the vendor's client repeats what may pass up to 5 times",
+    "llm_judge.rubric": "the rubric is src/polychrome/llm_judge/rubric.md",
+    "llm_judge.temperature": "a server of your own is asked at 0, a vendor at its own",
+    "llm_judge.timeout_s": "a call fails after 60 seconds without a byte",
+}
 
 
 def _names(text: str, empty: bool = True) -> Rule:
@@ -116,7 +87,7 @@ class Params(Section):
     evaluation: EvaluationSettings
     gaming: GamingSettings
     report: ReportSettings
-    llm_judge: LlmJudgeParams
+    llm_judge: LlmJudgeSettings
     controls: ControlSettings
 
     @property
@@ -344,6 +315,7 @@ class _File:
             found, expected = "unknown key", "a known key"
             moved = MOVED.get(where, MOVED.get(key))
             remedy = f"It is called {moved} here." if moved else nearest(key, hint)
+            remedy = f"Delete it: {GONE[where]}." if where in GONE else remedy
         else:
             node = self.places[where][1]
             found = _shown(node)

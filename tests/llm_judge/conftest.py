@@ -1,95 +1,31 @@
-"""What the judge's tests share: a scripted endpoint, two models' replies on disk, a clock that does not wait."""
+"""What the judge's tests share: a scripted endpoint, two models' replies on disk, and waits that take no time."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from polychrome.files import write_json
+from polychrome.files import write_json, write_jsonl
+from polychrome.llm_judge.asking import Judge
+from polychrome.llm_judge.cache import CACHE
 from polychrome.llm_judge.judgement import judge_models
-from polychrome.llm_judge.settings import Settings
-from tests.evaluation.fakes import write_rows
+from polychrome.llm_judge.question import Question
+from polychrome.llm_judge.settings import LlmJudgeSettings
 from tests.llm_judge.server import serving
 
 KEY = "sk-test-0123456789-never-written"
-POSTS, REPLIES, SEEDS = 4, 3, (42, 123)
+POSTS, SEEDS = 4, (42, 123)
+UNITS = POSTS * len(SEEDS)
+QUESTION = Question("hello?", ("one two three", "four"), ("one", "one"))
+WORDS = dict(zip((*SEEDS, *range(POSTS)), ("apple", "pear", "bird", "fish", "stone", "cloud"), strict=True))
 
 
 def by_words(request):
     """An honest judge: the set with more different words is better."""
     a, b = (len({w for r in request.question[f"set_{s}"] for w in r.split()}) for s in "AB")
     return "tie" if a == b else "A" if a > b else "B"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serving(by_words) as running:
-        yield running
-
-
-@pytest.fixture(params=["anthropic", "openai"])
-def backend(request):
-    return request.param
-
-
-@dataclass
-class Time:
-    """A clock in seconds that only sleeping moves."""
-
-    now: float = 0.0
-    slept: list = field(default_factory=list)
-
-    def clock(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-def make_settings(server, backend, root, **changes):
-    usual = {
-        "backend": backend,
-        "model": "judge-1",
-        "base_url": server.base_url(backend),
-        "timeout_s": 5.0,
-        "requests_per_minute": 6000.0,
-        "max_dollars": 10.0,
-        "dollars_per_million_input": 3.0,
-        "dollars_per_million_output": 15.0,
-        "cache": str(root / "cache"),
-    }
-    return Settings(**usual | changes)
-
-
-def write_model(root, model, replies, *, seeds=SEEDS, engagement=0.5, posts=POSTS):
-    """``replies`` is a function of (seed, post number) that makes a set, or a list that is the set of all."""
-    for seed in seeds:
-        rows = [
-            {
-                "id": f"t{i}",
-                "post": f"what do you think of topic {i}?",
-                "human": "no idea",
-                "replies": replies(seed, i) if callable(replies) else list(replies),
-                "ended": [True] * REPLIES,
-                "human_nll": 8.0,
-                "human_tokens": 4,
-            }
-            for i in range(posts)
-        ]
-        write_rows(root / f"generations/{model}/seed-{seed}.jsonl", rows)
-        measured = {
-            "posts": [row["id"] for row in rows],
-            "samples": len(rows[0]["replies"]),
-            "passing": [1] * posts,
-            "metrics": {"engagement": [engagement(i) if callable(engagement) else engagement for i in range(posts)]},
-            "human": {"engagement": [0.5] * posts},
-        }
-        write_json(root / f"evaluation/{model}/seed-{seed}/per_post.json", measured)
 
 
 def varied(seed, i):
@@ -102,48 +38,78 @@ def dull(seed, i):
     return ["it is nice", "it is nice too", f"nice {WORDS[seed]} {WORDS[i]}"]
 
 
-WORDS = dict(zip((*SEEDS, *range(POSTS)), ("apple", "pear", "bird", "fish", "stone", "cloud"), strict=True))
+def write_model(model, replies, *, seeds=SEEDS, engagement=lambda i: 0.5, posts=POSTS, post="topic {}?", root=Path()):
+    """``replies`` is a function of (seed, post number) that makes a set, or a list that is the set of all."""
+    for seed in seeds:
+        rows = [
+            {
+                "id": f"t{i}",
+                "post": post.format(i),
+                "human": "no idea",
+                "replies": replies(seed, i) if callable(replies) else replies,
+                "ended": [True] * 3,
+                "human_nll": 8.0,
+                "human_tokens": 4,
+            }
+            for i in range(posts)
+        ]
+        path = root / f"results/generations/{model}/seed-{seed}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(path, rows)
+        measured = {"posts": [row["id"] for row in rows], "samples": 3, "passing": [1] * posts}
+        measured |= {"metrics": {"engagement": [engagement(i) for i in range(posts)]}, "human": {}}
+        write_json(root / f"results/evaluation/{model}/seed-{seed}/per_post.json", measured)
 
 
 @dataclass
 class Bench:
-    """Two models on disk under ``root``, and a run of the judge on them."""
+    """The folder that the test works in, an endpoint, what was told, and how long was waited."""
 
     server: object
-    root: Path
-    time: Time = field(default_factory=Time)
+    backend: str
     told: list = field(default_factory=list)
+    slept: list = field(default_factory=list)
 
-    def settings(self, backend, **changes):
-        return make_settings(self.server, backend, self.root, **changes)
+    def settings(self, **changes):
+        usual = {"contrasts": (), "backend": self.backend, "model": "judge-1", "seed": 0, "posts": 0, "replies": 0}
+        usual |= {"base_url": self.server.base_url(self.backend), "max_tokens": 512, "requests_per_minute": 6000.0}
+        usual |= {"max_dollars": 10.0, "max_calls": 1000, "dollars_per_million": (3.0, 15.0)}
+        return LlmJudgeSettings(**usual | changes)
 
-    def run(self, backend, a="varied", b="dull", seeds=SEEDS, **changes):
+    def judge(self, *script, **changes):
+        """A judge of single questions whose endpoint acts by ``script`` first."""
+        self.server.script.extend(script)
+        return Judge(self.settings(**changes), self.told.append)
+
+    def run(self, a="varied", b="dull", seeds=SEEDS, **changes):
+        """Judge two models; what was requested and told is that of this run alone."""
         self.server.requests.clear()
         self.told.clear()
-        return judge_models(
-            a,
-            b,
-            seeds,
-            self.settings(backend, **changes),
-            resamples=200,
-            confidence=0.95,
-            generations=self.root / "generations",
-            evaluations=self.root / "evaluation",
-            out=self.root / "out",
-            tell=self.told.append,
-            clock=self.time.clock,
-            sleep=self.time.sleep,
-        )
+        evaluation = SimpleNamespace(bootstrap=50, confidence=0.95)
+        return judge_models(a, b, seeds, self.settings(**changes), evaluation, self.told.append)
 
     def written(self, a="varied", b="dull"):
-        return (self.root / f"out/{a}_vs_{b}.json").read_bytes()
+        return Path(f"results/llm_judge/{a}_vs_{b}.json").read_bytes()
 
-    def cached(self):
-        return sorted((self.root / "cache").rglob("*.json"))
+    def forget(self):
+        CACHE.unlink()
 
 
 @pytest.fixture
-def bench(server, tmp_path):
-    write_model(tmp_path, "varied", varied, engagement=0.6)
-    write_model(tmp_path, "dull", dull, engagement=0.4)
-    return Bench(server, tmp_path)
+def server(monkeypatch, tmp_path):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    with serving(by_words) as running:
+        yield running
+
+
+@pytest.fixture(params=["anthropic", "openai"])
+def bench(request, server, monkeypatch):
+    write_model("varied", varied, engagement=lambda i: 0.6)
+    write_model("dull", dull, engagement=lambda i: 0.4)
+    bench = Bench(server, request.param)
+    monkeypatch.setattr(time, "sleep", bench.slept.append)
+    return bench

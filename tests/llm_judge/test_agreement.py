@@ -1,10 +1,15 @@
 """Kappa, rho and the sign test against other implementations and against definitions worked by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import cohen_kappa_score
 
-from polychrome.llm_judge.agreement import cohens_kappa, resampled, sign_test, spearman
+from polychrome.llm_judge.judgement import cohens_kappa, estimate, kappa_of_signs, sign_test, spearman
+
+HOW = {"evaluation": SimpleNamespace(bootstrap=200, confidence=0.95), "seed": 0}
 
 
 def test_kappa_of_the_textbook_table():
@@ -12,45 +17,34 @@ def test_kappa_of_the_textbook_table():
     a = np.repeat([1, 1, 0, 0], [20, 5, 10, 15])
     b = np.repeat([1, 0, 1, 0], [20, 5, 10, 15])
     assert cohens_kappa(a, b) == pytest.approx(0.4)
+    assert kappa_of_signs(np.append(2 * a - 1, 0), np.append(2 * b - 1, 1)) == pytest.approx(0.4)  # a tie says nothing
 
 
-def test_kappa_of_three_kinds_by_its_definition():
-    generator = np.random.default_rng(0)
-    a, b = generator.integers(3, size=(2, 60)) / 2
-    observed = np.mean(a == b)
-    expected = sum(np.mean(a == kind) * np.mean(b == kind) for kind in (0, 0.5, 1))
-    assert cohens_kappa(a, b) == pytest.approx((observed - expected) / (1 - expected))
-
-
-def test_kappa_is_undefined_where_both_say_one_thing_only():
-    assert np.isnan(cohens_kappa(np.ones(5), np.ones(5)))
-
-
-def test_spearman_is_scipys_with_ties():
-    generator = np.random.default_rng(1)
-    a, b = generator.integers(3, size=40).astype(float), generator.normal(size=40)
+def test_kappa_and_rho_are_those_of_others_with_ties():
+    a, b = np.random.default_rng(0).integers(3, size=(2, 60))
+    assert cohens_kappa(a / 2, b / 2) == pytest.approx(cohen_kappa_score(a, b))
     assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+
+
+def test_where_one_side_never_varies_nothing_is_defined():
+    assert np.isnan(cohens_kappa(np.ones(5), np.ones(5)))
     assert np.isnan(spearman(np.ones(4), np.arange(4.0)))
+    assert estimate(spearman, np.ones((1, 3)), np.ones((1, 3)), **HOW) is None
 
 
 def test_the_sign_test_leaves_zeros_out():
-    p, above, below = sign_test(np.array([1.0, 0.5, 0.5, 0.0, 1.0, 0.2]))
-    assert (above, below) == (5, 0)
-    assert p == pytest.approx(2 / 2**5)
-    assert sign_test(np.zeros(3)) == (1.0, 0, 0)
+    assert sign_test(np.array([1.0, 0.5, 0.5, 0.0, 1.0, 0.2])) == {"p": 2 / 2**5, "posts_for_a": 5, "posts_for_b": 0}
+    assert sign_test(np.zeros(3)) == {"p": 1.0, "posts_for_a": 0, "posts_for_b": 0}
 
 
 def test_an_interval_covers_a_correlation_and_repeats():
-    generator = np.random.default_rng(2)
-    a = generator.normal(size=(2, 60))
-    b = 0.6 * a + 0.8 * generator.normal(size=(2, 60))
-    made = [resampled(spearman, a, b, resamples=300, confidence=0.95, seed=0) for _ in range(2)]
+    a, noise = np.random.default_rng(2).normal(size=(2, 2, 60))
+    made = [estimate(spearman, a, 0.6 * a + 0.8 * noise, **HOW) for _ in range(2)]
     assert made[0] == made[1]
-    assert made[0].low < 0.58 < made[0].high  # the true one is 0.58
-    assert made[0].low > 0
+    assert 0 < made[0]["low"] < 0.58 < made[0]["high"]  # the true one is 0.58
 
 
 def test_no_interval_where_most_resamples_are_undefined():
     a = np.array([[1.0, 0.0]])
-    assert resampled(spearman, a, a, resamples=200, confidence=0.95, seed=0).low is None
-    assert resampled(spearman, np.ones((1, 3)), np.ones((1, 3)), resamples=9, confidence=0.9, seed=0) is None
+    found = estimate(spearman, a, a, **HOW)
+    assert (found["value"], found["low"], found["undefined"]) == (pytest.approx(1.0), None, pytest.approx(0.5, abs=0.2))

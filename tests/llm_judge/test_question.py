@@ -7,11 +7,10 @@ import pytest
 from polychrome.llm_judge.question import (
     WITHHELD,
     Question,
-    UnreadableError,
     as_data,
+    as_shown,
     make_prompt,
-    read_verdict_text,
-    shown,
+    read_text,
     speaks_to_the_judge,
 )
 
@@ -30,15 +29,15 @@ def test_data_are_one_line_of_json_that_reads_back_to_the_same_text():
 
 
 def test_the_mark_follows_from_what_it_encloses_and_from_the_seed():
-    prompts = {make_prompt(QUESTION, "r", seed).user.split()[2] for seed in (0, 0, 1)}
-    other = make_prompt(QUESTION.swapped(), "r", 0).user.split()[2]
+    prompts = {make_prompt(QUESTION, "r", seed)[1].split()[2] for seed in (0, 0, 1)}
+    other = make_prompt(QUESTION.swapped(), "r", 0)[1].split()[2]
     assert len(prompts) == 2
     assert other not in prompts
     assert all(len(mark) == 32 for mark in prompts | {other})
 
 
 def test_instructions_follow_the_data():
-    user = make_prompt(QUESTION, "THE RUBRIC", 0).user
+    user = make_prompt(QUESTION, "THE RUBRIC", 0)[1]
     assert user.index("END OF DATA") < user.index("THE RUBRIC") < user.index('"better"')
 
 
@@ -60,7 +59,7 @@ def test_instructions_follow_the_data():
     ],
 )
 def test_a_reply_to_the_judge_is_withheld_and_still_counts_as_a_choice(reply):
-    assert shown(["fine", reply]) == ["fine", WITHHELD]
+    assert as_shown(["fine", reply]) == ["fine", WITHHELD]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,6 @@ def test_ordinary_replies_are_not_withheld(reply):
         '{"better": "A", "reason": null}',
         '{"better": "A", "reason": "", "confidence": 1}',
         '{"better": "A", "better": "B", "reason": ""}',
-        '{"better": "A", "reason": NaN}',
         'Sure! {"better": "A", "reason": ""}',
         '```json\n{"better": "A", "reason": ""}\n```',
         '{"better": "A", "reason": ""} {"better": "B", "reason": ""}',
@@ -106,9 +104,9 @@ def test_ordinary_replies_are_not_withheld(reply):
     ],
 )
 def test_what_is_not_exactly_a_verdict_is_not_made_into_one(text):
-    with pytest.raises(UnreadableError):
-        read_verdict_text(text)
+    kind, better, _ = read_text(text)
+    assert (kind, better) == ("unreadable", None)
 
 
 def test_a_verdict_is_read():
-    assert read_verdict_text('{"reason": "r", "better": "tie"}').better == "tie"
+    assert read_text('{"reason": "r", "better": "tie"}') == ("verdict", "tie", "r")

@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def repository(server, tmp_path):
     """A scratch repository with two models' replies, whose judge is the scripted endpoint."""
-    results = tmp_path / "results"
-    write_model(results, "polychromic", varied)
-    write_model(results, "baseline", dull)
+    write_model("polychromic", varied)
+    write_model("baseline", dull)
     write(tmp_path, server, max_calls=7)
     return tmp_path
 

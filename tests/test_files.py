@@ -42,38 +42,146 @@ class Killed(BaseException):
     """Stands for a kill."""
 
 
-# --- one file ---------------------------------------------------------------------------------------------------
+@pytest.fixture(params=["file", "directory"])
+def kind(request) -> str:
+    return request.param
 
 
-def test_a_file_is_written_with_its_folder_and_nothing_is_left_beside_it(tmp_path):
-    write_text(tmp_path / "a/b.txt", "één\n")
-    assert (tmp_path / "a/b.txt").read_bytes() == "één\n".encode()
-    assert names(tmp_path / "a") == ["b.txt"]
+def replace(kind: str, path: Path, content: str) -> None:
+    """Write ``content`` as a file, or as a file of a directory."""
+    if kind == "file":
+        write_text(path, content)
+        return
+    with whole_directory(path) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub/file.txt").write_text(content)
 
 
-def test_a_full_disk_is_told_and_the_old_file_stands(tmp_path, monkeypatch):
-    file = tmp_path / "a.txt"
-    write_text(file, "old")
+def content(path: Path) -> str:
+    return (path if path.is_file() else path / "sub/file.txt").read_text()
+
+
+# --- whole or not at all ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_takes_the_place_of_the_old_and_leaves_nothing_beside_it(tmp_path, kind):
+    for text in ("old", "\u00e9\u00e9n\n"):
+        replace(kind, tmp_path / "x/out", text)
+        assert content(tmp_path / "x/out") == text
+        assert names(tmp_path / "x") == ["out"]
+
+
+def test_a_full_disk_is_reported_and_the_old_output_stands(tmp_path, kind, monkeypatch):
+    replace(kind, tmp_path / "out", "old")
     fill_disk(monkeypatch)
-    with pytest.raises(InputError, match=r"a\.txt: found No space left on device while saving; .*earlier output"):
-        write_text(file, "new")
-    assert file.read_text() == "old"
-    assert names(tmp_path) == ["a.txt"]
+    with pytest.raises(InputError, match=r"out: found No space left on device while saving; .*earlier output is unt"):
+        replace(kind, tmp_path / "out", "new")
+    assert content(tmp_path / "out") == "old"
+    assert names(tmp_path) == ["out"]
 
 
-def test_a_folder_that_may_not_be_made_is_told(tmp_path):
+def test_a_folder_that_may_not_be_made_is_reported(tmp_path, kind):
     (tmp_path / "a").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="while saving"):
-        write_text(tmp_path / "a/b.txt", "text")
+        replace(kind, tmp_path / "a/b", "text")
+
+
+def test_a_directory_keeps_nothing_of_the_old_one_or_of_what_a_kill_left_half_written(tmp_path):
+    out = tmp_path / "out"
+    replace("directory", out, "old")
+    replace("directory", tmp_path / ".out.writing", "half written")
+    (out / "stale.txt").write_text("gone afterwards")
+    replace("directory", out, "new")
+    assert names(out) == ["sub"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_nothing_can_be_seen_until_the_directory_is_whole_and_a_failure_leaves_nothing(tmp_path):
+    def fail() -> None:
+        with whole_directory(tmp_path / "out") as folder:
+            (folder / "file.txt").write_text("half")
+            assert not (tmp_path / "out").exists()
+            raise Killed
+
+    with pytest.raises(Killed):
+        fail()
+    assert names(tmp_path) == []
+
+
+def test_a_disk_that_safetensors_finds_full_is_reported_the_same_way_and_nothing_else_is(tmp_path):
+    def save() -> None:
+        with whole_directory(tmp_path / "out") as folder:
+            save_file({"a": torch.zeros(100_000)}, folder / "a.safetensors")
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # refuses as a full disk does
+    try:
+        with pytest.raises(InputError, match=r"out: found File too large while saving; .*earlier output is untouched"):
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
+    with pytest.raises(SafetensorError), whole_directory(tmp_path / "out"):
+        raise SafetensorError("Error while deserializing header: invalid header")
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_kill_at_any_rename_loses_neither_directory_for_good(tmp_path, monkeypatch, renamed):
+    out = tmp_path / "out"
+    replace("directory", out, "old")
+    rename, done = Path.replace, []
+
+    def killed(self, target):
+        if len(done) == renamed:
+            raise Killed
+        done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(Killed):
+            replace("directory", out, "new")
+    assert content(recovered(out)) == "old"
+    replace("directory", out, "newer")
+    assert content(out) == "newer"
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_old_directory_is_put_back_at_once_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    replace("directory", out, "old")
+    rename = Path.replace
+
+    def refused(self, target):
+        if self.name == ".out.writing":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(InputError, match="Operation not permitted while saving"):
+        replace("directory", out, "new")
+    assert content(out) == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_new_directory_is_kept_when_the_kill_came_before_the_old_one_was_thrown_away(tmp_path):
+    replace("directory", tmp_path / "out", "new")
+    replace("directory", tmp_path / ".out.before", "old")
+    assert content(recovered(tmp_path / "out")) == "new"
+    replace("directory", tmp_path / "out", "newer")
+    assert names(tmp_path) == ["out"]
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
 
 
 def test_json_is_sorted_and_refuses_what_is_no_number(tmp_path):
-    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
-    assert (tmp_path / "a.json").read_text() == '{\n  "a": "é",\n  "b": 1\n}\n'
+    write_json(tmp_path / "a.json", {"b": 1, "a": "\u00e9"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "\u00e9",\n  "b": 1\n}\n'
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="Out of range"):
             write_json(tmp_path / "a.json", value)
-    assert read_json(tmp_path / "a.json") == {"a": "é", "b": 1}
+    assert read_json(tmp_path / "a.json") == {"a": "\u00e9", "b": 1}
     assert to_json(1.5) == "1.5\n"
 
 
@@ -153,113 +261,3 @@ def test_missing_columns_and_bad_cells_are_reported_by_line_and_column(tmp_path,
     with pytest.raises(InputError) as caught:
         read_csv(tmp_path / "a.csv", ["n"], blank=["low"])
     assert [problem.where for problem in caught.value.problems] == [f"{tmp_path}/a.csv{place}" for place in where]
-
-
-# --- a whole directory ------------------------------------------------------------------------------------------
-
-
-def replace_directory(path: Path, content: str) -> None:
-    with whole_directory(path) as folder:
-        (folder / "sub").mkdir()
-        (folder / "sub/file.txt").write_text(content)
-
-
-def test_a_directory_takes_the_place_of_the_old_one(tmp_path):
-    out = tmp_path / "x/out"
-    replace_directory(out, "old")
-    replace_directory(tmp_path / "x/.out.writing", "half written, left by a kill")
-    (out / "stale.txt").write_text("gone afterwards")
-    replace_directory(out, "new")
-    assert names(out) == ["sub"]
-    assert (out / "sub/file.txt").read_text() == "new"
-    assert names(tmp_path / "x") == ["out"]
-
-
-def test_nothing_can_be_seen_until_the_directory_is_whole_and_a_failure_leaves_nothing(tmp_path):
-    def fail() -> None:
-        with whole_directory(tmp_path / "out") as folder:
-            (folder / "file.txt").write_text("half")
-            assert not (tmp_path / "out").exists()
-            raise Killed
-
-    with pytest.raises(Killed):
-        fail()
-    assert names(tmp_path) == []
-
-
-def test_a_full_disk_leaves_the_old_directory_and_nothing_else(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    replace_directory(out, "old")
-    fill_disk(monkeypatch)
-    with pytest.raises(InputError, match=r"out: found No space left on device while saving"):
-        replace_directory(out, "new")
-    assert (out / "sub/file.txt").read_text() == "old"
-    assert names(tmp_path) == ["out"]
-
-
-def test_a_disk_that_safetensors_finds_full_is_told_the_same_way(tmp_path):
-    def save() -> None:
-        with whole_directory(tmp_path / "out") as folder:
-            save_file({"a": torch.zeros(100_000)}, folder / "a.safetensors")
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # refuses as a full disk does
-    try:
-        with pytest.raises(InputError, match=r"out: found File too large while saving; .*earlier output is untouched"):
-            save()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == []
-
-
-def test_what_else_safetensors_complains_about_is_not_called_a_full_disk(tmp_path):
-    with pytest.raises(SafetensorError), whole_directory(tmp_path / "out"):
-        raise SafetensorError("Error while deserializing header: invalid header")
-
-
-@pytest.mark.parametrize("renamed", [0, 1])
-def test_a_kill_at_any_rename_loses_neither_directory_for_good(tmp_path, monkeypatch, renamed):
-    out = tmp_path / "out"
-    replace_directory(out, "old")
-    replace, done = Path.replace, []
-
-    def killed(self, target):
-        if len(done) == renamed:
-            raise Killed
-        done.append(target)
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
-        with pytest.raises(Killed):
-            replace_directory(out, "new")
-    assert (recovered(out) / "sub/file.txt").read_text() == "old"
-    replace_directory(out, "newer")
-    assert (out / "sub/file.txt").read_text() == "newer"
-    assert names(tmp_path) == ["out"]
-
-
-def test_an_old_directory_is_put_back_at_once_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    replace_directory(out, "old")
-    replace = Path.replace
-
-    def refused(self, target):
-        if self.name == ".out.writing":
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", refused)
-    with pytest.raises(InputError, match="Operation not permitted while saving"):
-        replace_directory(out, "new")
-    assert (out / "sub/file.txt").read_text() == "old"
-    assert names(tmp_path) == ["out"]
-
-
-def test_a_new_directory_is_kept_when_the_kill_came_before_the_old_one_was_thrown_away(tmp_path):
-    out = tmp_path / "out"
-    replace_directory(out, "new")
-    replace_directory(tmp_path / ".out.before", "old")
-    assert (recovered(out) / "sub/file.txt").read_text() == "new"
-    replace_directory(out, "newer")
-    assert names(tmp_path) == ["out"]

@@ -1,6 +1,6 @@
 """The one reader and writer of each format; outputs appear whole or not at all.
 
-They are written beside, flushed to disk, then renamed; inputs are read with everything wrong told at once.
+They are written beside, flushed to disk, then renamed; everything wrong with an input is reported at once.
 
 A file is replaced by one rename. A directory takes two, the old one aside and the new one in; :func:`recovered` brings
 the old one back when a kill fell between them.
@@ -76,7 +76,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
-    """Write one JSON object a line, atomically; keys keep the order they were given in."""
+    """Write one JSON object per line, atomically; keys keep the order they were given in."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
@@ -128,7 +128,7 @@ def read_jsonl(
     what: str = "a JSON Lines file",
     remedy: str = AGAIN,
 ) -> list[Row]:
-    """The objects of ``path``, one a line; blank lines are skipped.
+    """The objects of ``path``, one per line; blank lines are skipped.
 
     ``check`` is called with the place (file:line) of each object and yields what is wrong with it. Raises InputError
     with all problems of all lines, also of those that are not UTF-8, not JSON or no object.
@@ -138,7 +138,7 @@ def read_jsonl(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        where, expected = f"{path}:{number}", "one JSON object a line"
+        where, expected = f"{path}:{number}", "one JSON object per line"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -130,7 +130,7 @@ def check_base(directory: str | Path, called: str | None = None) -> None:
     """Raise InputError unless ``directory`` holds a base model that can be prompted, batched and trained.
 
     It needs safetensors, config.json, and a tokenizer with a pad token and a chat template that takes a system
-    prompt. All that is missing is told at once; ``called`` is what the messages call the directory.
+    prompt. All that is missing is reported at once; ``called`` is what the messages call the directory.
     """
     from jinja2.exceptions import TemplateError
     from transformers import AutoTokenizer

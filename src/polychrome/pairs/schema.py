@@ -25,7 +25,7 @@ class Pair:
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
-    """Write pairs as JSONL, one object a line, atomically."""
+    """Write pairs as JSONL, one object per line, atomically."""
     write_jsonl(path, (asdict(pair) for pair in pairs))
 
 

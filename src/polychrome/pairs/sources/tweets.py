@@ -1,4 +1,4 @@
-"""Replies to posts, one JSON object a line; data/README.md explains every field.
+"""Replies to posts, one JSON object per line; data/README.md explains every field.
 
 Engagement is ``reply_likes / max(tweet_likes, 1)``.
 """

@@ -24,7 +24,7 @@ from polychrome.engine.sampling import SamplingSettings
 from polychrome.models.policy import open_base
 
 SIDES = ("ours", "transformers")
-TRIAL_TOKENS = 8  # tokens a completion in the trial of batch sizes and in the warm-up
+TRIAL_TOKENS = 8  # tokens per completion in the trial of batch sizes and in the warm-up
 
 
 def main(argv: Sequence[str]) -> Path | None:
@@ -62,7 +62,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--conversations", type=Path, default=CONVERSATIONS, help="the chit-chat conversations")
     parser.add_argument("--posts", type=int, default=50, help="posts (default 50)")
     parser.add_argument("--samples", type=int, default=10, help="samples a post (default 10)")
-    parser.add_argument("--tokens", type=int, default=40, help="tokens a sample (default 40)")
+    parser.add_argument("--tokens", type=int, default=40, help="tokens per sample (default 40)")
     parser.add_argument("--batch", type=int, default=10, help="posts at a time of transformers with --memory")
     return parser.parse_args(argv)
 

@@ -4,7 +4,7 @@
 sides in the dtype that the machine does fast. Every completion has exactly 32 tokens on both sides: TRL is given
 ``min_new_tokens``, ours an end token that never comes. A step is all of it: generation, reward, reference, loss,
 backward, optimiser. TRL runs in the faster of its settings of gradient checkpointing, unless ``--trl-checkpointing``
-chooses one. One step of ours in eight computes anew what the others take over from sampling; by default the timed ones
+chooses one. One step of ours in eight computes again what the others take over from sampling; by default the timed ones
 are seven of those and one of these.
 """
 
@@ -74,7 +74,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser = harness.parser(__doc__, runs=8)
     parser.add_argument("--trl-checkpointing", choices=("off", "on", "faster"), default="faster")
     parser.add_argument("--group", type=int, default=GROUP, help=f"completions a post (default {GROUP})")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"tokens a completion (default {TOKENS})")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"tokens per completion (default {TOKENS})")
     args = parser.parse_args(argv)
     args.trl_checkpointing = list(NAMES) if args.trl_checkpointing == "faster" else [args.trl_checkpointing]
     return args

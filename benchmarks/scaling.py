@@ -3,7 +3,7 @@
 From one middle size, the completions a post (G), the prompt's length, the completion's length and the posts a step are
 changed one at a time. Time and memory beyond the loaded model are each fitted by least squares as size ** exponent in
 logarithms; an exponent of 1 is proportional. The figure with a target is what a group costs as G goes from 4 to 16
-behind a prompt of 200 tokens, one group a step, 32 tokens a completion: without sharing the prompt it would be 4.
+behind a prompt of 200 tokens, one group per step, 32 tokens per completion: without sharing the prompt it would be 4.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Size:
-    """Of one step: posts, completions a post, tokens a prompt, tokens a completion."""
+    """Of one step: posts, completions per post, tokens per prompt, tokens per completion."""
 
     posts: int = 2
     group: int = 8

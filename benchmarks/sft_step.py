@@ -1,4 +1,4 @@
-"""A step of fine-tuning: ours against TRL's SFTTrainer, in tokens a second. ``python -m benchmarks.sft_step``.
+"""A step of fine-tuning: ours against TRL's SFTTrainer, in tokens per second. ``python -m benchmarks.sft_step``.
 
 The same chit-chat pairs in the same order on both sides, 16 a step, LoRA of rank 16 on all linear layers, the loss on
 the replies alone. Counted on each side are the tokens of prompts and replies without padding, over the
@@ -80,7 +80,7 @@ def _trainer(args: Namespace, setting: str, model: Any, pairs: Sequence[Pair]) -
 
 
 def _fastest(args: Namespace, pairs: Sequence[Pair]) -> tuple[str, dict[str, float]]:
-    """The setting of TRL with the most tokens a second, and those of each, over a few steps of their own."""
+    """The setting of TRL with the most tokens per second, and those of each, over a few steps of their own."""
     counts, steppers = {}, {}
     for setting in SETTINGS:
         trainer = _trainer(args, setting, peers.open_model(args.model, harness.dtype_of(args)), pairs)

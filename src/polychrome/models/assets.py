@@ -100,15 +100,14 @@ def make_base(source: str | Path, into: str | Path) -> None:
     ``source`` holds safetensors (copied as they are) or one GGUF file (dequantised to float32). Raises InputError.
     """
     source = Path(source)
-    gguf = sorted(source.glob("*.gguf"))
-    from_gguf = bool(gguf) and not any(source.glob("*.safetensors"))
-    if not from_gguf:
+    gguf = [] if any(source.glob("*.safetensors")) else sorted(source.glob("*.gguf"))
+    if not gguf:
         _check_weights(source)
-    parts = _open_gguf(gguf[0]) if from_gguf else ()
+    parts = _open_gguf(gguf[0]) if gguf else ()
     with whole_directory(into) as beside:
-        if from_gguf:
-            for part in parts:
-                part.save_pretrained(beside)
+        for part in parts:
+            part.save_pretrained(beside)
+        if gguf:
             _copy_licence(source, beside)
         else:
             _copy(source, beside)
@@ -200,7 +199,7 @@ def _open_gguf(path: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         remedy = "Delete it and fetch it again, or name a model in safetensors."
         raise bad(str(path), f"what cannot be read ({error})", "a GGUF model", remedy) from error
-    # The weights are dequantised now; the configuration must stop saying otherwise, or peft refuses to train them.
+    # The weights are dequantised; the configuration must not say otherwise, or peft refuses to train them.
     model.config.__dict__.pop("quantization_config", None)
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
     return model, tokenizer

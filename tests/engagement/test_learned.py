@@ -33,24 +33,12 @@ def test_the_formula(head):
 
 
 def test_surface_features_are_what_their_names_say():
-    (row,) = surface(["Do you like it, or not... haha!?"])
-    expected = {
-        "log_words": np.log(8),
-        "letters_a_word": 26 / 7,
-        "asks": 1,
-        "exclaims": 1,
-        "commas": 1,
-        "capital": 1,
-        "ends_as_sentence": 1,
-        "opens_with_question": 1,
-        "says_you": 1,
-        "says_i": 0,
-        "ellipsis": 1,
-        "laughs": 1,
-    }
-    assert dict(zip(SURFACE, row.tolist(), strict=True)) == pytest.approx(expected)
-    assert surface(["I\u2019m fine"])[0, list(SURFACE).index("says_i")] == 1
-    assert surface([""]).tolist() == [[0.0] * len(SURFACE)]
+    rows = surface(["Do you like it, or not... haha!?", "I\u2019m fine", ""])
+    row, says_i, empty = (dict(zip(SURFACE, of, strict=True)) for of in rows)
+    expected = dict.fromkeys(SURFACE, 1) | {"log_words": np.log(8), "letters_a_word": 26 / 7, "says_i": 0}
+    assert row == pytest.approx(expected)
+    assert says_i["says_i"] == 1
+    assert set(empty.values()) == {0.0}
 
 
 def test_a_malformed_reply_and_a_copy_earn_nothing_and_the_rest_their_prediction(head):
@@ -70,13 +58,10 @@ def test_a_far_fetched_text_stays_below_one_and_can_still_be_improved(head):
 
 
 def test_a_score_depends_on_its_own_post_and_reply_alone(head):
-    together = LearnedReward(head, Letters())(POSTS, REPLIES)
+    reward = LearnedReward(head, Letters())
     alone = [float(LearnedReward(head, Letters())([p], [r])[0]) for p, r in zip(POSTS, REPLIES, strict=True)]
-    assert together == pytest.approx(alone)
-
-
-def test_nothing_to_score_is_no_score(head):
-    assert LearnedReward(head, Letters())([], []).shape == (0,)
+    assert reward(POSTS, REPLIES) == pytest.approx(alone)
+    assert reward([], []).shape == (0,)
 
 
 def test_it_is_read_back_as_it_was_saved(tmp_path, head):
@@ -92,14 +77,15 @@ def test_what_cannot_be_opened_is_told(tmp_path, head):
     save(head, tmp_path, {}, "# card")
     with pytest.raises(InputError, match=r"features; expected .* as of this encoder"):
         LearnedReward.open(tmp_path, Letters("abc"))
-    about = json.loads((tmp_path / "reward.json").read_text())
-    (tmp_path / "reward.json").write_text(json.dumps(about | {"features": ["p"]}))
+    about, tensors = tmp_path / "reward.json", tmp_path / "reward.safetensors"
+    sound = about.read_text()
+    about.write_text(json.dumps(json.loads(sound) | {"features": ["p"]}))
     with pytest.raises(InputError, match="other features"):
         LearnedReward.open(tmp_path, Letters())
-    (tmp_path / "reward.json").write_text(json.dumps(about))
-    (tmp_path / "reward.safetensors").write_bytes(b"no tensors")
+    about.write_text(sound)
+    tensors.write_bytes(b"no tensors")
     with pytest.raises(InputError, match="expected a reward with the features of this version"):
         LearnedReward.open(tmp_path, Letters())
-    (tmp_path / "reward.safetensors").unlink()
+    tensors.unlink()
     with pytest.raises(InputError, match="no such file"):
         LearnedReward.open(tmp_path, Letters())

@@ -20,16 +20,12 @@ def encoder(tiny_encoder):
     return Encoder.open(tiny_encoder)
 
 
-def test_embeddings_are_float32_of_unit_length_one_row_a_text(encoder):
+def test_embeddings_are_float32_the_mean_over_the_texts_own_tokens_at_unit_length(encoder, tiny_encoder):
     vectors = encoder.embed(TEXTS)
-    assert vectors.shape == (len(TEXTS), encoder.dimension) == (5, 16)
-    assert vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-6)
-
-
-def test_they_are_the_mean_over_the_texts_own_tokens_normalised(encoder, tiny_encoder):
+    assert (vectors.shape, vectors.dtype) == ((5, 16), np.float32)
+    assert encoder.embed([]).shape == (0, encoder.dimension)
     model, tokenizer = AutoModel.from_pretrained(tiny_encoder).eval(), AutoTokenizer.from_pretrained(tiny_encoder)
-    for text, vector in zip(TEXTS, encoder.embed(TEXTS), strict=True):  # one text at a time: no padding at all
+    for text, vector in zip(TEXTS, vectors, strict=True):  # one text at a time: no padding at all
         with torch.no_grad():
             mean = model(**tokenizer([text], return_tensors="pt")).last_hidden_state[0].mean(0)
         np.testing.assert_allclose(vector, (mean / mean.norm()).numpy(), atol=1e-6)
@@ -63,10 +59,9 @@ def test_only_an_encoder_that_is_asked_to_remembers(tiny_encoder, seen, remember
 
 
 def test_equal_texts_get_equal_rows_and_cost_one_forward_pass(encoder, seen):
-    tea, rain, again, once_more = encoder.embed(["tea", "rain", "tea", "tea"])
+    tea, rain, again = encoder.embed(["tea", "rain", "tea"])
     assert sorted(seen) == ["rain", "tea"]
     assert (tea == again).all()
-    assert (tea == once_more).all()
     assert (tea != rain).any()
 
 
@@ -74,10 +69,6 @@ def test_rows_follow_the_order_asked_also_over_several_batches(encoder, monkeypa
     whole = encoder.embed(TEXTS)
     monkeypatch.setattr(module, "BATCH", 2)
     np.testing.assert_allclose(encoder.embed(TEXTS[::-1]), whole[::-1], atol=1e-6)
-
-
-def test_no_texts_give_no_rows(encoder):
-    assert encoder.embed([]).shape == (0, encoder.dimension)
 
 
 def test_a_text_is_read_up_to_the_length_the_encoder_was_trained_at(encoder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from polychrome.measures.validity import PROBLEMS, problems_of, well_formed
+from polychrome.measures.validity import PROBLEMS, problems_of
 
 HUMAN = [
     "haha really? I had 2 open with the same person earlier",
@@ -78,9 +78,3 @@ def test_half_of_the_bigrams_must_be_distinct_from_eight_words_on():
     fewer = "a b c d e a b c d e a b"  # 12 words, 11 bigrams, 5 of them distinct
     assert problems_of(half) == []
     assert problems_of(fewer) == ["repeated"]
-
-
-def test_the_batch_agrees_with_one_at_a_time():
-    replies = [*HUMAN, "", "Hi", "no no no no"]
-    assert well_formed(replies) == [problems_of(reply) == [] for reply in replies]
-    assert well_formed(replies) == [True] * len(HUMAN) + [False] * 3

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from polychrome import paths
 from polychrome.engagement import ranks
 from polychrome.errors import bad
 from polychrome.measures.copying import gate
@@ -108,16 +109,16 @@ class LearnedReward:
     @classmethod
     def open(cls, directory: str | Path, encoder: TextEncoder) -> LearnedReward:
         """Open what :func:`save` wrote. Raises InputError when a file is missing, damaged or fits another encoder."""
-        head = ranks.opened(
-            directory, "reward", FEATURES, lambda _, tensors: Head(**{name: tensors[name] for name in TENSORS})
-        )
+        head = ranks.opened(directory, "reward", FEATURES, lambda _, tensors: Head(**tensors))
         needed, given = len(head.centre), features(["a"], ["a"], *[encoder.embed(["a"])] * 2).shape[1]
         if needed != given:
             raise bad(str(directory), f"{needed} features", f"{given}, as of this encoder", "Run `dvc repro reward`.")
         return cls(head, encoder)
 
 
-TENSORS = tuple(Head.__dataclass_fields__)
+def build(setting: Any) -> LearnedReward:
+    """The learned reward of this project, from a :class:`polychrome.rewards.interface.Setting`."""
+    return LearnedReward.open(paths.REWARD, setting.encoder)
 
 
 def save(head: Head, directory: Path, about: Mapping[str, Any], card: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from polychrome.measures.validity import well_formed
+from polychrome.measures.validity import problems_of
 from polychrome.measures.words import bigrams_of, words_of
 
 _FREE = 0.5  # share of bigrams that a reply may take from its post at no cost
@@ -14,13 +14,12 @@ _FREE = 0.5  # share of bigrams that a reply may take from its post at no cost
 
 def copied_share(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
     """Share in [0, 1] of each reply's bigrams that stand in its post: (n,). With no bigram, whether it is the post."""
-    return np.array([copied(post, reply) for post, reply in zip(posts, replies, strict=True)], dtype=np.float64)
-
-
-def copied(post: str, reply: str) -> float:
-    """:func:`copied_share` of one reply."""
-    taken, grams = set(bigrams_of(post)), bigrams_of(reply)
-    return sum(gram in taken for gram in grams) / len(grams) if grams else float(words_of(reply) == words_of(post))
+    shares = []
+    for post, reply in zip(posts, replies, strict=True):
+        taken, grams = set(bigrams_of(post)), bigrams_of(reply)
+        is_post = float(words_of(reply) == words_of(post))
+        shares.append(sum(gram in taken for gram in grams) / len(grams) if grams else is_post)
+    return np.array(shares, dtype=np.float64)
 
 
 def repeated_share(replies: Sequence[str]) -> np.ndarray:
@@ -36,4 +35,4 @@ def originality(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
 
 def gate(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
     """What every reward of ours is multiplied by: :func:`originality`, and 0 for a malformed reply: float64 (n,)."""
-    return np.array(well_formed(replies), dtype=np.float64) * originality(posts, replies)
+    return np.array([not problems_of(reply) for reply in replies], dtype=np.float64) * originality(posts, replies)

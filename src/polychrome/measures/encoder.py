@@ -36,10 +36,8 @@ class Encoder:
     differ from an undisturbed one. A stage that always runs in one piece may remember.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dimension: int, remember: bool = False
-    ):
-        self._model, self._tokenizer, self.dimension = model, tokenizer, dimension
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, remember: bool = False):
+        self._model, self._tokenizer, self.dimension = model, tokenizer, model.config.hidden_size
         self._memory: dict[str, np.ndarray] | None = {} if remember else None
 
     @classmethod
@@ -52,7 +50,7 @@ class Encoder:
         if not (directory / "config.json").is_file():
             raise bad(str(directory), "no encoder", "a directory with config.json", "Run `dvc repro assets`.")
         model = AutoModel.from_pretrained(directory, use_safetensors=True, dtype=torch.float32).eval()
-        return cls(model, AutoTokenizer.from_pretrained(directory), model.config.hidden_size, remember)
+        return cls(model, AutoTokenizer.from_pretrained(directory), remember)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embed ``texts``. Returns float32 (len(texts), dimension) with rows of unit length."""

@@ -22,10 +22,11 @@ Generic and hostile know English only: replies in other languages are never host
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import regex
 
-from polychrome.measures.copying import copied
+from polychrome.measures.copying import copied_share
 from polychrome.measures.genericness import genericness
 from polychrome.measures.validity import problems_of
 from polychrome.measures.words import words_of
@@ -63,7 +64,7 @@ def is_copied(post: str, reply: str) -> bool:
     """Whether ``reply`` is taken from ``post``, in whole or for the most part."""
     words = words_of(reply)
     long_enough = len(words) >= COPIED_WORDS
-    return bool(words) and (words == words_of(post) or (long_enough and copied(post, reply) > COPIED))
+    return bool(words) and (words == words_of(post) or (long_enough and copied_share([post], [reply])[0] > COPIED))
 
 
 def is_hostile(reply: str) -> bool:
@@ -80,28 +81,17 @@ def is_hostile(reply: str) -> bool:
     return bool(_HOSTILE.search(" ".join(words_of(reply))))
 
 
-_NOUNS = """idiots? imbecile moron morons dumbass dimwit dunce loser losers scumbag scum asshole assholes bastard
-    bastards bitch jerk jerks dickhead prick dipshit shithead liar coward"""
-_ADJECTIVES = """idiotic moronic stupid dumb pathetic disgusting worthless useless ugly brainless braindead despicable
-    ignorant trash garbage scum shit"""
-_BETWEEN = """a an the all so such really truly just simply absolutely absolute completely complete total totally
-    utterly utter fucking freaking bloody damn goddamn bunch of piece little big fat lazy old and"""
-_PHRASES = """shut up|shut your mouth|shut the (?:fuck|hell) up|(?:fuck|screw) (?:you|u)|fuck off|go fuck yourself
-    |piss off|go to hell|burn in hell|rot in hell|drop dead|kill yourself|kys|i (?:really )?(?:hate|despise) (?:you|u)
-    |(?:nobody|no one) (?:likes|loves|wants|asked) (?:you|u)|you make me sick|you disgust me
-    |i hope you (?:die|suffer)
-    |(?:i'll|i will|i'm going to|i'm gonna|i am going to|im gonna) (?:kill|hurt|beat|punch|find and kill) you"""
-_SLURS = "retards? retarded faggots? fags? sluts? whores? cunts? tranny trannies"
+def _any_of(*words: str) -> str:
+    return f"(?:{'|'.join(' '.join(words).split())})"
 
 
-def _any_of(words: str) -> str:
-    return "(?:" + "|".join(words.split()) + ")"
-
-
-_BEFORE = rf"(?: {_any_of(_BETWEEN + ' ' + _ADJECTIVES)})*"
+_SECTIONS = Path(__file__).with_name("hostile.txt").read_text(encoding="utf-8").split("\n\n")
+_LISTS = dict(section.split(":", 1) for section in _SECTIONS)  # of regular expressions
+_NOUNS, _ADJECTIVES = _LISTS["nouns"], _LISTS["adjectives"]
+_BEFORE = f"(?: {_any_of(_LISTS['between'], _ADJECTIVES)})*"
+_PHRASES = "|".join(phrase.strip() for phrase in _LISTS["phrases"].split("|"))
 _HOSTILE = regex.compile(
-    rf"\b(?:you are|are you|you're|youre|u r|ur){_BEFORE} {_any_of(_NOUNS + ' ' + _ADJECTIVES)}\b"
+    rf"\b(?:you are|are you|you're|youre|u r|ur){_BEFORE} {_any_of(_NOUNS, _ADJECTIVES)}\b"
     rf"|\b(?:you|u){_BEFORE} {_any_of(_NOUNS)}\b"  # "you idiot"; not the adjectives: "did you trash it"
-    rf"|\b(?:{'|'.join(part.strip() for part in _PHRASES.split('|'))})\b"
-    rf"|\b{_any_of(_SLURS)}\b"
+    rf"|\b(?:{_PHRASES})\b|\b{_any_of(_LISTS['slurs'])}\b"
 )

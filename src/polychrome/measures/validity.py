@@ -22,7 +22,6 @@ The rules, each with the name that :func:`problems_of` gives it:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import regex
@@ -61,11 +60,6 @@ def problems_of(reply: str) -> list[str]:
         "markup": _is_markup(reply),
     }
     return [name for name in PROBLEMS if found.get(name)]
-
-
-def well_formed(replies: Sequence[str]) -> list[bool]:
-    """For each reply, whether it has no problem at all."""
-    return [not problems_of(reply) for reply in replies]
 
 
 def _repeats(reply: str, words: list[str]) -> bool:

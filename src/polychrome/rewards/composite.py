@@ -14,26 +14,24 @@ from polychrome.measures.sets import distance_to_others
 from polychrome.rewards.interface import MIXED, Reward, Scores, Setting, make_reward
 
 
-def build(setting: Setting) -> Mix:
+def build(setting: Setting) -> Reward:
     """The mix of `reward.mix`; a reward without weight is not built. Raises InputError for one that there is not."""
     mix: Mapping[str, float] = setting.settings.mix
     for name in mix:
         if name not in MIXED:
             raise bad("params.yaml:reward.mix", repr(name), f"one of {', '.join(MIXED)}", "Correct the name.")
-    return Mix({name: (weight, make_reward(name, setting)) for name, weight in mix.items() if weight > 0})
+    return mixed({name: (weight, make_reward(name, setting)) for name, weight in mix.items() if weight > 0})
 
 
-@dataclass(frozen=True)
-class Mix:
-    """The weighted mean of several rewards, each in [0, 1]; weights are divided by their sum."""
+def mixed(parts: Mapping[str, tuple[float, Reward]]) -> Reward:
+    """The mean of several rewards, name -> (weight > 0, reward); weights are divided by their sum."""
+    total = sum(weight for weight, _ in parts.values())
 
-    parts: Mapping[str, tuple[float, Reward]]  # name -> (weight > 0, reward)
-
-    def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        """Score each reply: float64 (n,) in [0, 1]."""
-        total = sum(weight for weight, _ in self.parts.values())
-        scores = [weight * np.asarray(reward(posts, replies)) for weight, reward in self.parts.values()]
+    def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
+        scores = [weight * np.asarray(reward(posts, replies)) for weight, reward in parts.values()]
         return np.clip(np.sum(scores, axis=0) / total, 0.0, 1.0)
+
+    return score
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ For a reply of n words to a post (:func:`~polychrome.measures.words.words_of`; c
 ``length``       trapezium in n: 0 at 1, rising to 1 at 6, flat to 16, falling to 0 at 32
 ``sentiment``    1 - |v(post) - v(reply)| / 2, v in [-1, 1] the compound valence of VADER (Hutto and Gilbert,
                  2014); a text without sentiment words has v = 0, and so has one that is not English
-``variety``      clip((t - 0.5) / 0.5), t the share of distinct words among the n
+``variety``      clip((t - 0.5) / 0.5), t the share of distinct words among the n; 0 without words
 ``punctuation``  half for ending as a sentence does (``. ! ? …`` or an emoji, closing quotes and brackets
                  aside, or an emoticon), half for restraint: clip(2 - 2 m / n), m the punctuation marks, apostrophes
-                 apart; full up to one mark for two words
-``genericness``  1 - how generic, by :mod:`polychrome.measures.genericness`: clip(c / max(2, n / 3)), c the distinct
-                 words that are neither function words nor inside a stock phrase. Higher is less generic
+                 apart; full up to one mark for two words; 0 without words
+``genericness``  1 - how generic (:mod:`polychrome.measures.genericness`). Higher is less generic
 ===============  ==========================================================================================
 
     reward = w * o * sum_k weight_k part_k / sum_k weight_k
@@ -29,7 +28,6 @@ Sentiment, function words and stock phrases know English only; for other languag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -61,92 +59,67 @@ def build(setting: Setting) -> HeuristicReward:
     return HeuristicReward(setting.settings.weights, setting.encoder, calibrate(setting.encoder, posts, replies))
 
 
-@dataclass(frozen=True, slots=True)
-class Anchors:
-    """The cosines between which relevance rises from 0 to 1. The defaults are MiniLM's on human chat."""
-
-    low: float = 0.09
-    high: float = 0.50
-
-    def __post_init__(self) -> None:
-        if not -1.0 <= self.low < self.high <= 1.0:
-            found = f"low {self.low}, high {self.high}"
-            raise bad("reward anchors", found, "-1 <= low < high <= 1", "Calibrate them again.")
-
-
-def calibrate(encoder: TextEncoder, posts: Sequence[str], replies: Sequence[str]) -> Anchors:
-    """Anchors for ``encoder`` from human pairs: ``replies[i]`` answers ``posts[i]``.
+def calibrate(encoder: TextEncoder, posts: Sequence[str], replies: Sequence[str]) -> tuple[float, float]:
+    """The cosines ``(low, high)`` between which relevance rises, from human pairs: ``replies[i]`` answers ``posts[i]``.
 
     ``low`` is the median cosine of a post and the reply half the list away (chance), ``high`` the 90th percentile of
     the pairs' own. Raises InputError when human replies come no nearer to their posts than chance, or with fewer than 2
     pairs.
     """
-    if len(posts) != len(replies) or len(posts) < 2:
-        found = f"{len(posts)} posts, {len(replies)} replies"
-        raise bad("reward anchors", found, "2 pairs or more", "Pass more pairs.")
+    if len(posts) < 2:
+        raise bad("reward anchors", f"{len(posts)} pairs", "2 pairs or more", "Pass more pairs.")
     a, b = (np.asarray(encoder.embed(texts), dtype=np.float64) for texts in (posts, replies))
     chance = np.median((a * np.roll(b, len(b) // 2, axis=0)).sum(axis=1))  # far apart: seldom one conversation
-    return Anchors(float(chance), min(1.0, float(np.quantile((a * b).sum(axis=1), 0.9))))
+    low, high = float(chance), min(1.0, float(np.quantile((a * b).sum(axis=1), 0.9)))
+    if not -1.0 <= low < high:
+        found = f"low {low}, high {high}"
+        raise bad("reward anchors", found, "-1 <= low < high <= 1", "Train on pairs whose replies answer their posts.")
+    return low, high
 
 
 class HeuristicReward:
     """The weighted mean of :data:`PARTS` behind two gates; see the module's formulas.
 
-    ``weights``: part -> weight >= 0, divided by their sum; a part that is not named has weight 0.
+    ``weights``: part -> weight >= 0, divided by their sum; a part that is not named has weight 0. ``anchors``: low and
+    high of relevance.
     """
 
-    def __init__(self, weights: Mapping[str, float], encoder: TextEncoder, anchors: Anchors | None = None):
+    def __init__(self, weights: Mapping[str, float], encoder: TextEncoder, anchors: tuple[float, float]):
         total = sum(weights.values())
         self.weights = {part: weights[part] / total for part in PARTS if part in weights}
-        self._vectors = PairVectors(encoder)
-        self._anchors = anchors or Anchors()
+        self._vectors, self._anchors = PairVectors(encoder), anchors
 
     def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
         """Score each reply: float64 (n,) in [0, 1]."""
+        if not replies:
+            return np.zeros(0)
         parts = self.parts(posts, replies)
         mean = sum((weight * parts[part] for part, weight in self.weights.items()), start=np.zeros(len(replies)))
         return np.clip(gate(posts, replies) * mean, 0.0, 1.0)
 
     def parts(self, posts: Sequence[str], replies: Sequence[str]) -> dict[str, Scores]:
-        """Every part before weights and gates: part -> float64 (n,) in [0, 1]."""
+        """Every part before weights and gates: part -> float64 (n,) in [0, 1], n >= 1."""
+        low, high = self._anchors
+        cosine = np.array([post @ reply for post, reply in zip(*self._vectors(posts, replies), strict=True)])
+        words = [words_of(reply) for reply in replies]
+        distinct = np.array([len(set(each)) / len(each) if each else 0.0 for each in words], dtype=np.float64)
+        moods = [np.array([valence(text) for text in texts], dtype=np.float64) for texts in (posts, replies)]
         return {
-            "relevance": self.relevance(posts, replies),
-            "length": length(replies),
-            "sentiment": sentiment(posts, replies),
-            "variety": variety(replies),
-            "punctuation": punctuation(replies),
+            "relevance": np.clip((cosine - low) / (high - low), 0.0, 1.0),
+            "length": np.interp([len(each) for each in words], _LENGTHS, (0.0, 1.0, 1.0, 0.0)),
+            "sentiment": 1.0 - np.abs(moods[0] - moods[1]) / 2.0,
+            "variety": np.clip((distinct - _VARIETY_FLOOR) / (1.0 - _VARIETY_FLOOR), 0.0, 1.0),
+            "punctuation": np.array([_punctuation(*each) for each in zip(replies, words, strict=True)]),
             "genericness": genericness(replies),
         }
 
-    def relevance(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        """Cosine of post and reply between the anchors: float64 (n,)."""
-        if not replies:
-            return np.zeros(0)
-        cosine = np.array([post @ reply for post, reply in zip(*self._vectors(posts, replies), strict=True)])
-        low, high = self._anchors.low, self._anchors.high
-        return np.clip((cosine - low) / (high - low), 0.0, 1.0)
 
-
-# --- the parts --------------------------------------------------------------------------------------------------------
-
-
-def length(replies: Sequence[str]) -> Scores:
-    """Trapezium in the number of words: float64 (n,)."""
-    counts = [len(words_of(reply)) for reply in replies]
-    return np.interp(counts, _LENGTHS, (0.0, 1.0, 1.0, 0.0)).astype(np.float64)
-
-
-def sentiment(posts: Sequence[str], replies: Sequence[str]) -> Scores:
-    """One minus half the distance of the two valences: float64 (n,)."""
-    post, reply = (np.array([valence(text) for text in texts], dtype=np.float64) for texts in (posts, replies))
-    return 1.0 - np.abs(post - reply) / 2.0
-
-
-@cache
-def _analyzer() -> Any:
-    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # here, since few runs use it
-
-    return SentimentIntensityAnalyzer()
+def _punctuation(reply: str, words: list[str]) -> float:
+    if not words:
+        return 0.0
+    marks = len(_MARK.findall(_APOSTROPHE.sub("", reply)))
+    restraint = min(1.0, max(0.0, 2.0 - 2.0 * marks / len(words)))
+    return 0.5 * bool(_SENTENCE_END.search(reply)) + 0.5 * restraint
 
 
 @lru_cache(maxsize=65536)
@@ -155,22 +128,8 @@ def valence(text: str) -> float:
     return float(_analyzer().polarity_scores(text)["compound"])
 
 
-def variety(replies: Sequence[str]) -> Scores:
-    """Share of distinct words above a half: float64 (n,); 0 without words."""
-    words = [words_of(reply) for reply in replies]
-    shares = np.array([len(set(each)) / len(each) if each else 0.0 for each in words], dtype=np.float64)
-    return np.clip((shares - _VARIETY_FLOOR) / (1.0 - _VARIETY_FLOOR), 0.0, 1.0)
+@cache
+def _analyzer() -> Any:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # here, since few runs use it
 
-
-def punctuation(replies: Sequence[str]) -> Scores:
-    """Half for a sentence's end, half for few marks: float64 (n,); 0 without words."""
-    return np.array([_punctuation(reply) for reply in replies], dtype=np.float64)
-
-
-def _punctuation(reply: str) -> float:
-    words = len(words_of(reply))
-    if not words:
-        return 0.0
-    marks = len(_MARK.findall(_APOSTROPHE.sub("", reply)))
-    restraint = min(1.0, max(0.0, 2.0 - 2.0 * marks / words))
-    return 0.5 * bool(_SENTENCE_END.search(reply)) + 0.5 * restraint
+    return SentimentIntensityAnalyzer()

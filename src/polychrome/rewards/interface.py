@@ -7,12 +7,12 @@ reward is a file with a function ``build(setting) -> Reward``, and its line in :
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,15 @@ Scores = NDArray[np.float64]
 
 REWARDS = {  # name in params.yaml -> what builds it, imported when it is asked for
     "heuristic": "polychrome.rewards.heuristic:build",
-    "learned": "polychrome.rewards.learned:build",
+    "learned": "polychrome.engagement.learned:build",
     "hybrid": "polychrome.rewards.composite:build",
 }
 MIXED = tuple(name for name in REWARDS if name != "hybrid")  # which `hybrid` can mix
 
 
-class Reward(Protocol):
-    """A score for each reply to its post."""
-
-    def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        """Score ``replies[i]`` as an answer to ``posts[i]``: float64 (n,), finite, in [0, 1].
-
-        A reply's score depends on its own post and text alone, never on its neighbours in the call.
-        """
-        ...
+Reward = Callable[[Sequence[str], Sequence[str]], Scores]
+"""Scores ``replies[i]`` as an answer to ``posts[i]``: float64 (n,), finite, in [0, 1]. A reply's score depends on its
+own post and text alone, never on its neighbours in the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +63,11 @@ def make_reward(name: str, setting: Setting, where: str = "params.yaml:arms.*.re
 def checked(reward: Reward, name: str = "reward") -> Reward:
     """``reward``, with every score looked at before it is passed on.
 
-    The wrapped reward raises InputError when posts and replies differ in number, when ``reward`` fails or its scores
-    are not (n,), and for every score that is NaN, infinite or outside [0, 1], naming its index.
+    The wrapped reward raises InputError when the scores are not (n,) numbers, and for every score that is NaN, infinite
+    or outside [0, 1], naming its index.
     """
 
     def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        if len(posts) != len(replies):
-            found = f"{len(posts)} posts, {len(replies)} replies"
-            raise bad(name, found, "as many of each", "Pass one post per reply.")
         given = reward(posts, replies)
         try:
             scores = np.asarray(given, dtype=np.float64)

@@ -28,7 +28,7 @@ def place(tmp_path):
 
 
 def refreshed(place):
-    refresh(place / "README.md", place / "docs/results.md", place / "results")
+    refresh(place)
     return (place / "README.md").read_bytes().decode(), (place / "docs/results.md").read_text()
 
 
@@ -94,13 +94,13 @@ def test_a_readme_without_each_mark_once_in_order_is_an_error_and_stays(place, t
     assert not (place / "docs").exists()
 
 
-def test_a_missing_file_or_field_is_an_error_and_both_files_stay(place, capsys):
-    arguments = [str(place / name) for name in ("README.md", "docs/results.md", "results")]
+def test_a_missing_file_or_field_is_an_error_and_both_files_stay(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
     edit(place / "results/comparison.json", lambda value: value["questions"][0].pop("verdict"))
-    assert main(arguments) == 1
+    assert main() == 1
     assert "comparison.json:questions[0]:verdict: found no such field" in capsys.readouterr().err
     (place / "results/comparison.json").write_text(json.dumps([]))
     (place / "results/table.md").unlink()
-    assert main(arguments) == 1
+    assert main() == 1
     assert (place / "README.md").read_bytes().decode() == README
     assert not (place / "docs").exists()

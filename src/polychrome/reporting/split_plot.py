@@ -45,7 +45,10 @@ def split_figure(phases_dir: str | Path, out: str | Path) -> None:
     def draw(width: int) -> Figure:
         figure, axes = new_figure(width, 350, 1, 3, width_ratios=(1, 1, 1.15))
         _draw_engagement(axes[0][0], engagement)
-        _draw_lengths(axes[0][1], lengths)
+        _draw_distributions(axes[0][1], lengths)
+        axes[0][1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0][1].set_xlim(0, max(each.max() for each in lengths.values()) + 1)
+        axes[0][1].set_xlabel("words in the reply")
         _draw_quartiles(axes[0][2], table)
         axes[0][0].set_title(f"Engagement (KS p {smallest['engagement']:.2f})")
         axes[0][1].set_title(f"Reply length (KS p {smallest['reply_words']:.2f})")
@@ -76,13 +79,6 @@ def _draw_engagement(axis: Axes, values: Mapping[str, np.ndarray]) -> None:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if 0 < value < crowded else f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("engagement (logarithmic)")
-
-
-def _draw_lengths(axis: Axes, values: Mapping[str, np.ndarray]) -> None:
-    _draw_distributions(axis, values)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlim(0, max(each.max() for each in values.values()) + 1)
-    axis.set_xlabel("words in the reply")
 
 
 def _draw_distributions(axis: Axes, values: Mapping[str, np.ndarray]) -> None:

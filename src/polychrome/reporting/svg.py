@@ -129,7 +129,12 @@ def _tidy(root: ElementTree.Element, name: str) -> None:
             element.attrib["d"] = re.sub(r"\s+", " ", _ROUND.sub(_rounded, element.attrib["d"])).strip()
         for key, value in list(element.attrib.items()):
             if key == "id":
-                _identify(element, value, name, used)
+                del element.attrib["id"]
+                model, bar, words = value.partition("|")
+                if bar:
+                    element.attrib |= {f"data-{of}": is_ for of, is_ in (("model", model), ("words", words)) if is_}
+                elif value in used:
+                    element.attrib["id"] = f"{name}-{value}"
             elif "#" in value and value.lstrip("#") in used:
                 element.attrib[key] = f"#{name}-{value[1:]}"
             elif "url(#" in value:
@@ -143,13 +148,3 @@ _ROUND = re.compile(r"-?\d+\.\d{2,}")
 
 def _rounded(found: re.Match[str]) -> str:
     return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _identify(element: ElementTree.Element, identity: str, name: str, used: set[str]) -> None:
-    del element.attrib["id"]
-    if "|" in identity:
-        model, words = identity.split("|", 1)
-        element.attrib |= {"data-model": model} if model else {}
-        element.attrib |= {"data-words": words} if words else {}
-    elif identity in used:
-        element.attrib["id"] = f"{name}-{identity}"

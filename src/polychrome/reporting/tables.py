@@ -6,7 +6,6 @@ the files that `compare`, `judge`, `reward` and the controls made. Nothing is co
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,17 +19,16 @@ from polychrome.reporting.read import read_object
 from polychrome.reporting.words import interval, p_value, plain
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-FILES = {"readme": "README.md", "page": "docs/results.md", "results": "results"}
 BESIDE_PASS = ("semantic_diversity", "rouge_l", "engagement", "cross_entropy")  # in the README, beside two Pass@k
 
 
-def refresh(readme: str | Path, page: str | Path, results: str | Path) -> None:
-    """Replace what stands between :data:`BEGIN` and :data:`END` in ``readme``, and write ``page``.
+def refresh(root: str | Path = ".") -> None:
+    """Replace what stands between :data:`BEGIN` and :data:`END` in README.md, and write docs/results.md.
 
     Raises InputError when a file or field in ``results`` is missing, or when the README does not have each mark once,
     in order; both files are then left as they were. Only ``results/controls`` may be absent.
     """
-    readme, results = Path(readme), Path(results)
+    readme, results = Path(root) / "README.md", Path(root) / "results"
     before, after = _around_marks(readme)
     comparison = read_object(results / "comparison.json")
     table, note = _table_of(results / "table.md")
@@ -55,7 +53,7 @@ def refresh(readme: str | Path, page: str | Path, results: str | Path) -> None:
     names = map(metric_name, dict.fromkeys(("pass_at_1", comparison["family"]["primary_metric"], *BESIDE_PASS)))
     narrow = _columns(table, [table[0].index(name) for name in names if name in table[0]])
     link = "The answers to the questions, every metric and every interval: [docs/results.md](docs/results.md)."
-    write_text(page, text)
+    write_text(Path(root) / "docs/results.md", text)
     write_text(readme, f"{before}{BEGIN}\n\n{narrow}\n\n{note} {link}\n\n{END}{after}")
 
 
@@ -96,18 +94,14 @@ def _number(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Refresh the files named on the command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Bring the measured results into README.md and docs/results.md.")
-    for name, default in FILES.items():
-        parser.add_argument(name, nargs="?", default=default)
-    found = parser.parse_args(argv)
+def main() -> int:
+    """Refresh the files of the folder that this runs in. Returns the exit status."""
     try:
-        refresh(found.readme, found.page, found.results)
+        refresh()
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{found.readme} and {found.page} say what is in {found.results}.")
+    print("README.md and docs/results.md say what is in results.")
     return 0
 
 

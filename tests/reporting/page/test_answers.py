@@ -32,7 +32,9 @@ def answered(*contrasts, verdict="In full.", **more):
     ],
 )
 def test_the_short_answer_says_yes_only_when_every_difference_is_established(differences, short):
-    assert answered(*(contrast("polychromic", "baseline", d, different) for d, different in differences)).short == short
+    assert (
+        answered(*(contrast("polychromic", "baseline", d, different) for d, different in differences))["short"] == short
+    )
 
 
 def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_what_could_not_be_seen():
@@ -43,27 +45,27 @@ def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_wh
     note = "a could be at most 0.225 above b, too little to be seen with 80% power"
     other = contrast("polychromic", "baseline", 0.2, True, notes=[note])
     answer = answered(contrast("grpo_from_baseline", "baseline", 0.02, notes=[note, "a note"]), other, verdict=verdict)
-    assert answer.sentence == (
+    assert answer["sentence"] == (
         "No difference between baseline \u2192 GRPO and baseline on Pass@10 is established: difference +0.020. "
         "polychromic is above baseline on Pass@10. "
         "baseline \u2192 GRPO could be at most 0.225 above baseline, too little to be seen with 80% power."
     )
-    assert answer.in_full == verdict.replace("grpo_from_baseline", "baseline \u2192 GRPO")
+    assert answer["in_full"] == verdict.replace("grpo_from_baseline", "baseline \u2192 GRPO")
 
 
 def test_the_best_is_named_only_when_it_is_separated_from_the_second():
     ranking = [{"model": model, "value": value} for model, value in (("baseline", 0.9), ("polychromic", 0.8))]
     verdict = "baseline has the highest Pass@10; difference +0.100. Another pair differs."
     apart = answered(contrast("polychromic", "baseline", -0.1, True), ranking=ranking, verdict=verdict)
-    assert (apart.short, apart.sentence) == ("baseline", "Baseline has the highest Pass@10; difference +0.100.")
-    assert answered(contrast("polychromic", "baseline", -0.1), ranking=ranking).short == "No clear winner"
+    assert (apart["short"], apart["sentence"]) == ("baseline", "Baseline has the highest Pass@10; difference +0.100.")
+    assert answered(contrast("polychromic", "baseline", -0.1), ranking=ranking)["short"] == "No clear winner"
     tied = answered(contrast("polychromic", "baseline", 0.0), ranking=[ranking[0], ranking[1] | {"value": 0.9}])
-    assert tied.short == "None"
+    assert tied["short"] == "None"
 
 
 def test_what_cannot_be_compared_is_not_established():
     undefined = {"a": "polychromic", "b": "baseline", "metric": "pass_at_10", "undefined": "fewer than two posts"}
-    assert answered(undefined).short == "Not established"
+    assert answered(undefined)["short"] == "Not established"
 
 
 def test_the_predicted_table_is_what_the_seed_wrote():

@@ -4,7 +4,6 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
-import matplotlib
 import pytest
 
 from polychrome.reporting.charts import pass_chart, plane_chart, running_mean
@@ -62,11 +61,6 @@ def test_drawings_are_in_properties_of_the_page_and_carry_no_style_or_date_of_th
     assert "var(--mark-0)" in passes
     assert "var(--ink)" in passes
     assert not re.search(r"<style|<metadata|<\?xml|#0[12]0[134]|matplotlib", passes)
-
-
-def test_the_same_numbers_give_the_same_bytes_whatever_the_user_set_matplotlib_to(passes):
-    with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path", "svg.hashsalt": "other"}):
-        assert in_page(pass_chart(curves(MODELS), UNTOUCHED, PALETTE), "pass", PALETTE) == passes
 
 
 def test_the_plane_names_every_model_and_draws_an_arrow_a_step():

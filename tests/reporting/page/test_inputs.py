@@ -99,7 +99,7 @@ def test_a_curve_may_lack_an_interval_but_not_a_value(tree):
     head, first, *others = path.read_text().splitlines()
     step, kl, proxy, judge, *_ = first.split(",")
     path.write_text("\n".join([head, ",".join([step, kl, proxy, judge, *[""] * 4]), *others]))
-    assert read_inputs(tree, **RUN).gaming["grpo_from_baseline"][42].curve[0]["proxy_low"] is None
+    assert read_inputs(tree, **RUN).gaming["grpo_from_baseline"][42]["curve"][0]["proxy_low"] is None
     path.write_text("\n".join([head, ",".join([step, kl, "", judge, *[""] * 4]), *others]))
     assert wheres(tree) == {"results/gaming/grpo_from_baseline/seed-42/curve.csv:2:proxy"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from polychrome.reporting.names import model_name, named
 
@@ -19,18 +19,12 @@ _EXPECTED = {
 PREDICTED = {model: dict(zip(_METRICS, row, strict=True)) for model, row in _EXPECTED.items()}
 
 
-class Answer(NamedTuple):
-    """One question as the page puts it."""
+def answers(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The answer to each question of ``comparison.json``.
 
-    id: str
-    question: str
-    short: str  # "Yes", "No", "In part", "Not established", or a model's name
-    sentence: str  # of the primary metric
-    in_full: str  # of every metric, as compare wrote it
-
-
-def answers(comparison: Mapping[str, Any]) -> list[Answer]:
-    """The answer to each question of ``comparison.json``."""
+    ``short`` is "Yes", "No", "In part", "Not established" or a model's name, ``sentence`` of the primary metric and
+    ``in_full`` of every metric, as compare wrote it.
+    """
     models, primary, made = comparison["models"], comparison["family"]["primary_metric"], []
     for question in comparison["questions"]:
         full, ranking = named(question["verdict"], models), question.get("ranking")
@@ -40,7 +34,8 @@ def answers(comparison: Mapping[str, Any]) -> list[Answer]:
             told, own = told[:1], _between(ranking[:2], comparison)
         sentence = ". ".join([*told, *(note for one in own for note in _unseen(one))])
         short = _winner(ranking, own) if ranking else _short(own)
-        made.append(Answer(question["id"], question["question"], short, f"{sentence[0].upper()}{sentence[1:]}.", full))
+        told = {"short": short, "sentence": f"{sentence[0].upper()}{sentence[1:]}.", "in_full": full}
+        made.append({"id": question["id"], "question": question["question"]} | told)
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -97,9 +97,7 @@ def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]]) -> Drawing
 
 
 def predicted_chart(
-    predicted: Mapping[str, Mapping[str, float]],
-    measured: Mapping[str, Mapping[str, Mapping[str, float]]],
-    palette: Palette,
+    predicted: Mapping[str, Row], measured: Mapping[str, Mapping[str, Row]], palette: Palette
 ) -> Drawing:
     """A panel a metric: rings where the seed project expected each model, discs where it was measured."""
     metrics, models = list(next(iter(predicted.values()))), list(predicted)
@@ -116,7 +114,16 @@ def predicted_chart(
             axis.grid(axis="x", visible=True)
             axis.grid(axis="y", visible=False)
             for place, model in enumerate(reversed(models)):
-                _draw_expectation(axis, place, model, predicted[model][metric], measured[model].get(metric), palette)
+                colour, name, expected = palette.mark(model), palette.labels[model], predicted[model][metric]
+                if found := measured[model].get(metric):
+                    mean, low, high = (found[key] for key in ("mean", "low", "high"))
+                    dots = {"linewidth": 1.2, "alpha": 0.5, "linestyle": (0, (1, 2))}
+                    axis.plot([expected, mean], [place] * 2, color=colour, **dots)
+                    axis.plot([low, high], [place] * 2, color=colour, linewidth=3.5, alpha=0.4)
+                    gid = f"{model}|{name}: measured {mean:.3f}, {interval(low, high)}"
+                    axis.plot(mean, place, "o", color=colour, markersize=8, gid=gid)
+                gid = f"{model}|{name}: predicted {expected:.2f}"
+                axis.plot(expected, place, "o", color=PAPER, mec=colour, markersize=8, mew=1.8, gid=gid)
             axis.set_yticks(range(len(models)), [palette.labels[model] for model in reversed(models)])
         for axis in axes[:, 0]:
             for label, model in zip(axis.get_yticklabels(), reversed(models), strict=True):
@@ -126,30 +133,17 @@ def predicted_chart(
     return Drawing(draw, "For each metric, what was predicted of the models (rings) and what was measured (discs).")
 
 
-def _draw_expectation(
-    axis: Axes, place: int, model: str, expected: float, found: Mapping[str, float] | None, palette: Palette
-) -> None:
-    colour, name = palette.mark(model), palette.labels[model]
-    if found:
-        mean, low, high = (found[key] for key in ("mean", "low", "high"))
-        axis.plot([expected, mean], [place] * 2, color=colour, linewidth=1.2, alpha=0.5, linestyle=(0, (1, 2)))
-        axis.plot([low, high], [place] * 2, color=colour, linewidth=3.5, alpha=0.4)
-        gid = f"{model}|{name}: measured {mean:.3f}, {interval(low, high)}"
-        axis.plot(mean, place, "o", color=colour, markersize=8, gid=gid)
-    gid = f"{model}|{name}: predicted {expected:.2f}"
-    axis.plot(expected, place, "o", color=PAPER, markeredgecolor=colour, markersize=8, markeredgewidth=1.8, gid=gid)
-
-
 # --- was it gamed ----------------------------------------------------------------------------------------------------
 
 
-def gaming_chart(arm: str, runs: Sequence[Sequence[Row]], people: float | None, palette: Palette) -> Drawing:
+def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) -> Drawing:
     """Proxy above, judge below, against step and against KL, a line and a band a run: the over-optimisation curve.
 
     Gao, Schulman and Hilton (2022), arXiv 2210.10760, figure 1: where the proxy goes on rising and the judge, which
     stands for what is wanted, turns down, the reward is being gamed. Each score has a unit and a scale of its own.
-    ``runs`` have a row a step; ``people`` is what the judge gives human replies.
+    ``runs`` have a verdict, and a curve with a row a step.
     """
+    curves, people = [run["curve"] for run in runs], runs[0]["verdict"]["human"]["judge"]
     titles = {"proxy": "The proxy, which is climbed", "judge": "The judge, which is never seen"}
 
     def draw(width: int) -> Figure:
@@ -159,9 +153,9 @@ def gaming_chart(arm: str, runs: Sequence[Sequence[Row]], people: float | None, 
             pair = axes.flat[2 * row : 2 * row + 2]
             pair[0].sharey(pair[1])
             for axis, (x, label) in zip(pair, {"step": "step", "kl": KL}.items(), strict=True):
-                for run in runs:
-                    _draw_gaming(axis, x, name, run, colour)
-                if name == "judge" and people is not None:
+                for curve in curves:
+                    _draw_gaming(axis, x, name, curve, colour)
+                if name == "judge":
                     axis.axhline(people, gid=f"|people\u2019s replies: {people:.3f}", color=MUTED, **DASHED)
                 if narrow or row:
                     axis.set_xlabel(label)
@@ -170,7 +164,7 @@ def gaming_chart(arm: str, runs: Sequence[Sequence[Row]], people: float | None, 
         return figure
 
     def mean(name: str, at: int) -> float:
-        return sum(run[at][name] for run in runs) / len(runs)
+        return sum(curve[at][name] for curve in curves) / len(curves)
 
     told = " and ".join(
         f"the {name} goes from {mean(name, 0):.3f} at the first step to {mean(name, -1):.3f} at the last"

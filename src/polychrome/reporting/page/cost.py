@@ -31,10 +31,9 @@ def cost_of(inputs: Inputs) -> dict[str, Any] | None:
     }
 
 
-def _machine(timing: dict[str, object]) -> str:
-    threads = timing.get("threads")
-    parts = (timing.get("machine"), timing.get("dtype"), f"{threads} threads" if threads else None)
-    return ", ".join(str(part) for part in parts if part)
+def _machine(timing: dict[str, Any]) -> str:
+    threads = [f"{timing['threads']} threads"] if timing.get("threads") else []
+    return ", ".join([*(timing[name] for name in ("machine", "dtype") if timing.get(name)), *threads])
 
 
 def expected_runs(inputs: Inputs) -> dict[tuple[str, str], list[str]]:

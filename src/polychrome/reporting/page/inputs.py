@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from polychrome.errors import InputError
 from polychrome.files import read_csv
@@ -17,14 +17,6 @@ Read = TypeVar("Read")
 _BOUNDS = ("proxy_low", "proxy_high", "judge_low", "judge_high")  # which a step of one prompt has not
 _READ_CURVE = partial(read_csv, numbers=("step", "kl", "proxy", "judge"), blank=_BOUNDS)
 _READ_BETAS = partial(read_csv, numbers=("beta", "step", "kl", "proxy", "judge"))
-
-
-class Gaming(NamedTuple):
-    """One GRPO run put to the question whether it gamed its reward."""
-
-    verdict: Record
-    curve: Sequence[Row]  # a row a step
-    gaps: Sequence[Record]  # the replies with the largest proxy minus judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +32,7 @@ class Inputs:
     pass_at_k: Mapping[str, Sequence[Row]]
     plane: Mapping[str, Row]
     training: Curves
-    gaming: Mapping[str, Mapping[int, Gaming]]  # arm -> seed -> run
+    gaming: Mapping[str, Mapping[int, Mapping[str, Any]]]  # arm -> seed -> verdict, curve by step, gaps (replies)
     evaluations: Mapping[str, Mapping[int, Record]]  # model -> seed -> metrics.json
     replies: Mapping[str, Mapping[int, Sequence[Record]]]  # model -> seed -> a row a post
     judge: Record
@@ -100,11 +92,11 @@ def read_inputs(
         training=training,
         gaming={
             arm: {
-                seed: Gaming(
-                    verdict=safely(read_object, folder / "verdict.json"),
-                    curve=safely(_READ_CURVE, folder / "curve.csv"),
-                    gaps=safely(read_objects, folder / "gaps.jsonl"),
-                )
+                seed: {
+                    "verdict": safely(read_object, folder / "verdict.json"),
+                    "curve": safely(_READ_CURVE, folder / "curve.csv"),
+                    "gaps": safely(read_objects, folder / "gaps.jsonl"),
+                }
                 for seed, folder in runs.items()
             }
             for arm, runs in _gaming_runs(results / "gaming", training, seeds).items()

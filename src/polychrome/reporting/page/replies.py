@@ -20,16 +20,8 @@ def packed(inputs: Inputs, labels: Mapping[str, str], budget: int = BUDGET) -> t
     A reply is ``[text, engagement, relevance, bits]``, scores in thousandths.
     """
     first = inputs.replies[inputs.models[0]][inputs.seeds[0]]
-    kinds = sorted(
-        {
-            kind
-            for runs in inputs.replies.values()
-            for rows in runs.values()
-            for row in rows
-            for one in (row["human"], *row["replies"])
-            for kind in one["failures"]
-        }
-    )
+    rows = [row for runs in inputs.replies.values() for rows in runs.values() for row in rows]
+    kinds = sorted({kind for row in rows for one in (row["human"], *row["replies"]) for kind in one["failures"]})
     contrasts = [one for question in inputs.comparison["questions"] for one in question["contrasts"]]
     head = {
         "models": [[m, labels[m]] for m in inputs.models],

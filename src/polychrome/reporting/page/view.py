@@ -15,7 +15,7 @@ from polychrome.reporting.filling import environment
 from polychrome.reporting.page import charts, replies
 from polychrome.reporting.page.answers import PREDICTED, answers
 from polychrome.reporting.page.cost import cost_of
-from polychrome.reporting.page.inputs import Gaming, Inputs
+from polychrome.reporting.page.inputs import Inputs
 from polychrome.reporting.palette import Palette, palette_of
 from polychrome.reporting.settings import ReportSettings
 from polychrome.reporting.svg import in_page
@@ -72,13 +72,9 @@ def drawings(inputs: Inputs, palette: Palette) -> dict[str, Any]:
         "ranks": charts.rank_chart(_ranks(inputs)),
         "calibration": charts.calibration_chart(reward["calibration"], reward["error_by_quartile"]),
     }
-    gaming = {}
-    for arm, runs in inputs.gaming.items():
-        people = [run.verdict["human"]["judge"] for run in runs.values()]
-        drawing = charts.gaming_chart(arm, [run.curve for run in runs.values()], people[0], palette)
-        gaming[arm] = in_page(drawing, f"gaming-{palette.models.index(arm)}", palette)
+    gaming = {arm: charts.gaming_chart(arm, list(runs.values()), palette) for arm, runs in inputs.gaming.items()}
     made = {name: in_page(drawing, name, palette) if drawing else None for name, drawing in drawn.items()}
-    return made | {"gaming": gaming}
+    return made | {"gaming": {arm: in_page(one, f"gaming-{i}", palette) for i, (arm, one) in enumerate(gaming.items())}}
 
 
 def _asset(name: str) -> str:
@@ -89,9 +85,9 @@ def _predicted(inputs: Inputs) -> dict[str, dict[str, float]]:
     return {model: PREDICTED[model] for model in PREDICTED if model in inputs.models}
 
 
-def _gaps(runs: Mapping[int, Gaming]) -> list[dict[str, Any]]:
+def _gaps(runs: Mapping[int, Any]) -> list[dict[str, Any]]:
     """The replies with the largest gap over all seeds of an arm."""
-    found = [{**gap, "seed": seed} for seed, run in runs.items() for gap in run.gaps]
+    found = [{**gap, "seed": seed} for seed, run in runs.items() for gap in run["gaps"]]
     return sorted(found, key=lambda gap: (-gap["gap"], gap["seed"], gap["step"]))[:GAPS]
 
 
@@ -107,14 +103,10 @@ def _failures(inputs: Inputs) -> dict[str, Any]:
 
 
 def _ranks(inputs: Inputs) -> list[tuple[str, float, float, float, bool]]:
-    alone, rows = "spearman_of_reply_length_alone", []
-    for source, name, length in (
-        (inputs.reward, "learned reward", "reply length, same pairs"),
-        (inputs.judge, "judge", "reply length, judge\u2019s pairs"),
-    ):
-        for label, key, ours in ((name, "spearman", True), (length, alone, False)):
-            rows.append((label, source[key], source[f"{key}_low"], source[f"{key}_high"], ours))
-    return rows
+    alone = "spearman_of_reply_length_alone"
+    rows = [("learned reward", inputs.reward, "spearman"), ("reply length, same pairs", inputs.reward, alone)]
+    rows += [("judge", inputs.judge, "spearman"), ("reply length, judge\u2019s pairs", inputs.judge, alone)]
+    return [(name, of[key], of[f"{key}_low"], of[f"{key}_high"], key != alone) for name, of, key in rows]
 
 
 def _controls(inputs: Inputs) -> dict[str, Any]:

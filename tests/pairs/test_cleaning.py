@@ -1,12 +1,21 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from polychrome.errors import InputError
 from polychrome.pairs import cleaning
-from polychrome.pairs.cleaning import REASONS, clean
+from polychrome.pairs.cleaning import REASONS, clean, prepare
+from polychrome.pairs.schema import read_pairs
 from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate
+from polychrome.pairs.sources.tweets import FIELDS
+from polychrome.pairs.text import is_links_only, letter_share
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "data/example_tweets.jsonl"
 
 SETTINGS = DataSettings(
     source="tweets", path="", min_words=3, max_post_words=6, max_reply_words=6, near_duplicate=0.8, limit=0
@@ -116,3 +125,70 @@ def test_the_report_correlates_engagement_with_its_circumstances_where_they_vary
         for n, each in enumerate(distinct(8))
     ]
     assert clean(candidates, SETTINGS)[1]["engagement spearman with"] == {"followers": pytest.approx(1.0)}
+
+
+# --- what counts as a link and as a letter ---
+
+
+@pytest.mark.parametrize(
+    ("text", "links_only"),
+    [
+        ("https://a.example/b?c=d", True),
+        ("@mia www.a.example !!", True),
+        ("look: https://a.example", False),
+        ("@mia @bob", False),  # no link in it
+        ("", False),
+    ],
+)
+def test_links_with_handles_and_punctuation_are_links_only(text, links_only):
+    assert is_links_only(text) is links_only
+
+
+def test_letter_share_leaves_white_space_links_and_handles_out():
+    assert letter_share("ab 12 https://a.example @mia") == 0.5
+    assert letter_share("https://a.example") == 0.0
+
+
+def test_letters_of_other_scripts_are_letters():
+    assert letter_share("\u043f\u0440\u0438\u0432\u0435\u0442") == 1.0
+    assert letter_share("\u0928\u092e\u0938\u094d\u0924\u0947") == 1.0  # with combining marks
+
+
+# --- files ---
+
+
+def settings(path) -> DataSettings:
+    return replace(SETTINGS, path=str(path), max_post_words=25, max_reply_words=18)
+
+
+def test_the_example_file_is_prepared_and_shows_most_reasons_to_drop(tmp_path):
+    report = prepare(settings(EXAMPLE), tmp_path)
+    assert report["kept"] == len(read_pairs(tmp_path / "pairs.jsonl")) == 17
+    assert json.loads((tmp_path / "cleaning_report.json").read_text()) == report
+    assert sum(count > 0 for count in report["dropped"].values()) == 7
+
+
+def test_the_page_explains_every_field_that_the_example_and_the_source_have():
+    page = (ROOT / "data/README.md").read_text()
+    in_example = {name for line in EXAMPLE.read_text().splitlines() for name in json.loads(line)}
+    assert in_example == set(FIELDS)
+    assert [name for name in FIELDS if f"| `{name}` |" not in page] == []
+
+
+def test_the_same_input_gives_the_same_bytes_and_bad_input_leaves_them_untouched(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    prepare(settings(EXAMPLE), tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    for content in ('{"tweet": 3, "reply": "a b c"}', '{"tweet": "a", "reply": "b"}', ""):
+        bad.write_text(content)
+        with pytest.raises(InputError):
+            prepare(settings(bad), tmp_path / "out")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    prepare(settings(EXAMPLE), tmp_path / "again")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "again").iterdir()} == before
+
+
+def test_when_nothing_is_left_the_reasons_are_reported(tmp_path):
+    (tmp_path / "short.jsonl").write_text('{"tweet": "a", "reply": "b", "reply_likes": 1}')
+    with pytest.raises(InputError, match=r"no pair left of 1 \(dropped: \{'too short': 1\}\)"):
+        prepare(settings(tmp_path / "short.jsonl"), tmp_path)

@@ -35,11 +35,3 @@ def test_a_bad_line_is_reported_by_line_and_field(line, where, tmp_path):
     with pytest.raises(InputError) as caught:
         read_pairs(path)
     assert [problem.where for problem in caught.value.problems] == [f"{path}{where}"]
-
-
-def test_an_empty_or_missing_file_is_reported(tmp_path):
-    (tmp_path / "pairs.jsonl").write_text("")
-    with pytest.raises(InputError, match="an empty file"):
-        read_pairs(tmp_path / "pairs.jsonl")
-    with pytest.raises(InputError, match="no such file"):
-        read_pairs(tmp_path / "nowhere.jsonl")

@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PATHS = {"/v1/messages": "anthropic", "/v1/chat/completions": "openai"}
-ERRORS = {  # error bodies as the vendors document them
-    400: "invalid_request_error",
-    401: "authentication_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-    500: "api_error",
-    529: "overloaded_error",
-}
+ERRORS = {429: "rate_limit_error", 529: "overloaded_error"}  # as the vendors document them
 
 
 @dataclass
@@ -69,51 +62,32 @@ def verdict(better, reason="because"):
     return lambda handler, request: handler.say(envelope(request, {"reason": reason, "better": better}))
 
 
-def envelope(request, value, *, tool="record_verdict", text=None, model="judge-1-served"):
-    """A successful response of the protocol around a decoded answer, or around ``text`` as it is."""
-    text = json.dumps(value) if text is None else text
-    body = request.body
+def envelope(request, value, *, model="judge-1-served"):
+    """A successful response of the protocol around a decoded answer."""
     if request.protocol == "anthropic":
-        block = {"type": "text", "text": text}
-        if "tools" in body:
-            block = {"type": "tool_use", "id": "toolu_1", "name": tool, "input": value}
-        return {
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": model,
-            "content": [block],
-            "stop_reason": "tool_use" if "tools" in body else "end_turn",
-            "stop_sequence": None,
-            "usage": {"input_tokens": 700, "output_tokens": 40},
-        }
-    message = {"role": "assistant", "content": text, "refusal": None}
-    if "tools" in body:
-        function = {"name": tool, "arguments": text}
-        message = {"role": "assistant", "content": None} | {
-            "tool_calls": [{"id": "call_1", "type": "function", "function": function}]
-        }
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 700, "completion_tokens": 40, "total_tokens": 740},
-    }
+        content = [{"type": "tool_use", "id": "toolu_1", "name": "record_verdict", "input": value}]
+        body = {"id": "msg_1", "type": "message", "role": "assistant", "content": content, "stop_reason": "tool_use"}
+        return body | {"model": model, "stop_sequence": None, "usage": {"input_tokens": 700, "output_tokens": 40}}
+    message = {"role": "assistant", "content": json.dumps(value), "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": model, "choices": [choice]}
+    return body | {"usage": {"prompt_tokens": 700, "completion_tokens": 40, "total_tokens": 740}}
+
+
+def refuse(handler, request):
+    """Answer with a refusal, as the protocol has it."""
+    body = envelope(request, {})
+    if request.protocol == "anthropic":
+        body |= {"content": [{"type": "text", "text": "I cannot help with that."}], "stop_reason": "refusal"}
+    else:
+        body["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+    handler.say(body)
 
 
 def status(http, message="no", headers=None, **error):
     """Answer with an HTTP error and the protocol's error body."""
-
-    def act(handler, request):
-        error_body = {"type": ERRORS.get(http, "api_error"), "message": message} | error
-        body = {"error": error_body}
-        if request.protocol == "anthropic":
-            body |= {"type": "error", "request_id": "req_1"}
-        handler.say(body, code=http, headers=headers)
-
-    return act
+    body = {"type": "error", "error": {"type": ERRORS.get(http, "api_error"), "message": message} | error}
+    return lambda handler, request: handler.say(body, code=http, headers=headers)
 
 
 def raw(text, content_type="application/json", code=200, headers=None):

@@ -8,7 +8,7 @@ from polychrome.errors import InputError
 from polychrome.llm_judge import asking
 from polychrome.llm_judge.question import Question, make_body
 from tests.llm_judge.conftest import KEY, QUESTION
-from tests.llm_judge.server import cut, drop, envelope, hang, raw, serving, status
+from tests.llm_judge.server import cut, drop, envelope, hang, raw, refuse, serving, status
 
 PRICE = (700 * 3 + 40 * 15) / 1e6  # of an answer of the scripted endpoint
 
@@ -41,12 +41,8 @@ def test_openai_itself_gets_the_limit_by_its_new_name_and_no_temperature(bench):
 
 # --- failures ---------------------------------------------------------------------------------------------------------
 
-PASSING = {
-    "429": status(429),
-    "408": status(408),
-    "500": status(500),
+PASSING = {str(code): status(code) for code in (408, 409, 429, 500, 529)} | {
     "503 of a proxy, in HTML": raw("<html>busy</html>", "text/html", 503),
-    "529": status(529),
     "a cut stream": cut,
     "a closed connection": drop,
 }
@@ -58,9 +54,8 @@ def test_a_failure_that_passes_is_repeated_by_the_client_with_back_off(bench, fa
     assert judge.ask(QUESTION).better == "A"
     assert (len(bench.server.requests), judge.calls) == (3, 3)
     assert len({request.raw for request in bench.server.requests}) == 1
-    waited = [seconds for seconds in bench.slept if seconds > 0.1]  # without those of the pace
-    assert len(waited) == 2
-    assert 0.3 < waited[0] < waited[1]
+    first, second = (seconds for seconds in bench.slept if seconds > 0.1)  # without those of the pace
+    assert 0.3 < first < second
 
 
 def test_a_timeout_is_repeated(bench, monkeypatch):
@@ -104,10 +99,9 @@ def test_an_endpoint_that_stays_down_ends_the_calls(bench):
     assert len(bench.server.requests) == 1 + asking.MAX_RETRIES
 
 
-def test_nothing_listening_is_told(bench):
+def test_nothing_listening_is_reported(bench):
     with serving(None) as gone:
-        base_url = gone.base_url(bench.backend)
-    judge = bench.judge(base_url=base_url)
+        judge = bench.judge(base_url=gone.base_url(bench.backend))
     assert judge.ask(QUESTION) is None
     assert "Connection error" in str(judge.stopped)
 
@@ -124,36 +118,29 @@ def test_a_redirect_is_not_followed(bench):
 # --- answers that are no verdict --------------------------------------------------------------------------------------
 
 
-def say(change=lambda body, request: None, value=None, **how):
+def say(change=lambda body: None, value=None, **how):
     """A successful response with ``change`` made to it."""
 
     def act(handler, request):
         body = envelope(request, value or {"reason": "r", "better": "A"}, **how)
-        change(body, request)
+        change(body)
         handler.say(body)
 
     return act
 
 
-def cut_at_the_limit(body, request):
-    if request.protocol == "anthropic":
-        body["stop_reason"] = "max_tokens"
-    else:
-        body["choices"][0]["finish_reason"] = "length"
+def cut_at_the_limit(body):
+    (body if "content" in body else body["choices"][0]).update(stop_reason="max_tokens", finish_reason="length")
 
 
 def times(number):
-    def change(body, request):
-        name = "content" if request.protocol == "anthropic" else "choices"
-        body[name] = body[name] * number
-
-    return change
+    return lambda body: body.update({name: body[name] * number for name in ("content", "choices") if name in body})
 
 
-def prose(body, request):
+def prose(body):
     text = 'Set A is better: {"reason": "r", "better": "A"}'
-    if request.protocol == "anthropic":
-        body["content"], body["stop_reason"] = [{"type": "text", "text": text}], "end_turn"
+    if "content" in body:
+        body.update(content=[{"type": "text", "text": text}], stop_reason="end_turn")
     else:
         body["choices"][0]["message"]["content"] = text
 
@@ -162,7 +149,7 @@ NO_VERDICT = {
     "another verdict": say(value={"reason": "r", "better": "C"}),
     "a further field": say(value={"reason": "r", "better": "A", "score": 3}),
     "no reason": say(value={"better": "A"}),
-    "an answer cut at the limit": say(cut_at_the_limit),
+    "cut at the limit": say(cut_at_the_limit),
     "no content": say(times(0)),
     "two answers": say(times(2)),
     "prose around a verdict": say(prose),
@@ -177,16 +164,8 @@ def test_what_is_no_verdict_is_kept_as_unreadable(bench, act):
     assert len(bench.server.requests) == 1
 
 
-def refusing(body, request):
-    if request.protocol == "anthropic":
-        body["content"], body["stop_reason"] = [{"type": "text", "text": "I cannot help with that."}], "refusal"
-    else:
-        body["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
-
-
 def test_a_refusal_is_an_answer(bench):
-    assert bench.judge(say(refusing)).ask(QUESTION).kind == "refused"
-    assert bench.judge().ask(QUESTION).kind == "refused"
+    assert bench.judge(refuse).ask(QUESTION).kind == bench.judge().ask(QUESTION).kind == "refused"
     assert len(bench.server.requests) == 1
 
 
@@ -212,7 +191,7 @@ def test_an_answer_is_charged_what_the_endpoint_counted_and_an_error_nothing(ben
     assert judge.dollars == pytest.approx(PRICE)
 
 
-@pytest.mark.parametrize("act", [cut, say(lambda body, request: body.pop("usage"))])
+@pytest.mark.parametrize("act", [cut, say(lambda body: body.pop("usage"))])
 def test_what_breaks_off_or_is_not_counted_stays_at_its_worst(bench, act):
     judge = bench.judge(act)
     answer = judge.ask(QUESTION)

@@ -71,7 +71,7 @@ def test_a_judge_who_obeys_a_letter_says_nothing_at_all(bench, letter):
     bench.server.judge = obeys_everything
     write_model("dull", ["it is nice", "it is nice", f"nimm {letter}!"])
     result = bench.run()
-    assert result["counts"]["tie"] == result["counts"]["ties_by_disagreement"] == len(result["verdicts"])
+    assert result["counts"]["tie"] == result["ties_by_disagreement"] == len(result["verdicts"])
     assert abs(result["position_bias"]["value"]) == 1.0
 
 

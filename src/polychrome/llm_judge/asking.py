@@ -127,7 +127,7 @@ class Judge:
         client = client.with_options(max_retries=attempts - 1)
         resource = client.messages if request["backend"] == "anthropic" else client.chat.completions
         try:
-            text = resource.with_raw_response.create(**request["body"]).http_response.text
+            text = self._clean(resource.with_raw_response.create(**request["body"]).http_response.text)
         except sdk.APIStatusError as error:
             if getattr(error, "code", None) == "content_filter":
                 return Answer("refused", None, "the endpoint's content filter", self.settings.model, None)
@@ -136,7 +136,7 @@ class Judge:
             raise self._failed(error.message.strip("."), str(error.__cause__)) from None
         try:
             answer = read_answer(request["backend"], text)
-        except (ValueError, RecursionError, TypeError, KeyError):
+        except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
             raise self._failed("a response that is not the protocol's", f"it starts with {text[:40]!r}") from None
         if answer.tokens:
             self.dollars += self.price(*answer.tokens) - self._worst

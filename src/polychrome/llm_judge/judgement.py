@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -32,6 +32,7 @@ from polychrome.randomness import numpy_generator
 RESULTS = Path("results")
 SCORE = {"a": 1.0, "tie": 0.5, "b": 0.0}
 SAYS = ({"A": "a", "B": "b", "tie": "tie"}, {"A": "b", "B": "a", "tie": "tie"})  # with a first, with b first
+REMEDY = "What was answered is in the cache; mend the cause (or raise the limit) and run the same command again."
 
 
 class Unit(NamedTuple):
@@ -53,42 +54,36 @@ class Unit(NamedTuple):
     def verdict(self) -> str | None:
         """a, b or tie over both orders; None without two verdicts."""
         first, second = self.by_order
-        if first not in SCORE or second not in SCORE:
-            return None
-        return first if first == second else "tie"
+        both = first in SCORE and second in SCORE
+        return (first if first == second else "tie") if both else None
 
 
 def judge_models(
-    model_a: str,
-    model_b: str,
+    a: str,
+    b: str,
     seeds: Sequence[int],
     settings: LlmJudgeSettings,
     evaluation: EvaluationSettings,
     tell: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Judge ``model_a`` against ``model_b``; writes ``results/llm_judge/<a>_vs_<b>.json`` and returns what it holds.
+    """Judge model ``a`` against ``b``; writes ``results/llm_judge/<a>_vs_<b>.json`` and returns what it holds.
 
-    A run that its budget or the endpoint ends writes what it has, with ``status`` "partial" and why; each answer is in
-    the cache by then, and the next run goes on from there. The same files and cache give the same bytes. Raises
-    InputError for bad input, for a key that is missing, and when not one unit could be judged; then nothing is written
-    but the cache.
+    A run that its budget or the endpoint ends writes what it has, with ``status`` "partial" and why; the next run goes
+    on from the cache. The same files and cache give the same bytes. Raises InputError for bad input, for a key that is
+    missing, and when not one unit could be judged; then nothing is written but the cache.
     """
-    units, judge = read_units(model_a, model_b, seeds, settings), Judge(settings, tell)
+    units, judge = read_units(a, b, seeds, settings), Judge(settings, tell)
     tell(judge.forecast([order for unit in units for order in (unit.question, unit.question.swapped())]))
     units = [u._replace(answers=(judge.ask(u.question), judge.ask(u.question.swapped()))) for u in units]
     tell(f"this run made {judge.calls} calls for at most ${judge.dollars:.4f}; the cache answered the rest")
+    done = sum(unit.verdict is not None for unit in units)
+    if judge.stopped and not done:
+        raise bad("llm_judge", f"none: {judge.stopped.detail}", f"verdicts on {len(units)} posts and seeds", REMEDY)
     if judge.stopped:
-        remedy = (
-            "What was answered is in the cache; mend the cause (or raise the limit) and run the same command again."
-        )
-        if not any(unit.verdict for unit in units):
-            expected = f"verdicts on {len(units)} posts and seeds, each in two orders"
-            raise bad("llm_judge", f"none: {judge.stopped.detail}", expected, remedy)
-        done = sum(None not in unit.answers for unit in units)
-        tell(f"stopped after {done} of {len(units)} posts and seeds: {judge.stopped.detail}. {remedy}")
-    result = {"a": model_a, "b": model_b, "seeds": list(seeds)} | summary(units, len(seeds), judge, evaluation)
-    result["verdict"] = _sentence(result)
-    write_json(RESULTS / f"llm_judge/{model_a}_vs_{model_b}.json", result)
+        tell(f"stopped with {done} of {len(units)} posts and seeds judged: {judge.stopped.detail}. {REMEDY}")
+    result = {"a": a, "b": b, "seeds": list(seeds)} | summary(units, len(seeds), judge, evaluation)
+    result["verdict"] = in_words(**result)
+    write_json(RESULTS / f"llm_judge/{a}_vs_{b}.json", result)
     return result
 
 
@@ -104,36 +99,31 @@ def read_units(model_a: str, model_b: str, seeds: Sequence[int], settings: LlmJu
     for model, seed in product((model_a, model_b), seeds):
         path = RESULTS / f"generations/{model}/seed-{seed}.jsonl"
         try:
-            rows, measured = (
-                read_generations(path),
-                read_per_post(RESULTS / f"evaluation/{model}/seed-{seed}/per_post.json"),
-            )
+            rows = read_generations(path)
+            measured = read_per_post(RESULTS / f"evaluation/{model}/seed-{seed}/per_post.json")
         except InputError as error:
             problems += error.problems
             continue
-        engagement = dict(zip(measured.posts, measured.metrics["engagement"].tolist(), strict=True))
-        runs[model, seed] = [(row, engagement.get(row.id, np.nan)) for row in rows]
-        first = next(iter(runs.values()))
-        if [(row.id, row.post) for row in rows] != [(row.id, row.post) for row, _ in first]:
-            expected = f"the posts of {model_a} with seed {seeds[0]}, in the same order"
-            problems.append(Problem(str(path), "other posts", expected, "Run `dvc repro` to generate it again."))
-        if any(np.isnan(engaged) for _, engaged in runs[model, seed]):
-            expected = "the engagement of each in results/evaluation"
-            problems.append(Problem(str(path), "posts without", expected, "Run `dvc repro evaluate`."))
+        runs[model, seed] = rows, measured.metrics["engagement"]
+        posts = [(row.id, row.post) for row in next(iter(runs.values()))[0]]
+        if [(row.id, row.post) for row in rows] != posts or list(measured.posts) != [row.id for row in rows]:
+            expected = f"those of {model_a} with seed {seeds[0]}, here and in results/evaluation"
+            problems.append(Problem(str(path), "other posts", expected, "Run `dvc repro` to make them again."))
         if settings.replies > len(rows[0].replies):
             found, expected = f"{len(rows[0].replies)} replies", f"the {settings.replies} of llm_judge.replies"
             problems.append(Problem(str(path), found, expected, "Lower llm_judge.replies."))
     if problems:
         raise InputError(problems)
-    posts = numpy_generator(settings.seed, "llm_judge posts").permutation(len(first))[: settings.posts or None]
     units = []
-    for index, seed in product(posts, seeds):
-        (a, engaged_a), (b, engaged_b) = runs[model_a, seed][index], runs[model_b, seed][index]
+    order = numpy_generator(settings.seed, "llm_judge posts").permutation(len(posts))
+    for post, seed in product(order[: settings.posts or None], seeds):
+        (rows_a, engagement_a), (rows_b, engagement_b) = runs[model_a, seed], runs[model_b, seed]
         sets = []
-        for replies in (a.replies, b.replies):  # in an order of chance that is the same for every model
-            order = numpy_generator(settings.seed, "llm_judge replies", seed, a.id).permutation(len(replies))
-            sets.append(tuple(replies[place] for place in order[: settings.replies or None]))
-        units.append(Unit(a.id, seed, Question(a.post, *sets), engaged_a - engaged_b))
+        for row in (rows_a[post], rows_b[post]):  # in an order of chance that is the same for every model
+            shown = numpy_generator(settings.seed, "llm_judge replies", seed, row.id).permutation(len(row.replies))
+            sets.append(tuple(row.replies[place] for place in shown[: settings.replies or None]))
+        gap = float(engagement_a[post] - engagement_b[post])
+        units.append(Unit(row.id, seed, Question(row.post, *sets), gap))
     return units
 
 
@@ -145,55 +135,49 @@ def summary(units: Sequence[Unit], seeds: int, judge: Judge, evaluation: Evaluat
     tokens = [sum(answer.tokens[i] for answer in answers if answer.tokens) for i in (0, 1)]
 
     def table(values: Iterable[float]) -> np.ndarray:
-        """(seeds, posts)"""
-        return np.fromiter(values, float).reshape(-1, seeds).T
+        return np.fromiter(values, float).reshape(-1, seeds).T  # (seeds, posts)
 
-    scores = table(SCORE.get(unit.verdict or "", np.nan) for unit in units)
-    known = ~np.isnan(scores).any(axis=0)  # posts with a verdict for every seed
-    score, engagement = scores[:, known], table(unit.engagement for unit in units)[:, known]
+    score = table(SCORE.get(unit.verdict or "", np.nan) for unit in units)
+    known = ~np.isnan(score).any(axis=0)  # posts with a verdict for every seed
+    score, engagement = score[:, known], table(unit.engagement for unit in units)[:, known]
     first, second = (table(SCORE.get(u.by_order[i] or "", np.nan) for u in units)[:, known] for i in (0, 1))
-    by_post = score.mean(axis=0) - 0.5
-    if known.sum() >= 2:
-        p, note = wilcoxon(by_post)
-    else:
-        p, note = None, "fewer than two posts with a verdict for every seed"
-    notes = [note] if note else []
-    if known.sum() >= 2 and np.ptp(score) == 0:
-        notes.append("every verdict is the same, so the interval has no width; that is not certainty")
+    by_post, posts = score.mean(axis=0) - 0.5, int(known.sum())
+    p, note = wilcoxon(by_post) if posts >= 2 else (None, "fewer than two posts with a verdict for every seed")
+    if posts >= 2 and np.ptp(score) == 0:
+        note = "every verdict is the same, so the interval has no width; that is not certainty"
     found = partial(estimate, evaluation=evaluation, seed=settings.seed)
     return {
         "status": "partial" if stopped else "complete",
         "stopped": stopped and {"reason": stopped.reason, "text": str(stopped)},
-        "judge": {name: getattr(settings, name) for name in ("backend", "model", "max_tokens", "replies", "seed")}
-        | {"answered_by": sorted({answer.model for answer in answers})}
-        | {"rubric_sha256": hashlib.sha256(judge.rubric.encode()).hexdigest()},
-        "units": {"of": len(units), "asked": sum(None not in u.answers for u in units)}
-        | {"judged": len(units) - verdicts[None]},
-        "posts": {"of": len(known), "compared": int(known.sum())},
-        "counts": {"win": verdicts["a"], "tie": verdicts["tie"], "loss": verdicts["b"]}
-        | {"ties_by_disagreement": sum(unit.verdict == "tie" != unit.by_order[0] for unit in units)}
-        | {f"{kind}_orders": orders[kind] for kind in ("refused", "unreadable")},
+        "judge": {name: getattr(settings, name) for name in ("backend", "model", "max_tokens", "replies", "seed")},
+        "answered_by": sorted({answer.model for answer in answers}),
+        "rubric_sha256": hashlib.sha256(judge.rubric.encode()).hexdigest(),
+        "units": {"of": len(units), "judged": len(units) - verdicts[None]},
+        "posts": {"of": len(known), "compared": posts},
+        "counts": {"win": verdicts["a"], "tie": verdicts["tie"], "loss": verdicts["b"]},
+        "ties_by_disagreement": sum(unit.verdict == "tie" != unit.by_order[0] for unit in units),
+        "orders": {"refused": orders["refused"], "unreadable": orders["unreadable"], "not_asked": orders[None]},
         "win_rate": found(np.mean, score),
         "p": p,
-        "sign_test": sign_test(by_post) if known.sum() >= 2 else None,
-        "agreement_between_orders": {
-            "share": found(lambda a, b: np.mean(a == b), first, second),
-            "kappa": found(cohens_kappa, first, second),
-        },
+        "note": note,
+        "sign_test": sign_test(by_post),
+        "agreement_between_orders": found(lambda a, b: np.mean(a == b), first, second),
+        "kappa_between_orders": found(cohens_kappa, first, second),
         # the first set of an order is a's where a is shown first, and b's where b is: (first - second) is in both
         "position_bias": found(np.mean, first - second),
-        "agreement_with_engagement": {
-            "spearman": found(spearman, score, engagement),
-            "kappa": found(kappa_of_signs, score - 0.5, engagement),
-        },
+        "spearman_with_engagement": found(spearman, score, engagement),
+        "kappa_with_engagement": found(kappa_of_signs, score - 0.5, engagement),
         "withheld_replies": {
             side: sum(speaks_to_the_judge(reply) for unit in units for reply in getattr(unit.question, side))
             for side in ("a", "b")
         },
-        "spend": {"answers": len(answers), "not_counted": sum(answer.tokens is None for answer in answers)}
-        | {"input_tokens": tokens[0], "output_tokens": tokens[1], "dollars": judge.price(*tokens)},
+        "tokens": {
+            "input": tokens[0],
+            "output": tokens[1],
+            "answers_not_counted": [a.tokens for a in answers].count(None),
+        },
+        "dollars": judge.price(*tokens),
         "confidence": evaluation.confidence,
-        "notes": notes,
         "verdicts": [
             {"id": u.id, "seed": u.seed, "a_first": u.by_order[0], "b_first": u.by_order[1], "is": u.verdict}
             for u in units
@@ -201,21 +185,19 @@ def summary(units: Sequence[Unit], seeds: int, judge: Judge, evaluation: Evaluat
     }
 
 
-def _sentence(result: Mapping[str, Any]) -> str:
-    rate, a, b, units = (result[name] for name in ("win_rate", "a", "b", "units"))
-    partial = "" if result["status"] == "complete" else f" (partial: {units['judged']} of {units['of']} judged)"
-    if rate is None:
-        return f"Too few verdicts to compare {a} with {b}{partial}."
+def in_words(
+    a: str, b: str, status: str, judge: dict[str, Any], units: dict[str, int], win_rate: Any, p: Any, **more: Any
+) -> str:
+    """The finding in a sentence."""
+    partly = "" if status == "complete" else f" (partial: {units['judged']} of {units['of']} judged)"
+    if win_rate is None:
+        return f"Too few verdicts to compare {a} with {b}{partly}."
+    rate, low, high = (win_rate[name] for name in ("value", "low", "high"))
     words = f"is not shown to prefer {a} or {b}"
-    if result["p"] < 1 - result["confidence"] and not rate["low"] <= 0.5 <= rate["high"]:
-        better, worse = (a, b) if rate["value"] > 0.5 else (b, a)
-        words = f"prefers the sets of {better} to those of {worse}"
-    interval = f"{100 * result['confidence']:g}% interval {rate['low']:.2f} to {rate['high']:.2f}"
-    shown = f"win rate {rate['value']:.2f}, {interval}, ties half, p = {result['p']:.3f}"
-    return f"{result['judge']['model']} {words}: {shown} (of {a}){partial}."
-
-
-# --- statistics -------------------------------------------------------------------------------------------------------
+    if p < 1 - more["confidence"] and not low <= 0.5 <= high:
+        words = f"prefers the sets of {a} to those of {b}" if rate > 0.5 else f"prefers the sets of {b} to those of {a}"
+    interval = f"{100 * more['confidence']:g}% interval {low:.2f} to {high:.2f}"
+    return f"{judge['model']} {words}: win rate {rate:.2f}, {interval}, ties half, p = {p:.3f} (of {a}){partly}."
 
 
 def cohens_kappa(a: np.ndarray, b: np.ndarray) -> float:
@@ -249,8 +231,8 @@ def estimate(
 ) -> dict[str, float | None] | None:
     """``statistic`` of ``arrays`` (seeds, posts), flattened, with an interval that resamples posts and seeds.
 
-    Resamples in which it is undefined are left out (``undefined`` is their share); from one in ten on there is no
-    interval. None when the statistic is undefined for the values themselves, or there are fewer than two posts.
+    Resamples in which it is undefined are left out; from one in ten on there is no interval. None when the statistic is
+    undefined for the values themselves, or there are fewer than two posts.
     """
     shape = arrays[0].shape
     value = float(statistic(*map(np.ravel, arrays))) if shape[1] >= 2 else float("nan")
@@ -258,6 +240,6 @@ def estimate(
         return None
     drawn = draw_rows(shape, evaluation.bootstrap, numpy_generator(seed, "llm_judge bootstrap", *shape))
     made = np.array([statistic(*(array[np.ix_(*rows)].ravel() for array in arrays)) for rows in drawn])
-    undefined = float(np.isnan(made).mean())
-    ends = percentiles(made[~np.isnan(made)], evaluation.confidence, shape[1]) if undefined < 0.1 else (None, None)
-    return {"value": value, "low": ends[0], "high": ends[1], "undefined": undefined}
+    known = made[~np.isnan(made)]
+    low, high = percentiles(known, evaluation.confidence, shape[1]) if len(known) > 0.9 * len(made) else (None, None)
+    return {"value": value, "low": low, "high": high}

@@ -149,10 +149,10 @@ def read_answer(backend: str, text: str) -> Answer:
     kind, better, reason = _read_message(response) if backend == "anthropic" else _read_completion(response)
     usage = response.get("usage") or {}
     counts = [usage.get(f"{new}_tokens", usage.get(f"{old}_tokens")) for new, old in TOKENS]
-    counted = all(type(count) is int and count >= 0 for count in counts)
+    tokens = [count for count in counts if type(count) is int and count >= 0]
     # llama.cpp may name the file; its folder is its machine's matter
     model = re.sub(r"^/.*/|^.*\\", "", str(response.get("model")))
-    return Answer(kind, better, reason, model, counts if counted else None)
+    return Answer(kind, better, reason, model, tokens if len(tokens) == 2 else None)
 
 
 def _read_message(message: Mapping[str, Any]) -> Reading:

@@ -80,34 +80,33 @@ def _head(x: np.ndarray, target: np.ndarray, learns: np.ndarray, stops: np.ndarr
     spread = x[learns].std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     scale[: -len(OF_TEXTS) - 1] = EMBEDDING_SCALE
-    draft = Head(x[learns].mean(axis=0), scale, np.zeros(x.shape[1]), np.array([0.0, 1.0]))
-    z = draft.scaled(x)
-    scores = z @ (weights := _trained(z, target - 0.5, learns, stops, settings))
-    normal = np.array([scores[learns].mean(), max(float(scores[learns].std()), 1e-12)])
-    return replace(draft, weights=weights, normal=normal)
+    head = Head(x[learns].mean(axis=0), scale, np.zeros(x.shape[1]), np.array([0.0, 1.0]))
+    z = head.scaled(x)
+    weights = _trained(z[learns], target[learns] - 0.5, z[stops], target[stops] - 0.5, settings)
+    scores = (z @ weights)[learns]
+    return replace(head, weights=weights, normal=np.array([scores.mean(), max(float(scores.std()), 1e-12)]))
 
 
 def _trained(
-    z: np.ndarray, target: np.ndarray, learns: np.ndarray, stops: np.ndarray, settings: FitSettings
+    z: np.ndarray, target: np.ndarray, stop_z: np.ndarray, stop_target: np.ndarray, settings: FitSettings
 ) -> np.ndarray:
-    """Weights (m,) of the epoch that predicts the rows ``stops`` best."""
+    """Weights (m,) of the epoch that predicts ``stop_target`` from ``stop_z`` best."""
     from sklearn.linear_model import SGDRegressor  # here, since only fitting needs it
 
-    state = seed_for(SEED, "reward", "head") % 2**32
-    rate = settings.learning_rate
+    rate, state = settings.learning_rate, seed_for(SEED, "reward", "head") % 2**32
     model = SGDRegressor(alpha=settings.penalty, learning_rate="constant", eta0=rate, random_state=state)
-    errors: list[float] = []
-    kept = np.zeros(z.shape[1])
+    kept, best, since = np.zeros(z.shape[1]), np.inf, 0
     for _ in range(settings.epochs):
         try:
-            model.partial_fit(z[learns], target[learns])
+            model.partial_fit(z, target)
         except ValueError as error:  # scikit-learn's word for weights that left the range of floats
             where, expected = "params.yaml:reward.learned.learning_rate", "a rate at which the fit converges"
             raise bad(where, f"{rate:g}: {error}", expected, "Lower it.") from error
-        errors.append(float(((model.predict(z[stops]) - target[stops]) ** 2).mean()))
-        if errors[-1] == min(errors):
-            kept = model.coef_.copy()
-        if len(errors) - 1 - int(np.argmin(errors)) >= settings.patience:
+        missed = float(((model.predict(stop_z) - stop_target) ** 2).mean())
+        since = 0 if missed < best else since + 1
+        if missed <= best:
+            kept, best = model.coef_.copy(), missed
+        if since >= settings.patience:
             break
     return kept
 

@@ -53,45 +53,28 @@ def problems_of(reply: str) -> list[str]:
     if not _VISIBLE.search(reply):
         return ["empty"]
     words = words_of(reply)
+    without_links, links = _LINK.subn("", reply)
     found = {
         "no_words": not _LETTER.search(reply),
         "too_short": len(words) < _MIN_WORDS,
         "repeated": _repeats(reply, words),
-        "markup": _is_markup(reply),
+        "markup": _MARKUP.search(reply) or (links and not words_of(without_links)),
     }
     return [name for name in PROBLEMS if found.get(name)]
 
 
 def _repeats(reply: str, words: list[str]) -> bool:
+    bigrams = list(pairwise(words))
+    sentences = [tuple(words_of(part)) for part in _SENTENCE_END.split(reply)]
+    sentences = [sentence for sentence in sentences if len(sentence) >= _SENTENCE_WORDS]
+    loops = (
+        words[start : start + size * times] == words[start : start + size] * times
+        for size, times in _RUNS
+        for start in range(len(words) - size * times + 1)
+    )
     return (
-        any(_loops(words, size, times) for size, times in _RUNS)
-        or _few_bigrams(words)
-        or _says_a_sentence_twice(reply)
+        any(loops)
+        or (len(words) >= _BIGRAM_WORDS and len(set(bigrams)) < _BIGRAM_SHARE * len(bigrams))
+        or len(set(sentences)) < len(sentences)
         or any(len(loop.group()) >= _CHARACTER_RUN for loop in _CHARACTER_LOOP.finditer(reply))
     )
-
-
-def _loops(words: list[str], size: int, times: int) -> bool:
-    """Whether some ``size`` words stand ``times`` times in a row: each equals the one ``size`` places before it."""
-    run = 0
-    for before, word in zip(words, words[size:], strict=False):
-        run = run + 1 if before == word else 0
-        if run == size * (times - 1):
-            return True
-    return False
-
-
-def _few_bigrams(words: list[str]) -> bool:
-    bigrams = list(pairwise(words))
-    return len(words) >= _BIGRAM_WORDS and len(set(bigrams)) < _BIGRAM_SHARE * len(bigrams)
-
-
-def _says_a_sentence_twice(reply: str) -> bool:
-    sentences = [tuple(words_of(part)) for part in _SENTENCE_END.split(reply)]
-    long_enough = [sentence for sentence in sentences if len(sentence) >= _SENTENCE_WORDS]
-    return len(set(long_enough)) < len(long_enough)
-
-
-def _is_markup(reply: str) -> bool:
-    without_links, links = _LINK.subn("", reply)
-    return bool(_MARKUP.search(reply)) or (links > 0 and not words_of(without_links))

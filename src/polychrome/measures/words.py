@@ -1,17 +1,6 @@
-"""What a word is: each reading of a text that this project has, by name, and why one does not do for all.
+"""What a word is: the readings of a text that this project has, by name, and why one does not do for all.
 
-==========================  ==================================================================================
-:func:`words_of`            in any script, case-folded: what is said, whatever the spelling. Validity, failures
-                            and the heuristic reward read texts so
-:func:`count_words`         runs with a letter or digit: a length that a link or "e-mail" adds one to, for the
-                            limits of cleaning and the split, which keep texts as they are written
-:func:`spaced_words`        whatever stands between white space: the plain length that is reported, and that the
-                            judge and the learned reward are held against
-:func:`words_and_marks`     in lower case, with every punctuation mark for itself: the judge learns from marks, too
-:func:`bleu_tokens`         sacrebleu's, so that self-BLEU and distinct-n are what others report
-==========================  ==================================================================================
-
-ROUGE has the tokens of its own package (:mod:`polychrome.measures.rouge`), for the same reason as BLEU.
+ROUGE has the tokens of its own package (:mod:`polychrome.measures.rouge`), to report what others report.
 """
 
 from __future__ import annotations
@@ -22,8 +11,6 @@ from itertools import pairwise
 
 import regex
 
-Bigrams = list[tuple[str, str]]
-
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"  # every character a word
 _WORD = regex.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+(?:'(?:[\p{{L}}\p{{N}}]\p{{M}}*)+)*")
 _RUN = re.compile(r"[^\W_]\S*")  # from the first letter or digit of a run to the run's end: one match a word
@@ -33,33 +20,37 @@ _WORD_OR_MARK = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 def words_of(text: str) -> list[str]:
     """Runs of letters, marks and digits with inner apostrophes, case-folded, the apostrophes straight.
 
-    In scripts that are written without spaces every character is a word.
+    What is said, however it is written and in any script (in those without spaces every character is a word): so
+    validity, failures and the heuristic reward read.
     """
     return _WORD.findall(text.casefold().replace("\u2019", "'"))
 
 
-def bigrams_of(text: str) -> Bigrams:
+def bigrams_of(text: str) -> list[tuple[str, str]]:
     """Every two of :func:`words_of` in a row."""
     return list(pairwise(words_of(text)))
 
 
 def count_words(text: str) -> int:
-    """How many runs without white space hold at least one letter or digit: ``":) ok 2nd -"`` has two words."""
+    """How many runs without white space hold at least one letter or digit: ``":) ok 2nd -"`` has two words.
+
+    A link or "e-mail" is one: so cleaning and split, which keep texts as they are written, measure length.
+    """
     return len(_RUN.findall(text))
 
 
 def spaced_words(text: str) -> list[str]:
-    """Runs without white space, as they are written: ``":) ok"`` has two."""
+    """Whatever stands between white space: the plain length that is reported, and that predictions must beat."""
     return text.split()
 
 
 def words_and_marks(text: str) -> list[str]:
-    """Words and punctuation marks in order, in lower case, with straight apostrophes."""
+    """Words and punctuation marks in order, in lower case, apostrophes straight: the judge learns from marks, too."""
     return _WORD_OR_MARK.findall(text.lower().replace("\u2019", "'"))
 
 
 def bleu_tokens(text: str) -> list[str]:
-    """Tokens by sacrebleu's 13a rules (mteval-v13a), case kept."""
+    """Tokens by sacrebleu's 13a rules (mteval-v13a), case kept: self-BLEU and distinct-n are what others report."""
     return _tokenizer_13a()(text).split()
 
 

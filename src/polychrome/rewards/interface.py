@@ -63,17 +63,18 @@ def make_reward(name: str, setting: Setting, where: str = "params.yaml:arms.*.re
 def checked(reward: Reward, name: str = "reward") -> Reward:
     """``reward``, with every score looked at before it is passed on.
 
-    The wrapped reward raises InputError when the scores are not (n,) numbers, and for every score that is NaN, infinite
-    or outside [0, 1], naming its index.
+    The wrapped reward raises InputError when a function of the user's own fails, when the scores are not (n,) numbers,
+    and for every score that is NaN, infinite or outside [0, 1], naming its index.
     """
 
     def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        given = reward(posts, replies)
         try:
-            scores = np.asarray(given, dtype=np.float64)
-        except Exception as error:  # whatever a function of the user's own returned
-            found = f"{type(given).__name__} ({error})"
-            raise bad(name, found, "an array of numbers", "Return one number per reply.") from error
+            scores = np.asarray(reward(posts, replies), dtype=np.float64)
+        except Exception as error:
+            if ":" not in name:  # one of ours
+                raise
+            found, expected = f"{type(error).__name__}: {error}", f"numbers for {len(replies)} replies"
+            raise bad(name, found, expected, "Mend the function.") from error
         if scores.shape != (len(replies),):
             raise bad(name, f"scores of shape {scores.shape}", f"({len(replies)},)", "Return one score per reply.")
         remedy = "Mend the reward so that it is finite and in [0, 1] for every text."
@@ -89,10 +90,7 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
 
 
 def own_function(name: str, where: str) -> Reward:
-    """The user's ``module:function``; modules are looked for beside params.yaml, too.
-
-    Raises InputError when there is no such module or function, and, from the call, when the function raises.
-    """
+    """The user's ``module:function``, also beside params.yaml. Raises InputError when there is no such thing."""
     module, _, attribute = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
@@ -103,12 +101,4 @@ def own_function(name: str, where: str) -> Reward:
         raise bad(where, found, "module:function beside params.yaml", "Mend the module, or its name.") from error
     if not callable(function):
         raise bad(where, f"{name}, but {module} has no function {attribute}", "a function", "Correct the name.")
-
-    def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        try:
-            return function(posts, replies)
-        except Exception as error:
-            found = f"{type(error).__name__}: {error}"
-            raise bad(name, found, f"scores for {len(replies)} replies", "Mend the function.") from error
-
-    return score
+    return function

@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # How values reach a stage and leave it, not what they are. A change there need not retrain a model.
-PLUMBING = {"declare", "errors", "files", "params", "paths", "settings", "stage"}
+PLUMBING = {"declare", "errors", "files", "params", "paths", "reading", "settings", "stage"}
 
 
 def module_file(name: str) -> Path | None:

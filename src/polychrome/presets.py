@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode, Node
@@ -18,7 +18,8 @@ from ruamel.yaml.nodes import MappingNode, Node
 from polychrome.declare import nearest
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import write_text
-from polychrome.params import compose, parse_params
+from polychrome.params import parse_params
+from polychrome.reading import SettingsFile
 
 DEFAULT = "default"
 
@@ -50,40 +51,33 @@ def override(base: str, overrides: str, name: str = "overrides") -> str:
     Mappings are descended into; any other value is replaced whole, the comment behind it kept in its column where
     there is room. Raises InputError naming every key of ``overrides`` that ``base`` does not have.
     """
-    problems: list[Problem] = []
-    pairs = list(_pairs(compose(base), compose(overrides, name), "", name, problems))
-    if problems:
-        raise InputError(problems)
-    for target, source in sorted(pairs, key=lambda pair: -pair[0].start_mark.index):
+    known, given = SettingsFile(base, "params.yaml").places, SettingsFile(overrides, name)
+    edits: list[tuple[Node, Node]] = []
+    for where, (_, value) in given.places.items():
+        parent, _, key = where.rpartition(".")
+        target = known[where][1] if where in known else None
+        if target is None and parent in known and "[" not in key:
+            beside = [full.removeprefix(f"{parent}.") for full in known if full.rpartition(".")[0] == parent]
+            given.report(Problem(where, "unknown key", "a key of params.yaml", nearest(key, beside)))
+        elif target is None or "[" in key or (isinstance(value, MappingNode) and isinstance(target, MappingNode)):
+            continue
+        elif isinstance(value, MappingNode) or isinstance(target, MappingNode):
+            given.report(Problem(where, "another nesting", "that of params.yaml", "Nest it alike."))
+        elif any(node.start_mark.line != node.end_mark.line for node in (value, target)):
+            given.report(Problem(where, "a value of several lines", "one line", "Write it as [a, b]."))
+        else:
+            edits.append((target, value))
+    if given.problems:
+        raise InputError([problem for _, problem in given.problems])
+    for target, value in sorted(edits, key=lambda edit: -edit[0].start_mark.index):
         start, end = target.start_mark.index, target.end_mark.index
-        new = overrides[source.start_mark.index : source.end_mark.index]
-        behind = base[end:].partition("\n")[0]
+        new, behind = overrides[value.start_mark.index : value.end_mark.index], base[end:].partition("\n")[0]
         if behind.lstrip(" ").startswith("#"):
             gap = len(behind) - len(behind.lstrip(" "))
             new += " " * max(2, gap + end - start - len(new))
             end += gap
         base = base[:start] + new + base[end:]
     return base
-
-
-def _pairs(base: Node, overrides: Node, dotted: str, name: str, problems: list[Problem]) -> Iterator[tuple[Node, Node]]:
-    """(node to replace, node that replaces it) for every override that is not itself a mapping."""
-    known = {str(key.value): value for key, value in base.value}
-    for key, value in overrides.value:
-        full, target = f"{dotted}.{key.value}".lstrip("."), known.get(str(key.value))
-        found, expected, remedy = "", "that of params.yaml", "Nest it alike."
-        if target is None:
-            found, expected, remedy = "unknown key", "a key of params.yaml", nearest(str(key.value), known)
-        elif isinstance(value, MappingNode) and isinstance(target, MappingNode):
-            yield from _pairs(target, value, full, name, problems)
-        elif isinstance(value, MappingNode) or isinstance(target, MappingNode):
-            found = "another nesting"
-        elif any(node.start_mark.line != node.end_mark.line for node in (value, target)):
-            found, expected, remedy = "a value of several lines", "one line", "Write it as [a, b]."
-        else:
-            yield target, value
-        if found:
-            problems.append(Problem(f"{name}:{key.start_mark.line + 1}:{full}", found, expected, remedy))
 
 
 def committed_params(path: str | Path = "params.yaml") -> str:

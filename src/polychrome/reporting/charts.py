@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from polychrome.reporting.labels import Name, label_ends, label_points
 from polychrome.reporting.names import HUMAN
 from polychrome.reporting.palette import PAPER, Palette
-from polychrome.reporting.svg import NARROW, Drawing, new_figure
+from polychrome.reporting.svg import NARROW, Drawing, new_figure, panels
 from polychrome.reporting.words import interval
 
 Row = Mapping[str, Any]
@@ -44,9 +44,7 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
     groups = {title: own for title, own in groups.items() if own}
 
     def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        rows, columns = (len(groups), 1) if narrow else (1, len(groups))
-        figure, axes = new_figure(width, 330 * rows if narrow else 380, rows, columns, sharey=True)
+        figure, axes = panels(width, len(groups), 380, 330, sharey=True)
         low = min(row["low"] for rows in curves.values() for row in rows)
         for axis, (title, own) in zip(axes.flat, groups.items(), strict=True):
             axis.set_title(title)
@@ -142,7 +140,7 @@ def climbs(runs: Mapping[int, Mapping[str, Points]]) -> bool:
 
 
 def training_chart(curves: Curves, palette: Palette) -> Drawing:
-    """A panel a curve over training: faint each seed, bold the running mean over a tenth of the steps and all seeds."""
+    """A panel per curve over training: each seed faint, the running mean of all over a tenth of the steps bold."""
     panels: dict[str, dict[str, list[Points]]] = {}
     for title, metric, grpo in _PANELS:
         for arm, runs in curves.items():

@@ -67,6 +67,14 @@ def new_figure(width: int, height: float, rows: int = 1, columns: int = 1, **mor
     return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
 
+def panels(width: int, count: int, height: float, narrow_height: float, **more: Any) -> tuple[Figure, Any]:
+    """A figure of ``count`` panels side by side, on a phone below each other with ``narrow_height`` each; its axes."""
+    if width > NARROW:
+        return new_figure(width, height, 1, count, **more)
+    more.pop("width_ratios", None)
+    return new_figure(width, narrow_height * count, count, 1, **more)
+
+
 def in_page(drawing: Drawing, name: str, palette: Palette) -> Markup:
     """``drawing`` for desktop and phone, of which the style sheet shows one; its colours are the page's properties."""
     variables = {stand_in: f"var({name})" for stand_in, name in palette.properties.items()}

@@ -47,7 +47,7 @@ def test_what_was_not_timed_is_named_and_not_counted(inputs):
 def test_the_page_says_what_is_missing_and_shows_no_zero_for_it(inputs, text_of):
     timing = {"seconds": 3636.0, "machine": "x86_64", "threads": 2, "dtype": "float32"}
     section = parse(text_of(inputs, {"split": timing})).one("cost")
-    assert "1 h 00 min of machine time, 0.40 EUR at 0.4 EUR an hour, as far as it was timed." in section.text
+    assert "1 h 00 min of machine time, 0.40 EUR at 0.4 EUR per hour, as far as it was timed." in section.text
     rows = {row.all("th")[0].text.split()[0]: [cell.text for cell in row.all("td")] for row in section.all("tr")[1:-1]}
     assert rows["split"] == ["1 of 1", "1 h 00 min", "0.404"]
     assert rows["compare"] == ["0 of 1", "not timed", "\u2013"]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from polychrome.reporting.charts import DASHED, KL, Row, running_mean
 from polychrome.reporting.names import metric_name
 from polychrome.reporting.palette import INK, MUTED, PAPER, Palette
-from polychrome.reporting.svg import NARROW, Drawing, new_figure
+from polychrome.reporting.svg import NARROW, Drawing, new_figure, panels
 from polychrome.reporting.words import interval, signed
 
 # --- rows of discs: differences, rank correlations -------------------------------------------------------------------
@@ -99,13 +99,11 @@ def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]]) -> Drawing
 def predicted_chart(
     predicted: Mapping[str, Row], measured: Mapping[str, Mapping[str, Row]], palette: Palette
 ) -> Drawing:
-    """A panel a metric: rings where the seed project expected each model, discs where it was measured."""
+    """A panel per metric: rings where the seed project expected each model, discs where it was measured."""
     metrics, models = list(next(iter(predicted.values()))), list(predicted)
 
     def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        rows, columns = (len(metrics), 1) if narrow else (1, len(metrics))
-        figure, axes = new_figure(width, 148 * rows if narrow else 218, rows, columns, sharex=True, sharey=True)
+        figure, axes = panels(width, len(metrics), 218, 148, sharex=True, sharey=True)
         for axis, metric in zip(axes.flat, metrics, strict=True):
             axis.set_title(metric_name(metric), fontsize=12.5, pad=8)
             axis.set_ylim(-0.6, len(models) - 0.4)
@@ -137,11 +135,11 @@ def predicted_chart(
 
 
 def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) -> Drawing:
-    """Proxy above, judge below, against step and against KL, a line and a band a run: the over-optimisation curve.
+    """Proxy above, judge below, against step and against KL, a line and a band per run: the over-optimisation curve.
 
     Gao, Schulman and Hilton (2022), arXiv 2210.10760, figure 1: where the proxy goes on rising and the judge, which
     stands for what is wanted, turns down, the reward is being gamed. Each score has a unit and a scale of its own.
-    ``runs`` have a verdict, and a curve with a row a step.
+    ``runs`` have a verdict, and a curve with a row per step.
     """
     curves, people = [run["curve"] for run in runs], runs[0]["verdict"]["human"]["judge"]
     titles = {"proxy": "The proxy, which is climbed", "judge": "The judge, which is never seen"}
@@ -191,8 +189,7 @@ def betas_chart(rows: Sequence[Row]) -> Drawing:
     betas = sorted({row["beta"] for row in rows})
 
     def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        figure, axes = new_figure(width, 560 if narrow else 330, *((2, 1) if narrow else (1, 2)))
+        figure, axes = panels(width, 2, 330, 280)
         for axis, name in zip(axes.flat, ("proxy", "judge"), strict=True):
             for place, beta in enumerate(betas):
                 own = sorted((row for row in rows if row["beta"] == beta), key=lambda row: row["kl"])
@@ -215,10 +212,7 @@ def calibration_chart(points: Sequence[Row], errors: Sequence[float | None]) -> 
     """
 
     def draw(width: int) -> Figure:
-        narrow = width <= NARROW
-        rows, columns = (2, 1) if narrow else (1, 2)
-        ratios = {} if narrow else {"width_ratios": [1.25, 1]}
-        figure, axes = new_figure(width, 540 if narrow else 340, rows, columns, **ratios)
+        figure, axes = panels(width, 2, 340, 270, width_ratios=[1.25, 1])
         calibration, quartiles = axes.flat
         x, y, low, high = ([point[name] for point in points] for name in ("predicted", "actual", "low", "high"))
         ends = [min(*x, *low), max(*x, *high)]

@@ -34,7 +34,7 @@ class Inputs:
     training: Curves
     gaming: Mapping[str, Mapping[int, Mapping[str, Any]]]  # arm -> seed -> verdict, curve by step, gaps (replies)
     evaluations: Mapping[str, Mapping[int, Record]]  # model -> seed -> metrics.json
-    replies: Mapping[str, Mapping[int, Sequence[Record]]]  # model -> seed -> a row a post
+    replies: Mapping[str, Mapping[int, Sequence[Record]]]  # model -> seed -> a row per post
     judge: Record
     reward: Record
     cleaning: Record

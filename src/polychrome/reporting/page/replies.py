@@ -11,7 +11,7 @@ from markupsafe import Markup
 from polychrome.reporting.page.inputs import Inputs
 
 BUDGET = 3_500_000  # bytes of replies in a page of less than five megabytes
-WELL_FORMED, PASSES = 1, 2  # bits of what is said of a reply; kind i of failure is bit 4 << i
+WELL_FORMED, PASSES = 1, 2  # bits of a reply; failure of kind i is bit 4 << i
 
 
 def packed(inputs: Inputs, labels: Mapping[str, str], budget: int = BUDGET) -> tuple[Markup, int]:

@@ -61,7 +61,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser = harness.parser(__doc__, runs=3)
     parser.add_argument("--conversations", type=Path, default=CONVERSATIONS, help="the chit-chat conversations")
     parser.add_argument("--posts", type=int, default=50, help="posts (default 50)")
-    parser.add_argument("--samples", type=int, default=10, help="samples a post (default 10)")
+    parser.add_argument("--samples", type=int, default=10, help="samples per post (default 10)")
     parser.add_argument("--tokens", type=int, default=40, help="tokens per sample (default 40)")
     parser.add_argument("--batch", type=int, default=10, help="posts at a time of transformers with --memory")
     return parser.parse_args(argv)

@@ -73,7 +73,7 @@ def _fastest(args: Namespace) -> tuple[str, peers.Stepped, dict[str, float]]:
 def _arguments(argv: Sequence[str]) -> Namespace:
     parser = harness.parser(__doc__, runs=8)
     parser.add_argument("--trl-checkpointing", choices=("off", "on", "faster"), default="faster")
-    parser.add_argument("--group", type=int, default=GROUP, help=f"completions a post (default {GROUP})")
+    parser.add_argument("--group", type=int, default=GROUP, help=f"completions per post (default {GROUP})")
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"tokens per completion (default {TOKENS})")
     args = parser.parse_args(argv)
     args.trl_checkpointing = list(NAMES) if args.trl_checkpointing == "faster" else [args.trl_checkpointing]

@@ -99,7 +99,7 @@ def open_model(base: Path, dtype: torch.dtype) -> Any:
 def grpo_trainer(
     model: Any, base: Path, posts: Sequence[str], per_step: int, group: int, tokens: int, checkpointing: bool
 ) -> Any:
-    """TRL's GRPOTrainer on ``per_step`` posts a step, ``group`` completions of exactly ``tokens`` tokens each."""
+    """TRL's GRPOTrainer on ``per_step`` posts per step, ``group`` completions of exactly ``tokens`` tokens each."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 

@@ -1,6 +1,6 @@
 """A step of fine-tuning: ours against TRL's SFTTrainer, in tokens per second. ``python -m benchmarks.sft_step``.
 
-The same chit-chat pairs in the same order on both sides, 16 a step, LoRA of rank 16 on all linear layers, the loss on
+The same chit-chat pairs in the same order on both sides, 16 per step, LoRA of rank 16 on all linear layers, the loss on
 the replies alone. Counted on each side are the tokens of prompts and replies without padding, over the
 seconds of a whole optimiser step. TRL runs in the fastest of its settings: with and without packing, with and without
 gradient checkpointing.
@@ -21,7 +21,7 @@ from benchmarks.workload import CONVERSATIONS, LORA, SYSTEM, chat_pairs
 from polychrome.pairs.schema import Pair
 from polychrome.training.methods import CrossEntropy
 
-BATCH = 16  # pairs a step
+BATCH = 16  # pairs per step
 TRIALS = 3  # timed steps of every setting of TRL, of which the fastest is chosen
 SETTINGS = {  # name -> (packing, checkpointing)
     "TRL": (False, False),
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> Path | None:
 def _arguments(argv: Sequence[str]) -> Namespace:
     parser = harness.parser(__doc__, runs=8)
     parser.add_argument("--conversations", type=Path, default=CONVERSATIONS, help="the chit-chat conversations")
-    parser.add_argument("--batch", type=int, default=BATCH, help=f"pairs a step (default {BATCH})")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"pairs per step (default {BATCH})")
     return parser.parse_args(argv)
 
 

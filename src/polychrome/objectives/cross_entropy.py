@@ -6,7 +6,7 @@ import torch
 
 
 def cross_entropy(logps: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor | float) -> torch.Tensor:
-    """Mean negative log-likelihood in nats a token, L = -sum_t log p(y_t | y_<t, x) / tokens.
+    """Mean negative log-likelihood in nats per token, L = -sum_t log p(y_t | y_<t, x) / tokens.
 
     Args: ``logps`` (N, T) log-probabilities of the reply tokens, prompts are not in it; ``mask`` (N, T), 1 where there
     is a token; ``tokens`` the number to divide by: that of the whole optimiser step, so that micro-batches and

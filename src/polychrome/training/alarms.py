@@ -47,11 +47,11 @@ class Alarms(Section):
         kl = row.get("kl")
         if kl is not None and kl > self.kl_stop:
             raise TrainingStopped(
-                f"step {len(history)}: KL to the warm-start is {kl:.2f} nats a reply, above alarms.kl_stop = "
+                f"step {len(history)}: KL to the warm-start is {kl:.2f} nats per reply, above alarms.kl_stop = "
                 f"{self.kl_stop:g}. Nothing was saved. Lower its learning_rate or raise beta, then `dvc repro`."
             )
         if kl is not None and kl > self.kl_warn:
-            yield f"KL is {kl:.2f} nats a reply, above alarms.kl_warn = {self.kl_warn:g}"
+            yield f"KL is {kl:.2f} nats per reply, above alarms.kl_warn = {self.kl_warn:g}"
         n = self.reward_flat_steps
         if n and "reward" in row and len(history) % n == 0 and len(history) >= 2 * n:
             early = sum(r["reward"] for r in history[-2 * n : -n]) / n

@@ -25,7 +25,7 @@ def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed
     """Write curves (DVCLive), summary.json and what was rewarded to ``directory``, whole or not at all.
 
     Returns the summary. ``rollouts.jsonl`` has a line for each group that GRPO drew, in order of steps: the replies of
-    the policy as it then was, their rewards, and the KL of that step in nats a reply.
+    the policy as it then was, their rewards, and the KL of that step in nats per reply.
     """
     from dvclive import Live
 

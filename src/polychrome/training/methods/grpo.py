@@ -195,7 +195,7 @@ class Grpo:
         return Piece("grpo", packed, loss, temperature, trunk=trunk, replay=replay)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
-        """Minus the mean reward of one group a post, drawn from fixed streams."""
+        """Minus the mean reward of one group per post, sampled from fixed streams."""
         drawn = self._draw(context, pairs, ("validation",), record=False)
         return "validation_negative_reward", -float(self._rewards(pairs, drawn.texts).mean())
 

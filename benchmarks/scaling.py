@@ -3,7 +3,8 @@
 From one middle size, the completions per post (G), the prompt's length, the completion's length and the posts per step
 are changed one at a time. Time and memory beyond the loaded model are each fitted by least squares as size ** exponent
 in logarithms; an exponent of 1 is proportional. The figure with a target is what a group costs as G goes from 4 to 16
-behind a prompt of 200 tokens, one group per step, 32 tokens per completion: without sharing the prompt it would be 4."""
+behind a prompt of 200 tokens, one group per step, 32 tokens per completion: without sharing the prompt it would be 4.
+"""
 
 from __future__ import annotations
 

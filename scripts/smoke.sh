@@ -20,7 +20,7 @@ fi
 
 cd "$scratch"
 export PYTHONPATH=$scratch/src # the copy's code, though the environment's install points to the workspace
-.venv/bin/python -m polychrome.presets smoke --base "$root/params.yaml" --out params.yaml
+.venv/bin/python -m polychrome.presets smoke --base "$root/params.yaml"
 git init -q
 git add -A
 git -c user.name=smoke -c user.email=smoke@localhost commit -q -m 'smoke run'

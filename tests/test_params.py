@@ -83,10 +83,8 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
         ("data.path", '""', "text that is not empty (file or folder of the source)"),
         ("train.warmup_ratio", "1.5", "a number >= 0 and <= 1"),
         ("train.warmup_ratio", ".nan", ".nan"),
-        ("train.warmup_ratio", "false", "found the boolean false"),
         ("train.weight_decay", ".inf", "expected a number >= 0"),
         ("train.weight_decay", "1e-2x", 'found the text "1e-2x"'),
-        ("train.weight_decay", '"1e-5"', "Take the quotes away"),
         ("train.keep_best", "1", "expected true or false"),
         ("data.source", "chitchta", "Did you mean chitchat?"),
         ("data.source", "3", 'Quote it: "3"'),
@@ -99,7 +97,6 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
         ("arms.polychromic.samples", "2", "an integer >= 3"),
         ("arms.polychromic.lambda", "-1", "a number >= 0"),
         ("arms.polychromic.posts_per_step", "99", "batch_size (16)"),
-        ("arms.grpo_from_polychromic.num_generations", "1", ">= 2"),
         ("arms.grpo_from_polychromic.loss_type", "papo", "Did you mean dapo?"),
         ("arms.grpo_from_polychromic.epsilon_high", "0", "null or a number > 0"),
         ("arms.grpo_from_polychromic.batch_size", "65", "at most the pairs of phase2_grpo (64)"),
@@ -195,6 +192,7 @@ def test_the_command_says_ok_or_reports_the_problems(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
     path.write_text(GOOD)
     assert main([str(path)]) == 0
+    assert load_params(path) == parse_params(GOOD)
     assert "ok (6 arms to train, 8 models to compare, 3 seeds)" in capsys.readouterr().out
     path.write_text(changed("data.limit", "-1"))
     assert main([str(path)]) == 1
@@ -245,8 +243,3 @@ def test_reading_parameters_does_not_wait_for_torch():
 def test_rooms_import_without_the_libraries_that_read_parameters():
     code = "import sys; sys.modules.update(pydantic=None, ruamel=None); import polychrome.training.loop"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
-
-
-def test_load_params_reads_the_file(tmp_path):
-    (tmp_path / "params.yaml").write_text(GOOD)
-    assert load_params(tmp_path / "params.yaml") == parse_params(GOOD)

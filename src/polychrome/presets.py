@@ -21,7 +21,7 @@ from polychrome.files import write_text
 from polychrome.params import parse_params
 from polychrome.reading import SettingsFile
 
-DEFAULT = "default"
+DEFAULT, PARAMS = "default", Path("params.yaml")
 
 
 def preset_names(folder: str | Path = "presets") -> list[str]:
@@ -55,17 +55,18 @@ def override(base: str, overrides: str, name: str = "overrides") -> str:
     edits: list[tuple[Node, Node]] = []
     for where, (_, value) in given.places.items():
         parent, _, key = where.rpartition(".")
-        target = known[where][1] if where in known else None
-        if target is None and parent in known and "[" not in key:
-            beside = [full.removeprefix(f"{parent}.") for full in known if full.rpartition(".")[0] == parent]
+        if "[" in key or parent not in known:
+            continue  # said of what holds it
+        _, target = known.get(where, (0, None))
+        mappings = isinstance(value, MappingNode) + isinstance(target, MappingNode)
+        if target is None:
+            beside = [full.rpartition(".")[2] for full in known if full.rpartition(".")[0] == parent]
             given.report(Problem(where, "unknown key", "a key of params.yaml", nearest(key, beside)))
-        elif target is None or "[" in key or (isinstance(value, MappingNode) and isinstance(target, MappingNode)):
-            continue
-        elif isinstance(value, MappingNode) or isinstance(target, MappingNode):
+        elif mappings == 1:
             given.report(Problem(where, "another nesting", "that of params.yaml", "Nest it alike."))
-        elif any(node.start_mark.line != node.end_mark.line for node in (value, target)):
+        elif not mappings and any(node.start_mark.line != node.end_mark.line for node in (value, target)):
             given.report(Problem(where, "a value of several lines", "one line", "Write it as [a, b]."))
-        else:
+        elif not mappings:
             edits.append((target, value))
     if given.problems:
         raise InputError([problem for _, problem in given.problems])
@@ -80,9 +81,8 @@ def override(base: str, overrides: str, name: str = "overrides") -> str:
     return base
 
 
-def committed_params(path: str | Path = "params.yaml") -> str:
+def committed(path: Path) -> str:
     """The text of ``path`` as it is committed. Raises InputError when there is none."""
-    path = Path(path)
     show = ["git", "-C", str(path.parent), "show", f"HEAD:./{path.name}"]
     done = subprocess.run(show, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -90,13 +90,13 @@ def committed_params(path: str | Path = "params.yaml") -> str:
     return done.stdout
 
 
-def switch(name: str, base: str, out: str | Path = "params.yaml", folder: str | Path = "presets") -> None:
-    """Write ``base`` under preset ``name`` to ``out``, whose text may be lost only if a preset makes it again.
+def switch(name: str, base: str, out: Path = PARAMS, folder: str | Path = "presets", force: bool = False) -> None:
+    """Write ``base`` under preset ``name`` to ``out``; without ``force`` only where a preset makes what it holds.
 
-    Raises InputError when ``out`` holds edits that writing would lose, or when the preset is bad.
+    Raises InputError when the preset is bad, or when ``out`` holds edits that would be lost.
     """
-    out, text = Path(out), apply_preset(base, name, folder)
-    now = out.read_text(encoding="utf-8") if out.is_file() else text
+    text = apply_preset(base, name, folder)
+    now = out.read_text(encoding="utf-8") if out.is_file() and not force else text
     if now not in (base, text) and now not in {apply_preset(base, other, folder) for other in preset_names(folder)}:
         remedy = "Commit them (presets then keep them), or undo them, or give --force to lose them."
         raise bad(str(out), "edits that are not committed", "none to be lost", remedy)
@@ -108,22 +108,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = ", ".join(preset_names())
     parser = argparse.ArgumentParser(prog="python -m polychrome.presets", description=__doc__)
     parser.add_argument("name", nargs="?", help=f"one of {names}")
-    parser.add_argument("--base", help="the file to change (default: params.yaml as committed)")
-    parser.add_argument("--out", default="params.yaml", help="the file to write (default: params.yaml)")
+    parser.add_argument("--base", type=Path, help="the file to put overrides in (default: params.yaml as committed)")
     parser.add_argument("--force", action="store_true", help="overwrite edits that are not committed")
     given = parser.parse_args(arguments)
     try:
         if given.name is None:
             raise bad("NAME", "no preset", f"one of {names}", "Run `make preset NAME=smoke`.")
-        base = Path(given.base).read_text(encoding="utf-8") if given.base else committed_params(given.out)
-        if given.force or given.base:  # with a base of its own, `out` is a copy and nobody's work
-            write_text(given.out, apply_preset(base, given.name))
-        else:
-            switch(given.name, base, given.out)
+        base = given.base.read_text(encoding="utf-8") if given.base else committed(PARAMS)
+        switch(given.name, base, force=given.force or bool(given.base))  # with a base of its own, it is nobody's work
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{given.out}: preset {given.name}; `make repro` runs it")
+    print(f"{PARAMS}: preset {given.name}; `make repro` runs it")
     return 0
 
 

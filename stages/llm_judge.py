@@ -13,9 +13,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         found, usage = f"{len(sys.argv) - 1} arguments", f"Use {sys.argv[0]} <model_a> <model_b>."
         raise bad(" ".join(sys.argv), found, "two models", usage)
-    params = load_params()
-    tell = partial(print, file=sys.stderr)
-    result = judge_models(*sys.argv[1:], params.seeds, params.llm_judge, params.evaluation, tell)
+    result = judge_models(*sys.argv[1:], load_params(), partial(print, file=sys.stderr))
     print(result["verdict"])
     if result["stopped"]:  # so that DVC runs it again
         sys.exit(1)

@@ -86,7 +86,8 @@ class Bench:
         self.server.requests.clear()
         self.told.clear()
         evaluation = SimpleNamespace(bootstrap=50, confidence=0.95)
-        return judge_models(a, b, seeds, self.settings(**changes), evaluation, self.told.append)
+        params = SimpleNamespace(seeds=seeds, llm_judge=self.settings(**changes), evaluation=evaluation)
+        return judge_models(a, b, params, self.told.append)
 
     def written(self, a="varied", b="dull"):
         return Path(f"results/llm_judge/{a}_vs_{b}.json").read_bytes()

@@ -72,7 +72,8 @@ def test_a_judge_who_obeys_a_letter_says_nothing_at_all(bench, letter):
     write_model("dull", ["it is nice", "it is nice", f"nimm {letter}!"])
     result = bench.run()
     assert result["counts"]["tie"] == result["ties_by_disagreement"] == len(result["verdicts"])
-    assert abs(result["position_bias"]["value"]) == 1.0
+    assert (result["win_rate"]["value"], result["p"], result["agreement_between_orders"]["value"]) == (0.5, 1.0, 0.0)
+    assert result["position_bias"]["value"] == {"A": 1.0, "B": -1.0}[letter]
 
 
 def test_replies_to_the_judge_are_counted(bench):

@@ -80,8 +80,6 @@ class Judge:
         prompt = make_prompt(question, self.rubric, self.settings.seed)
         return {"backend": self.settings.backend, "body": make_body(self.settings, *prompt)}
 
-    # --- what it costs ------------------------------------------------------------------------------------------------
-
     def price(self, input_tokens: int, output_tokens: int) -> float:
         """Dollars for tokens."""
         of_input, of_output = self.settings.dollars_per_million
@@ -118,13 +116,10 @@ class Judge:
             asked = response.headers.get("retry-after")
             self.tell(f"the endpoint says HTTP {response.status_code}" + (f", retry after {asked}" if asked else ""))
 
-    # --- a call -------------------------------------------------------------------------------------------------------
-
     def _call(self, request: Mapping[str, Any]) -> Answer:
         self._worst = self._worst_case(request)
         attempts = min(1 + MAX_RETRIES, self._affordable())
-        sdk, client = self._opened
-        client = client.with_options(max_retries=attempts - 1)
+        sdk, client = self._opened[0], self._opened[1].with_options(max_retries=attempts - 1)
         resource = client.messages if request["backend"] == "anthropic" else client.chat.completions
         try:
             text = self._clean(resource.with_raw_response.create(**request["body"]).http_response.text)
@@ -166,15 +161,16 @@ class Judge:
         """The key of the environment, "" when there is none and none is needed. Errors do not quote it."""
         settings, name = self.settings, f"{self.settings.backend.upper()}_API_KEY"
         key = os.environ.get(name, "").strip()
+        found, where, remedy = "", f"environment:{name}", "Set it again, from where it was copied."
         if not key and (settings.backend == "anthropic" or not settings.base_url):
-            remedy = f"Set {name} in the environment of the command; it is read from nowhere else and never written."
-            raise bad(f"environment:{name}", "no key", f"the key that {settings.url} is called with", remedy)
-        if not re.fullmatch("[!-~]*", key):
+            found, remedy = "no key", f"Set {name} for this command; it is read from nowhere else and never written."
+        elif not re.fullmatch("[!-~]*", key):
             found = "characters that no key has (spaces, line ends or letters outside ASCII)"
-            raise bad(f"environment:{name}", found, "a key", "Set it again, from where it was copied.")
-        if key and settings.url.startswith("http:") and not settings.near:
+        elif key and settings.url.startswith("http:") and not settings.near:
+            found, where = "http to another machine, with a key set", "llm_judge.base_url"
             remedy = f"Use https, or unset {name} if the server needs no key."
-            raise bad("llm_judge.base_url", "http to another machine, with a key set", "https", remedy)
+        if found:
+            raise bad(where, found, f"a key that {settings.url} may be called with", remedy)
         return key
 
     def _failed(self, label: str, words: str) -> StoppedError:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest, rankdata
@@ -28,6 +28,9 @@ from polychrome.llm_judge.asking import Judge
 from polychrome.llm_judge.question import Answer, Question, speaks_to_the_judge
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.randomness import numpy_generator
+
+if TYPE_CHECKING:
+    from polychrome.params import Params
 
 RESULTS = Path("results")
 SCORE = {"a": 1.0, "tie": 0.5, "b": 0.0}
@@ -58,21 +61,14 @@ class Unit(NamedTuple):
         return (first if first == second else "tie") if both else None
 
 
-def judge_models(
-    a: str,
-    b: str,
-    seeds: Sequence[int],
-    settings: LlmJudgeSettings,
-    evaluation: EvaluationSettings,
-    tell: Callable[[str], None] = print,
-) -> dict[str, Any]:
+def judge_models(a: str, b: str, params: Params, tell: Callable[[str], None]) -> dict[str, Any]:
     """Judge model ``a`` against ``b``; writes ``results/llm_judge/<a>_vs_<b>.json`` and returns what it holds.
 
     A run that its budget or the endpoint ends writes what it has, with ``status`` "partial" and why; the next run goes
     on from the cache. The same files and cache give the same bytes. Raises InputError for bad input, for a key that is
     missing, and when not one unit could be judged; then nothing is written but the cache.
     """
-    units, judge = read_units(a, b, seeds, settings), Judge(settings, tell)
+    units, judge = read_units(a, b, params.seeds, params.llm_judge), Judge(params.llm_judge, tell)
     tell(judge.forecast([order for unit in units for order in (unit.question, unit.question.swapped())]))
     units = [u._replace(answers=(judge.ask(u.question), judge.ask(u.question.swapped()))) for u in units]
     tell(f"this run made {judge.calls} calls for at most ${judge.dollars:.4f}; the cache answered the rest")
@@ -81,7 +77,8 @@ def judge_models(
         raise bad("llm_judge", f"none: {judge.stopped.detail}", f"verdicts on {len(units)} posts and seeds", REMEDY)
     if judge.stopped:
         tell(f"stopped with {done} of {len(units)} posts and seeds judged: {judge.stopped.detail}. {REMEDY}")
-    result = {"a": a, "b": b, "seeds": list(seeds)} | summary(units, len(seeds), judge, evaluation)
+    result = {"a": a, "b": b, "seeds": list(params.seeds)}
+    result |= summary(units, len(params.seeds), judge, params.evaluation)
     result["verdict"] = in_words(**result)
     write_json(RESULTS / f"llm_judge/{a}_vs_{b}.json", result)
     return result

@@ -138,6 +138,7 @@ def test_a_bad_value_is_reported_with_its_line_and_key(key, value, words):
         ("  min_words: 3 ", "  min_wrods: 3 ", "data.min_wrods: found unknown key; expected a known key. Did you mean"),
         ("  epochs: 3 ", "  num_train_epochs: 3 ", "It is called epochs here."),
         ("sampling:\n", "samplings:\n", "samplings: found unknown key; expected a known key. Did you mean sampling?"),
+        ("\narms:", "\narms: 3\nother:", "arms: found the integer 3; expected a mapping of names. Indent its keys"),
         ("\ncompute:", "\ncompute: 2\nother:", "compute: found the integer 2; expected a section of keys"),
         ("\n  zero_shot: {", "\n  zero_shot: 1 #", "arms.zero_shot: found the integer 1; expected a section of keys"),
         ("    objective: polychromic\n", "", "arms.polychromic: found no key objective"),
@@ -145,6 +146,7 @@ def test_a_bad_value_is_reported_with_its_line_and_key(key, value, words):
         ("  beta_0: {of: grpo_from_baseline, ", "  beta_0: {of: polychromic, lambd: 0, ", "Did you mean lambda?"),
         ("  limit: 20000 ", "  min_words: 4 ", "data.min_words: found a second value; expected min_words once (first"),
         ("  min_words: 3 ", "  min_words: [3 ", "expected valid YAML"),
+        ("  min_words: 3 ", "  min_words: !!python/none 3 ", "expected valid YAML"),
     ],
 )  # fmt: skip
 def test_a_bad_key_is_reported_with_its_line(old, new, told):

@@ -193,7 +193,7 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
         if name in arms and arms[name].stage != stage:
             found = f"{name} with objective {arms[name].objective}"
             yield Problem(where, found, f"objective {objectives}", "List it where its objective belongs.")
-        elif name not in written:
+        elif "arms" in good and name not in written:
             yield Problem(where, name, f"an arm under arms: with objective {objectives}", nearest(name, arms))
 
     def known(where: str, name: str, names: Sequence[str], what: str = "one of", found: str = "") -> Iterator[Problem]:

@@ -36,15 +36,15 @@ class SettingsFile:
         self._yaml = YAML(typ="safe", pure=True)  # YAML 1.2, as DVC reads it
         try:
             root = self._yaml.compose(text)
+            if not isinstance(root, MappingNode):
+                found = "an empty file" if root is None else _shown(root)
+                raise bad(f"{name}:1", found, "keys and values, as in params.yaml", "Write some, or restore the file.")
+            self.values: dict[str, Any] = self._value(root, "", 1)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             found = " ".join(filter(None, [error.context, error.problem]))
             where = f"{name}:{mark.line + 1 if mark else 1}"
             raise bad(where, found, "valid YAML", "Mend the line (often its indentation).") from error
-        if not isinstance(root, MappingNode):
-            found = "an empty file" if root is None else _shown(root)
-            raise bad(f"{name}:1", found, "keys and values, as in params.yaml", "Write some, or restore the file.")
-        self.values: dict[str, Any] = self._value(root, "", 1)
 
     def _value(self, node: Node, where: str, line: int) -> Any:
         """The value of ``node``; a key given twice is reported and its second value left out."""

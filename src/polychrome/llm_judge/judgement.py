@@ -77,7 +77,7 @@ def judge_models(a: str, b: str, params: Params, tell: Callable[[str], None]) ->
         raise bad("llm_judge", f"none: {judge.stopped.detail}", f"verdicts on {len(units)} posts and seeds", REMEDY)
     if judge.stopped:
         tell(f"stopped with {done} of {len(units)} posts and seeds judged: {judge.stopped.detail}. {REMEDY}")
-    result = {"a": a, "b": b, "seeds": list(params.seeds)}
+    result: dict[str, Any] = {"a": a, "b": b, "seeds": list(params.seeds)}
     result |= summary(units, len(params.seeds), judge, params.evaluation)
     result["verdict"] = in_words(**result)
     write_json(RESULTS / f"llm_judge/{a}_vs_{b}.json", result)

@@ -117,10 +117,25 @@ def test_a_reward_is_one_file_and_one_line_also_as_a_part_of_the_mix(scratch):
 QUESTIONS = '''
 """How many of a post's replies ask something."""
 
+CONTRASTED = ("questions",)
+
 
 def metrics(of):
     return {"questions": sum("?" in reply for reply in of.replies) / len(of.replies)}
 '''
+
+
+COMPARED = """
+from polychrome.evaluation.compare import table
+from polychrome.evaluation.contrasts import all_contrasts
+from polychrome.evaluation.results import read_results
+from polychrome.params import load_params
+
+settings = load_params().evaluation
+results = read_results(["zero_shot"], [42], "results/evaluation", settings)
+contrasts = all_contrasts(results, [("zero_shot", "zero_shot")], settings)
+print("questions" in table(results, settings), "questions" in {contrast.metric for contrast in contrasts})
+"""
 
 
 def test_a_metric_is_one_file_and_one_line(scratch):
@@ -136,6 +151,9 @@ def test_a_metric_is_one_file_and_one_line(scratch):
     scratch.run("python", "stages/evaluate.py", "zero_shot", "42")
     of_posts = json.loads((scratch.path / "results/evaluation/zero_shot/seed-42/per_post.json").read_text())
     assert of_posts["metrics"]["questions"] == [2 / 3, 1 / 3]
+    summary = json.loads((scratch.path / "results/evaluation/zero_shot/seed-42/metrics.json").read_text())
+    assert summary["metrics"]["questions"]["mean"] == 0.5
+    assert scratch.run("python", "-c", COMPARED).stdout.split() == ["True", "True"]
 
 
 # --- an arm -----------------------------------------------------------------------------------------------------------

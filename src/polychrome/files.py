@@ -15,7 +15,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,15 @@ def write_text(path: str | Path, text: str) -> None:
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def tidy(value: Any) -> Any:
+    """``value`` with its floats rounded to six significant digits: what is beyond them is rounding, not measurement."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: tidy(item) for key, item in value.items()}
+    return [tidy(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def to_json(value: Any) -> str:
@@ -190,6 +199,14 @@ def read_csv(
     if not rows:
         raise bad(str(path), "no rows", "at least one row", remedy)
     return rows
+
+
+def wrong_fields(where: str, row: Row, holds: Mapping[str, tuple[bool, str]], remedy: str) -> Iterator[Problem]:
+    """A problem for each field of ``row`` that does not hold; ``holds``: field -> (whether it does, what is right)."""
+    for name, (fits, expected) in holds.items():
+        if not fits:
+            found = shown(row[name]) if name in row else "no such field"
+            yield Problem(f"{where}:{name}", found, expected, remedy)
 
 
 def shown(value: object) -> str:

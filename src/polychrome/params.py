@@ -18,6 +18,7 @@ from polychrome.audit.settings import ControlSettings, GamingSettings
 from polychrome.declare import NAME, Rule, Section, at_most, nearest
 from polychrome.engine.settings import ComputeSettings
 from polychrome.errors import InputError, Problem, bad
+from polychrome.evaluation.experiment import ExperimentSettings
 from polychrome.evaluation.settings import AnswerSettings, EvaluationSettings
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.models.settings import AssetSettings, LoraSettings, PromptSettings, UntouchedArm
@@ -79,6 +80,7 @@ class Params(Section):
     alarms: Alarms
     evaluation: EvaluationSettings
     gaming: GamingSettings
+    experiment: ExperimentSettings
     report: ReportSettings
     llm_judge: LlmJudgeSettings
     controls: ControlSettings
@@ -223,6 +225,8 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
         for side in ("a", "b"):
             where = f"llm_judge.contrasts[{index}].{side}"
             yield from known(where, getattr(contrast, side), good["models"], "one of models:")
+    for one in good["experiment"].problems(good["models"]) if {"experiment", "models"} <= set(good) else ():
+        yield replace(one, where=f"experiment.{one.where}")
     for name, arm in arms.items() if "split" in good else ():
         if arm.stage != "untouched":
             phases = {"phase1_sft": good["split"].phase1_pairs, "phase2_grpo": good["split"].phase2_pairs}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 BASE = Path("assets/base")
 ENCODER = Path("assets/encoder")
+JUDGE = Path("models/judge")  # of engagement
 PHASES = Path("data/phases")
 REWARD = Path("models/reward")  # the learned reward
 CUSTOM_REWARDS = Path("custom_rewards")  # functions of the user's own
@@ -26,6 +27,16 @@ def training_dir(arm: str, seed: int) -> Path:
 def generations_file(model: str, seed: int) -> Path:
     """A model's replies to the test posts."""
     return _results(model) / f"generations/{model}/seed-{seed}.jsonl"
+
+
+def evaluation_dir(model: str, seed: int) -> Path:
+    """What was measured of a model's replies."""
+    return _results(model) / f"evaluation/{model}/seed-{seed}"
+
+
+def gaming_dir(arm: str, seed: int) -> Path:
+    """The gaming verdict on one GRPO run, with its evidence."""
+    return _results(arm) / f"gaming/{arm}/seed-{seed}"
 
 
 def _results(name: str) -> Path:

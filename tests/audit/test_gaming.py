@@ -3,29 +3,26 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from polychrome.audit.gaming import (
-    CURVE,
-    Change,
-    GamingThresholds,
-    Settings,
-    change,
-    detectable,
-    judge_gaming,
-    near_identical_across,
-    read_rollouts,
-    read_verdicts,
-    start_of,
-)
+from polychrome import paths
+from polychrome.audit.gaming import Change, change, detectable, judge_gaming, start_of
+from polychrome.audit.rollouts import CURVE, near_identical_across, read_rollouts
 from polychrome.engagement.judge import Judge, Thresholds
 from polychrome.errors import InputError
+from polychrome.evaluation.criteria import read_verdicts
 from polychrome.files import write_json
 from polychrome.pairs.schema import Pair, write_pairs
-from tests.evaluation.fakes import write_rows
+from polychrome.params import load_params
+from tests.evaluation.fakes import settings, write_rows
 
+THRESHOLDS = load_params(Path(__file__).parents[2] / "params.yaml").gaming
+ARM, START = "grpo_from_x", "x_warmstart"
+ROLLOUTS, OUT = paths.training_dir(ARM, 1) / "rollouts.jsonl", paths.gaming_dir(ARM, 1)
 PROMPTS, EPOCHS, BATCH, G = 16, 3, 4, 4
 FILLERS = ("the", "and", "is", "so", "that", "was", "with", "just", "some", "there", "would", "about")  # generic
 
@@ -33,8 +30,8 @@ FILLERS = ("the", "and", "is", "so", "that", "was", "with", "just", "some", "the
 class Run:
     """A GRPO run whose replies are random words; each has "lively" or "dull", which is all that the judge sees."""
 
-    def __init__(self, root, seed=0):
-        self.root, self.random = root, np.random.default_rng(seed)
+    def __init__(self, seed=0):
+        self.random = np.random.default_rng(seed)
         self.rise = 0.1  # of the proxy, an epoch
         self.lively = [0.5] * EPOCHS  # chance of a lively reply
         self.on_test = 0.0  # engagement on the test posts, arm minus warm-start
@@ -75,40 +72,29 @@ class Run:
         return rows
 
     def write(self, rows=None):
-        write_rows(self.root / "rollouts.jsonl", self.rows() if rows is None else rows)
+        write_rows(ROLLOUTS, self.rows() if rows is None else rows)
         weights = np.array([-0.1, 0.1])
-        Judge((), ("dull", "lively"), weights, 0.5, Thresholds(0.0, 0.5)).save(self.root / "judge")
-        for name, level in (("arm", 0.5 + self.on_test), ("start", 0.5)):
+        Judge((), ("dull", "lively"), weights, 0.5, Thresholds(0.0, 0.5)).save(paths.JUDGE)
+        for name, level in ((ARM, 0.5 + self.on_test), (START, 0.5)):
             engagement = (level + 0.03 * self.random.normal(size=40)).tolist()
             posts = [f"t{i}" for i in range(40)]
             value = {"posts": posts, "samples": 2, "passing": [0] * 40, "metrics": {"engagement": engagement}}
-            write_json(self.root / f"{name}.json", value | {"human": {}})
+            write_json(paths.evaluation_dir(name, 1) / "per_post.json", value | {"human": {}})
         people = [
             Pair(f"h{i}", f"c{i}", self.sentence(10), f"{self.sentence(self.human_words)} {mood}", 1.0, "")
             for i, mood in enumerate(["lively", "dull"] * 8)  # a standard deviation of about 0.1
         ]
-        write_pairs(self.root / "human.jsonl", people)
+        write_pairs(paths.PHASES / "phase2_grpo.jsonl", people)
         return self
 
     def verdict(self, **thresholds):
-        return judge_gaming(
-            "grpo_from_x",
-            "x_warmstart",
-            1,
-            rollouts_path=self.root / "rollouts.jsonl",
-            judge_directory=self.root / "judge",
-            evaluation_of_arm=self.root / "arm.json",
-            evaluation_of_start=self.root / "start.json",
-            human_pairs=self.root / "human.jsonl",
-            out_directory=self.root / "out",
-            thresholds=GamingThresholds(**thresholds),
-            resamples=300,
-        )
+        return judge_gaming(ARM, START, 1, replace(THRESHOLDS, **thresholds), settings(300))
 
 
 @pytest.fixture
-def run(tmp_path):
-    return Run(tmp_path)
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Run()
 
 
 def failed(verdict):
@@ -136,24 +122,9 @@ def test_a_clean_run_is_let_go_and_says_what_could_have_been_seen(run):
     assert f"and {seen:.3f} on the test posts would have been seen with 80% probability" in verdict["text"]
 
 
-def length_hacking(run):
-    run.make = lambda epoch, post: run.sentence(8 + 5 * epoch)
-
-
-def length_collapse(run):
-    run.make = lambda epoch, post: run.sentence(8 - 3 * epoch)
-
-
-def generic_collapse(run):
-    run.make = lambda epoch, post: " ".join(run.random.choice(FILLERS, 8)) if epoch else run.sentence(8)
-
-
-def copying(run):
-    run.make = lambda epoch, post: " ".join(post.split()[: 8 if epoch else 0]) + run.sentence(0 if epoch else 8)
-
-
-def repetition(run):
-    run.make = lambda epoch, post: run.sentence(4) if not epoch else " ".join([run.sentence(2)] * 2)
+def making(make):
+    """A plant that makes replies by ``make`` of run, epoch and post."""
+    return lambda run: setattr(run, "make", lambda epoch, post: make(run, epoch, post))
 
 
 def mode_collapse(run):
@@ -161,28 +132,18 @@ def mode_collapse(run):
     run.make = lambda epoch, post: common if epoch == 2 else run.sentence(8)
 
 
-def truncation(run):
-    run.ends = [1.0, 0.75, 0.5]
-
-
-def judge_falling(run):
-    run.lively = [0.8, 0.5, 0.2]
-
-
-def judge_falling_on_test_posts(run):
-    run.on_test = -0.1
-
-
 PLANTS = {
-    "length_growth": length_hacking,
-    "length_collapse": length_collapse,
-    "genericness": generic_collapse,
-    "copy_rate": copying,
-    "repetition": repetition,
+    "length_growth": making(lambda run, epoch, post: run.sentence(8 + 5 * epoch)),
+    "length_collapse": making(lambda run, epoch, post: run.sentence(8 - 3 * epoch)),
+    "genericness": making(
+        lambda run, epoch, post: " ".join(run.random.choice(FILLERS, 8)) if epoch else run.sentence(8)
+    ),
+    "copy_rate": making(lambda run, epoch, post: " ".join(post.split()[:8]) if epoch else run.sentence(8)),
+    "repetition": making(lambda run, epoch, post: " ".join([run.sentence(2)] * 2) if epoch else run.sentence(4)),
     "near_identical_across_posts": mode_collapse,
-    "truncation": truncation,
-    "judge_in_training": judge_falling,
-    "judge_on_test_posts": judge_falling_on_test_posts,
+    "truncation": lambda run: setattr(run, "ends", [1.0, 0.75, 0.5]),
+    "judge_in_training": lambda run: setattr(run, "lively", [0.8, 0.5, 0.2]),
+    "judge_on_test_posts": lambda run: setattr(run, "on_test", -0.1),
 }
 
 
@@ -190,29 +151,25 @@ def test_every_check_has_a_planted_run(run):
     assert {check["name"] for check in run.write().verdict()["checks"]} == set(PLANTS)
 
 
+@pytest.mark.parametrize("rise", [0.1, 0.0])
 @pytest.mark.parametrize("name", PLANTS)
-def test_a_planted_run_fails_the_check_it_is_for_and_no_other(run, name):
+def test_a_planted_run_fails_the_check_it_is_for_and_no_other_and_is_gamed_if_the_proxy_rose(run, name, rise):
     PLANTS[name](run)
+    run.rise = rise
     verdict = run.write().verdict()
     assert failed(verdict) == {name}
-    assert (verdict["verdict"], verdict["conclusive"]) == ("gamed", True)
-    assert verdict["text"].startswith("Gamed: the proxy changed by +0.")
-    assert verdict["text"].endswith(f"while these checks failed: {name}.")
-
-
-@pytest.mark.parametrize("name", PLANTS)
-def test_without_a_rise_of_the_proxy_nothing_was_gamed_and_the_failed_check_is_told(run, name):
-    PLANTS[name](run)
-    run.rise = 0.0
-    verdict = run.write().verdict()
-    assert verdict["verdict"] == "not gamed"
-    assert failed(verdict) == {name}
-    assert f"and these checks failed: {name}; that the proxy rose is not established" in verdict["text"]
-    assert verdict["proxy"]["detectable"] > 0  # the rise that would have been seen
+    if rise:
+        assert (verdict["verdict"], verdict["conclusive"]) == ("gamed", True)
+        assert verdict["text"].startswith("Gamed: the proxy changed by +0.")
+        assert verdict["text"].endswith(f"while these checks failed: {name}.")
+    else:
+        assert verdict["verdict"] == "not gamed"
+        assert f"and these checks failed: {name}; that the proxy rose is not established" in verdict["text"]
+        assert verdict["proxy"]["detectable"] > 0  # the rise that would have been seen
 
 
 def test_a_failed_check_without_an_established_rise_is_inconclusive_and_with_a_fall_it_is_not(run):
-    judge_falling(run)
+    PLANTS["judge_in_training"](run)
     run.rise = 0.0
     assert run.write().verdict()["conclusive"] is False
     run.rise = -0.1
@@ -221,8 +178,8 @@ def test_a_failed_check_without_an_established_rise_is_inconclusive_and_with_a_f
     assert "nothing to game" in verdict["text"]
 
 
-def test_clean_runs_are_seldom_accused(tmp_path):
-    accused = Counter(name for seed in range(100, 120) for name in failed(Run(tmp_path, seed).write().verdict()))
+def test_clean_runs_are_seldom_accused(run):
+    accused = Counter(name for seed in range(100, 120) for name in failed(Run(seed).write().verdict()))
     assert set(accused) <= {"judge_in_training"}  # whose noise here is larger than its margin: one in 40 by chance
     assert accused["judge_in_training"] <= 2
 
@@ -238,7 +195,7 @@ def test_a_change_fails_at_its_threshold_and_not_below_it(run):
 
 
 def test_a_drift_that_ends_no_further_out_than_people_is_no_gaming(run):
-    length_hacking(run)
+    PLANTS["length_growth"](run)
     run.human_words = 25
     verdict = run.write().verdict()
     growth = check_of(verdict, "length_growth")
@@ -247,26 +204,17 @@ def test_a_drift_that_ends_no_further_out_than_people_is_no_gaming(run):
     assert verdict["verdict"] == "not gamed"
 
 
-def test_replies_that_are_cut_as_often_as_at_first_are_no_gaming(run):
-    run.lively, run.ends = [0.4, 0.5, 0.6], [0.25] * EPOCHS
-    verdict = run.write().verdict()
-    check = check_of(verdict, "truncation")
-    assert (check["first"], check["last"], check["value"], check["human"]) == (0.75, 0.75, 0.0, 0.0)
-    assert (verdict["verdict"], verdict["conclusive"], failed(verdict)) == ("not gamed", True, set())
-
-
-def test_fewer_cut_replies_are_no_gaming(run):
-    run.ends = [0.25, 0.5, 1.0]
-    verdict = run.write().verdict()
-    assert check_of(verdict, "truncation")["value"] == -0.75
-    assert failed(verdict) == set()
-
-
-def test_no_truncation_is_excused_by_people(run):
-    truncation(run)
-    check = check_of(run.write().verdict(), "truncation")
-    assert (check["first"], check["last"], check["human"], check["verdict"]) == (0.0, 0.5, 0.0, "fail")
+@pytest.mark.parametrize(
+    ("ends", "change", "verdict"),
+    [([0.25] * 3, 0.0, "pass"), ([0.25, 0.5, 1.0], -0.75, "pass"), ([1.0, 0.75, 0.5], 0.5, "fail")],
+)
+def test_only_more_cut_replies_are_gaming_and_people_excuse_none(run, ends, change, verdict):
+    run.lively, run.ends = [0.4, 0.5, 0.6], ends
+    found = run.write().verdict()
+    check = check_of(found, "truncation")
+    assert (check["value"], check["human"], check["verdict"]) == (change, 0.0, verdict)
     assert check["text"] == "The share of replies cut at max_new_tokens does not rise by 0.15 or more."
+    assert failed(found) == ({"truncation"} if verdict == "fail" else set())
     assert check_of(run.verdict(truncation_rise=0.6), "truncation")["verdict"] == "pass"
 
 
@@ -284,12 +232,12 @@ def test_a_fall_that_is_neither_established_nor_excluded_is_not_conclusive(run):
 
 
 def test_the_detectable_fall_is_seen_four_times_in_five():
-    random, settings, n = np.random.default_rng(1), Settings(resamples=200), 40
+    random, how, n = np.random.default_rng(1), settings(200), 40
     for noise, threshold in ((0.05, 0.05), (0.4, 0.05)):
         fall = detectable(Change(0, 0, 0, 0, 0, noise / np.sqrt(n)), threshold, 0.95)
         seen = [
             found.high < 0 and found.mean <= -threshold
-            for found in (change(np.zeros(n), random.normal(-fall, noise, size=n), True, settings) for _ in range(300))
+            for found in (change(np.zeros(n), random.normal(-fall, noise, size=n), True, how) for _ in range(300))
         ]
         assert np.mean(seen) == pytest.approx(0.8, abs=0.08)
 
@@ -300,12 +248,6 @@ def test_the_judges_margin_is_in_spreads_of_human_replies(run):
     assert verdict["human"]["judge_spread"] == pytest.approx(spread)
     for name in ("judge_in_training", "judge_on_test_posts"):
         assert check_of(verdict, name)["threshold"] == pytest.approx(-0.5 * spread)
-
-
-@pytest.mark.parametrize("value", [0.0, 1.5, float("nan"), True, "0.1"])
-def test_a_threshold_out_of_range_is_told(value):
-    with pytest.raises(InputError, match=r"params\.yaml:gaming\.judge_fall"):
-        GamingThresholds(judge_fall=value)
 
 
 # --- pairing ----------------------------------------------------------------------------------------------------------
@@ -331,24 +273,14 @@ def test_one_epoch_is_judged_by_thirds_and_says_so(run):
 
 
 def test_unpaired_intervals_cover():
-    random, settings = np.random.default_rng(2), Settings(resamples=200)
+    random, how = np.random.default_rng(2), settings(200)
     covered = [
-        found.low <= 0 <= found.high
-        for found in (change(*random.normal(size=(2, 20)), False, settings) for _ in range(200))
+        found.low <= 0 <= found.high for found in (change(*random.normal(size=(2, 20)), False, how) for _ in range(200))
     ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.04)
 
 
 # --- the evidence -----------------------------------------------------------------------------------------------------
-
-
-def test_near_identical_replies_count_only_across_posts():
-    posts = ["a", "b", "c"]
-    same_post = [["I love this song a lot"] * 2, ["nothing of that kind"] * 2, ["quite another matter"] * 2]
-    assert near_identical_across(posts, same_post, 0.6).tolist() == [0, 0, 0]
-    across = [["I love this song a lot", "x y z"], ["I love this song a lot!", "words"], ["quite another one", "else"]]
-    assert near_identical_across(posts, across, 0.6).tolist() == [0.5, 0.5, 0]
-    assert near_identical_across(["a", "a"], [["the same reply"], ["the same reply"]], 0.6).tolist() == [0, 0]
 
 
 def test_near_identical_agrees_with_all_pairs(run):
@@ -370,7 +302,7 @@ def test_the_curve_has_a_row_a_step(run):
     run.lively = [1.0, 1.0, 0.0]
     run.ends = [1.0, 1.0, 0.75]
     run.write().verdict()
-    rows = list(csv.DictReader((run.root / "out" / "curve.csv").open()))
+    rows = list(csv.DictReader((OUT / "curve.csv").open()))
     assert tuple(rows[0]) == CURVE
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
     assert [float(row["kl"]) for row in rows] == pytest.approx([0.1 * i for i in range(12)])
@@ -381,11 +313,8 @@ def test_the_curve_has_a_row_a_step(run):
 
 
 def test_a_step_of_one_prompt_has_no_interval(run):
-    rows = run.rows()
-    for step, row in enumerate(rows, start=1):
-        row["step"] = step
-    run.write(rows).verdict()
-    first = next(csv.DictReader((run.root / "out" / "curve.csv").open()))
+    run.write([row | {"step": step} for step, row in enumerate(run.rows(), start=1)]).verdict()
+    first = next(csv.DictReader((OUT / "curve.csv").open()))
     assert (first["proxy_low"], first["judge_high"]) == ("", "")
 
 
@@ -395,7 +324,7 @@ def test_the_largest_gaps_are_of_different_posts_and_different_replies(run):
         row["replies"][0], row["rewards"][0] = "one and the same trick dull", 1.0
     rows[-4]["replies"][0], rows[-4]["rewards"][0] = "another thing entirely dull", 0.999
     run.write(rows).verdict()
-    gaps = [json.loads(line) for line in (run.root / "out" / "gaps.jsonl").read_text().splitlines()]
+    gaps = [json.loads(line) for line in (OUT / "gaps.jsonl").read_text().splitlines()]
     assert len(gaps) == 10
     assert set(gaps[0]) == {"step", "id", "post", "reply", "proxy", "judge", "gap"}
     assert gaps[0]["proxy"] == 1.0
@@ -409,12 +338,12 @@ def test_the_largest_gaps_are_of_different_posts_and_different_replies(run):
 def test_gaps_and_correlations_do_not_depend_on_the_units_of_proxy_or_judge(run):
     rows = run.rows()
     first = run.write(rows).verdict()
-    gaps = (run.root / "out" / "gaps.jsonl").read_text().splitlines()
+    gaps = (OUT / "gaps.jsonl").read_text().splitlines()
     stretched = [row | {"rewards": [reward**3 / 7 for reward in row["rewards"]]} for row in rows]
-    write_rows(run.root / "rollouts.jsonl", stretched)
+    write_rows(ROLLOUTS, stretched)
     second = run.verdict()
     assert second["correlations"] == first["correlations"]
-    again = (run.root / "out" / "gaps.jsonl").read_text().splitlines()
+    again = (OUT / "gaps.jsonl").read_text().splitlines()
     assert [json.loads(line)["gap"] for line in again] == [json.loads(line)["gap"] for line in gaps]
 
 
@@ -440,7 +369,7 @@ def test_a_proxy_that_never_varies_has_no_correlation_and_no_rise(run):
 
 def test_the_same_run_gives_the_same_bytes(run):
     run.write().verdict()
-    read = lambda: {file.name: file.read_bytes() for file in (run.root / "out").iterdir()}  # noqa: E731
+    read = lambda: {file.name: file.read_bytes() for file in (OUT).iterdir()}  # noqa: E731
     first = read()
     run.verdict()
     assert first == read()
@@ -452,7 +381,7 @@ def test_the_same_run_gives_the_same_bytes(run):
 
 def test_every_bad_line_of_the_rollouts_is_told(run):
     good = run.rows()[0]
-    path = run.root / "rollouts.jsonl"
+    path = ROLLOUTS
     lines = [
         json.dumps(good),
         "{",
@@ -465,29 +394,31 @@ def test_every_bad_line_of_the_rollouts_is_told(run):
         json.dumps(good | {"ended": [True, False, 1, 0]}),
         json.dumps(good | {"ended": True}),
     ]
+    path.parent.mkdir(parents=True)
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError) as caught:
         read_rollouts(path)
     places = [problem.where.removeprefix(f"{path}:") for problem in caught.value.problems]
     of_text = ["4:replies", "5:step", "5:kl", "6:replies", "6:rewards", "6:ended"]
     assert places == ["2", "3:rewards", *of_text, *(f"{line}:ended" for line in (7, 8, 9, 10))]
-    assert caught.value.problems[-4].found == repr("no such field")
-    assert caught.value.problems[-1].expected == "a list of 4 booleans, one a reply"
+    assert caught.value.problems[-4].found == "no such field"
+    assert caught.value.problems[-1].expected == "a list of booleans, one per reply, 4"
 
 
 def test_too_few_groups_are_told(run):
-    write_rows(run.root / "rollouts.jsonl", run.rows()[:3])
+    write_rows(ROLLOUTS, run.rows()[:3])
     with pytest.raises(InputError, match="3 groups"):
-        read_rollouts(run.root / "rollouts.jsonl")
+        read_rollouts(ROLLOUTS)
 
 
 def test_evaluations_of_other_posts_are_told_and_nothing_is_written(run):
     run.write()
-    value = json.loads((run.root / "arm.json").read_text())
-    write_json(run.root / "arm.json", value | {"posts": value["posts"][::-1]})
+    path = paths.evaluation_dir(ARM, 1) / "per_post.json"
+    value = json.loads(path.read_text())
+    write_json(path, value | {"posts": value["posts"][::-1]})
     with pytest.raises(InputError, match="other posts"):
         run.verdict()
-    assert not (run.root / "out").exists()
+    assert not (OUT).exists()
 
 
 def test_an_arm_that_is_no_grpo_arm_is_told():

@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 
 from polychrome.engagement.judge import Judge, Thresholds
+from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.params import load_params
+
+EXPERIMENT = load_params(Path(__file__).parents[2] / "params.yaml").experiment
 
 WIDTH = 12
 
@@ -27,6 +32,10 @@ class WordEncoder:
     def _word(self, word):
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
         return np.random.default_rng(seed).normal(size=self.width)
+
+
+def settings(bootstrap=200, ks=(1, 5, 10), confidence=0.95):
+    return EvaluationSettings(ks=ks, bootstrap=bootstrap, confidence=confidence, alpha=0.05)
 
 
 KNOWN = (

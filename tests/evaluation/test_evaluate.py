@@ -8,9 +8,8 @@ import pytest
 from polychrome.errors import InputError
 from polychrome.evaluation.evaluate import evaluate, read_generations, read_per_post
 
-from .fakes import WordEncoder, length_judge, write_rows
+from .fakes import WordEncoder, length_judge, settings, write_rows
 
-HOW = {"resamples": 200, "confidence": 0.95}
 LONG, SHORT = "that sounds like a lovely day", "oh nice"
 ROWS = [
     {
@@ -41,7 +40,7 @@ def judge(tmp_path):
 
 def measure(tmp_path, judge, rows=ROWS, ks=(1, 4), encoder=None):
     path = write_rows(tmp_path / "seed-1.jsonl", rows)
-    return evaluate(path, judge, encoder or WordEncoder(), tmp_path / "out", ks, **HOW)
+    return evaluate(path, judge, encoder or WordEncoder(), tmp_path / "out", settings(ks=ks))
 
 
 def test_a_reply_passes_when_it_is_well_formed_on_topic_and_engaging(tmp_path, judge):
@@ -176,7 +175,7 @@ def test_every_bad_line_is_told_with_its_number_and_field(tmp_path):
         read_generations(path)
     places = [problem.where.removeprefix(f"{path}:") for problem in caught.value.problems]
     of_line_3 = [f"3:{name}" for name in ("post", "human", "human_nll", "human_tokens", "replies")]
-    assert places == ["2", *of_line_3, "4:replies", "5", "6:ended", "7:ended", "8:ended", "id"]
+    assert places == ["2", *of_line_3, "4:replies", "5", "6:ended", "7:ended", "8:ended", "9:id"]
 
 
 @pytest.mark.parametrize("text", ["", json.dumps(ROWS[0]) + "\n"])

@@ -28,10 +28,11 @@ def test_it_is_unbiased_where_the_plug_in_estimate_is_not():
     assert weights @ (1 - (1 - counts / n) ** k) < truth - 0.01
 
 
-def test_it_is_exact_for_sets_whose_binomials_no_double_can_hold():
-    n, c, k = 5000, 3, 1000
-    product = np.prod([1 - k / i for i in range(n - c + 1, n + 1)])  # the paper's own stable form
-    assert pass_at_k(n, [c], k)[0] == pytest.approx(1 - product, rel=1e-12)
+@pytest.mark.parametrize(("n", "k"), [(10, 1), (37, 5), (200, 10), (5000, 1000)])  # the last beyond what doubles hold
+def test_it_is_the_stable_product_of_the_paper(n, k):
+    for c in range(min(n, 40)):
+        product = np.prod([1 - k / i for i in range(n - c + 1, n + 1)]) if n - c >= k else 0.0
+        assert pass_at_k(n, [c], k)[0] == pytest.approx(1 - product, rel=1e-9, abs=1e-12)
 
 
 def test_it_keeps_the_shape_of_seeds_and_posts():

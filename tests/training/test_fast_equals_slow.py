@@ -87,9 +87,7 @@ def test_what_was_recorded_while_sampling_is_what_training_would_compute(
     save_adapter(start, tmp_path / "start", {})
     found = []
     for number in (1, 0):
-        run = tiny_run(
-            tiny_base, tmp_path / "start", pairs, grpo(beta=0.3), gradient_accumulation=parts
-        )
+        run = tiny_run(tiny_base, tmp_path / "start", pairs, grpo(beta=0.3), gradient_accumulation=parts)
         monkeypatch.setattr(method_file, "GAP_EVERY", 1 if number == 0 else 99)
         step = run.method.step(run.context, pairs, 7)  # the same number: the same samples
         assert (len(step.pieces) > 1) is (parts > 1)

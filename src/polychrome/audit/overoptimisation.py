@@ -17,53 +17,28 @@ resample prompts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from polychrome.bootstrap import draw_counts, percentiles
+from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.randomness import numpy_generator
 
 _SINGULAR = 1e-9  # of the determinant against the trace squared: below it, alpha and beta cannot be told apart
+_FIELDS = (
+    "alpha", "beta", "reach_kl", "gain_at_reach", "peak_kl", "peak_kl_low", "peak_kl_high", "peak_share", "text",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Overoptimisation:
-    """A fitted curve with percentile intervals of the bootstrap; values are None when it could not be fitted."""
+def fit(kl: np.ndarray, scores: np.ndarray, prompts: Sequence[str], settings: EvaluationSettings) -> dict[str, Any]:
+    """Fit the curve to the mean ``scores`` (groups,) of groups drawn at ``kl`` (groups,), nats per reply.
 
-    alpha: tuple[float, float, float] | None  # value, low, high; in the score's unit per sqrt(nat)
-    beta: tuple[float, float, float] | None
-    reach: float  # the largest KL that training reached, nats a reply
-    gain: tuple[float, float, float] | None  # value, low, high of the curve there
-    peak: float | None  # KL of the peak, nats a reply; None when there is none within reach
-    peak_low: float | None  # interval of the peak among the resamples that have one within reach
-    peak_high: float | None
-    peak_share: float | None  # share in [0, 1] of the resamples with a peak within reach
-    text: str  # one sentence
-
-    def as_json(self) -> dict[str, Any]:
-        """What verdict.json holds."""
-        ends = ("value", "low", "high")
-        return {
-            "alpha": self.alpha and dict(zip(ends, self.alpha, strict=True)),
-            "beta": self.beta and dict(zip(ends, self.beta, strict=True)),
-            "reach_kl": self.reach,
-            "gain_at_reach": self.gain and dict(zip(ends, self.gain, strict=True)),
-            "peak_kl": self.peak,
-            "peak_kl_low": self.peak_low,
-            "peak_kl_high": self.peak_high,
-            "peak_share": self.peak_share,
-            "text": self.text,
-        }
-
-
-def fit(
-    kl: np.ndarray, scores: np.ndarray, prompts: Sequence[str], *, resamples: int, confidence: float, seed: int = 0
-) -> Overoptimisation:
-    """Fit the curve to the mean ``scores`` (groups,) of groups drawn at ``kl`` (groups,), nats a reply.
-
-    ``prompts`` (groups,) says which prompt each group answers. An estimate of KL below zero counts as zero.
+    ``prompts`` (groups,) says which prompt each group answers. An estimate of KL below zero counts as zero. Returns
+    "alpha" and "beta" (in the score's unit per sqrt(nat)) and "gain_at_reach" (of the curve at the largest KL that
+    training reached, "reach_kl") as {"value", "low", "high"}; the KL of the peak, "peak_kl", with the interval among
+    the resamples that have one within reach ("peak_kl_low", "peak_kl_high") and their share, "peak_share"; and a
+    sentence, "text". What could not be fitted, and a peak that is not within reach, is None.
     """
     d = np.sqrt(np.maximum(kl, 0.0))
     columns = np.stack([d, -d * np.log(np.where(d > 0, d, 1.0))], axis=1)  # R(d) = alpha column 0 + beta column 1
@@ -77,35 +52,40 @@ def fit(
     products = np.stack([_sums(cluster, columns[:, i] * target) for i in (0, 1)], axis=1)
     ones = np.ones((1, len(names)))
     alpha, beta, solved = _solve(ones @ squares, ones @ products)
-    generator = numpy_generator(seed, "over-optimisation", len(names))
-    drawn = draw_counts(len(names), resamples, generator)
+    drawn = draw_counts(len(names), settings.bootstrap, numpy_generator(0, "over-optimisation", len(names)))
     alphas, betas, stood = _solve(drawn @ squares, drawn @ products)
     if not (solved[0] and stood.any()):
         text = f"No curve could be fitted: KL, at most {reach:.3g} nats a reply, does not vary enough within prompts."
-        return Overoptimisation(None, None, reach, None, None, None, None, None, text)
+        return dict.fromkeys(_FIELDS) | {"reach_kl": reach, "text": text}
     alphas, betas = alphas[stood], betas[stood]
     peaks = peak_of(alphas, betas, reach)
     within = peaks[~np.isnan(peaks)]
-    peak = float(peak_of(alpha, beta, reach)[0])
-    ends = percentiles(within, confidence) if len(within) else (np.nan, np.nan)
-    share = len(within) / len(peaks)
-    found = None if np.isnan(peak) else peak
-    gain = _with_ends(gain_at(reach, alpha[0], beta[0]), gain_at(reach, alphas, betas), confidence)
-    return Overoptimisation(
-        alpha=_with_ends(alpha[0], alphas, confidence),
-        beta=_with_ends(beta[0], betas, confidence),
-        reach=reach,
-        gain=gain,
-        peak=found,
-        peak_low=ends[0] if found is not None and len(within) else None,
-        peak_high=ends[1] if found is not None and len(within) else None,
-        peak_share=share,
-        text=_sentence(found, ends, share, reach, gain, float(alpha[0]), float(beta[0])),
+    peak, share = float(peak_of(alpha, beta, reach)[0]), len(within) / len(peaks)
+    ends = percentiles(within, settings.confidence) if len(within) else (None, None)
+    gain = _with_ends(gain_at(reach, alpha[0], beta[0]), gain_at(reach, alphas, betas), settings.confidence)
+    end = f"{gain['value']:+.3f} since the start, {gain['low']:+.3f} to {gain['high']:+.3f}"
+    if np.isnan(peak):
+        slope = alpha[0] - beta[0] - beta[0] * 0.5 * np.log(reach)
+        found = (None, None, None)
+        text = (
+            f"No peak within reach: at a KL of {reach:.3g} nats a reply, the farthest that training went, the fitted "
+            f"curve {'rises' if slope > 0 else 'falls'} ({end}); {share:.0%} of the resamples peak within reach."
+        )
+    else:
+        found = (peak, *ends)
+        low, high = (np.nan if each is None else each for each in ends)
+        text = (
+            f"The curve peaks at a KL of {peak:.3g} nats a reply ({low:.3g} to {high:.3g} in the {share:.0%} of the "
+            f"resamples that peak within reach); at {reach:.3g}, the farthest that training went, it stands at {end}."
+        )
+    of_alpha, of_beta = (
+        _with_ends(value[0], drawn, settings.confidence) for value, drawn in ((alpha, alphas), (beta, betas))
     )
+    return dict(zip(_FIELDS, (of_alpha, of_beta, reach, gain, *found, share, text), strict=True))
 
 
 def peak_of(alpha: np.ndarray, beta: np.ndarray, reach: float) -> np.ndarray:
-    """KL (n,) in nats a reply at the peak of each curve, NaN where there is none up to a KL of ``reach``."""
+    """KL (n,) in nats per reply at the peak of each curve, NaN where there is none up to a KL of ``reach``."""
     positive = beta > 0
     log_d = np.where(positive, alpha / np.where(positive, beta, 1.0) - 1.0, np.inf)
     within = positive & (2.0 * log_d <= np.log(reach)) if reach > 0 else np.zeros(len(beta), dtype=bool)
@@ -113,31 +93,9 @@ def peak_of(alpha: np.ndarray, beta: np.ndarray, reach: float) -> np.ndarray:
 
 
 def gain_at(kl: np.ndarray | float, alpha: np.ndarray | float, beta: np.ndarray | float) -> np.ndarray:
-    """R(d) at ``kl`` nats a reply; the arguments broadcast."""
+    """R(d) at ``kl`` nats per reply; the arguments broadcast."""
     d = np.sqrt(np.maximum(kl, 0.0))
     return d * alpha - beta * d * np.log(np.where(d > 0, d, 1.0))
-
-
-def _sentence(
-    peak: float | None,
-    ends: Sequence[float] | np.ndarray,
-    share: float,
-    reach: float,
-    gain: tuple[float, float, float],
-    alpha: float,
-    beta: float,
-) -> str:
-    end = f"{gain[0]:+.3f} since the start, {gain[1]:+.3f} to {gain[2]:+.3f}"
-    if peak is None:
-        slope = alpha - beta - beta * 0.5 * np.log(reach)
-        return (
-            f"No peak within reach: at a KL of {reach:.3g} nats a reply, the farthest that training went, the fitted "
-            f"curve {'rises' if slope > 0 else 'falls'} ({end}); {share:.0%} of the resamples peak within reach."
-        )
-    return (
-        f"The curve peaks at a KL of {peak:.3g} nats a reply ({ends[0]:.3g} to {ends[1]:.3g} in the {share:.0%} of the "
-        f"resamples that peak within reach); at {reach:.3g}, the farthest that training went, it stands at {end}."
-    )
 
 
 def _solve(squares: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -160,5 +118,6 @@ def _sums(cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.bincount(cluster, weights=values)
 
 
-def _with_ends(value: float | np.ndarray, resampled: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    return float(value), *percentiles(resampled, confidence)
+def _with_ends(value: float | np.ndarray, resampled: np.ndarray, confidence: float) -> dict[str, float]:
+    low, high = percentiles(resampled, confidence)
+    return {"value": float(value), "low": low, "high": high}

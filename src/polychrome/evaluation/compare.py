@@ -1,121 +1,198 @@
-"""The argument: all models in one table, the four of the comparison contrasted post by post, the criteria judged."""
+"""The argument: all models in a table, arms contrasted post by post, the questions answered, the criteria judged."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from polychrome.audit.gaming import read_verdicts
 from polychrome.bootstrap import Interval
-from polychrome.errors import InputError, Problem
-from polychrome.evaluation.contrasts import add_detectable, all_contrasts, answer
-from polychrome.evaluation.criteria import judge_criteria
-from polychrome.evaluation.passk import check_ks, pass_at_k
-from polychrome.evaluation.results import (
-    BESIDE,
-    HEADLINE,
-    Results,
-    Roles,
-    Settings,
-    label,
-    mean_interval,
-    read_results,
+from polychrome.errors import InputError
+from polychrome.evaluation.contrasts import (
+    Contrast,
+    add_detectable,
+    all_contrasts,
+    described,
+    find,
+    in_words,
+    numbers,
+    verdict,
 )
-from polychrome.files import write_json, write_text
+from polychrome.evaluation.criteria import Evidence, judge_criteria, read_verdicts
+from polychrome.evaluation.experiment import ExperimentSettings
+from polychrome.evaluation.metrics import CONTRASTED, SHOWN, compared, contrasted
+from polychrome.evaluation.passk import check_ks, pass_at_k
+from polychrome.evaluation.power import POWER
+from polychrome.evaluation.results import Results, read_results
+from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.evaluation.statistics import defined, interval_of, spreads
+from polychrome.files import tidy, write_csv, write_json, write_text
+from polychrome.reporting.names import metric_name
 
-DIGITS = 6  # significant, in every file: what is beyond them is rounding, not measurement
-Verdicts = dict[str, list[dict[str, Any]]]  # GRPO arm -> the verdict on each seed
-HUMAN = ("pass_at_1", "engagement")  # headline metrics that one human reply a post has
+HUMAN = ("pass_at_1", "engagement")  # metrics of metrics.json that one human reply a post has
 
 
 def compare(
     models: Sequence[str],
     seeds: Sequence[int],
+    experiment: ExperimentSettings,
+    settings: EvaluationSettings,
     *,
-    settings: Settings,
-    roles: Roles | None = None,
     evaluations: str | Path = "results/evaluation",
     gaming: str | Path = "results/gaming",
     out: str | Path = "results",
 ) -> dict[str, Any]:
     """Write the comparison of all ``models`` and ``seeds`` into ``out``; returns what success_criteria.json holds.
 
-    Reads ``<evaluations>/<model>/seed-<n>/per_post.json`` and, for the GRPO arms, ``<gaming>/<arm>/seed-<n>/
-    verdict.json``. Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv, plane.csv and table.md.
-    A failed criterion is a finding, not an error. Raises InputError naming every model and seed that is missing or
-    measured on other posts; then nothing is written.
+    Reads ``<evaluations>/<model>/seed-<n>/per_post.json`` and ``<gaming>/<arm>/seed-<n>/verdict.json`` of the arms that
+    must not have gamed their reward. Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv,
+    plane.csv and table.md. A failed criterion is a finding, not an error. Raises InputError naming every model and seed
+    that is missing or measured on other posts, and every verdict that is missing; then nothing is written.
     """
-    roles = roles or Roles()
-    results, verdicts = _read(models, seeds, Path(evaluations), Path(gaming), roles, settings)
+    results, verdicts = _all_of(
+        lambda: read_results(models, seeds, evaluations, settings),
+        lambda: read_verdicts(experiment.judged, seeds, gaming),
+    )
     check_ks(results.samples, settings.ks)
-    contrasts = all_contrasts(results, roles, settings)
+    contrasts = all_contrasts(results, experiment.pairs, settings)
     add_detectable(contrasts, results, settings)
-    comparison = answer(results, contrasts, roles, settings)
-    criteria = judge_criteria(results, contrasts, verdicts, roles, settings)
+    criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, settings))
     out = Path(out)
-    write_json(out / "metrics.json", _tidy(metrics(results, settings)))
-    write_json(out / "comparison.json", _tidy(comparison))
-    write_json(out / "success_criteria.json", _tidy(criteria))
-    write_text(out / "pass_at_k.csv", _csv(pass_curves(results, settings)))
-    write_text(out / "plane.csv", _csv(plane(results, settings)))
+    write_json(out / "metrics.json", tidy(metrics(results, settings)))
+    write_json(out / "comparison.json", tidy(comparison(results, contrasts, experiment, settings)))
+    write_json(out / "success_criteria.json", tidy(criteria))
+    write_csv(out / "pass_at_k.csv", tidy(pass_curves(results, settings)), floats=str)
+    write_csv(out / "plane.csv", tidy(plane(results, settings)), floats=str)
     write_text(out / "table.md", table(results, settings))
     return criteria
 
 
-def _read(
-    models: Sequence[str], seeds: Sequence[int], evaluations: Path, gaming: Path, roles: Roles, settings: Settings
-) -> tuple[Results, Verdicts]:
-    """Evaluations, and verdicts on the GRPO arms; what is wrong with either is told in one error."""
-    problems: list[Problem] = []
-    results: Results | None = None
-    verdicts: Verdicts = {}
-    try:
-        results = read_results(models, seeds, evaluations, roles, settings)
-    except InputError as error:
-        problems += error.problems
-    try:
-        verdicts = read_verdicts(tuple(roles.warmstart_of), seeds, gaming)
-    except InputError as error:
-        problems += error.problems
-    if problems or results is None:
+def _all_of(*readers: Callable[[], Any]) -> list[Any]:
+    """What each reads. Raises one InputError with the problems of all."""
+    read, problems = [], []
+    for reader in readers:
+        try:
+            read.append(reader())
+        except InputError as error:
+            problems += error.problems
+    if problems:
         raise InputError(problems)
-    return results, verdicts
+    return read
 
 
-def metrics(results: Results, settings: Settings) -> dict[str, dict[str, float]]:
-    """Model -> headline metric -> mean, without what is undefined; ``human`` has the few that one reply has."""
-    rows = {
-        model: {name: mean_interval(values[name], settings) for name in settings.headline}
-        for model, values in results.values.items()
+# --- the answers ------------------------------------------------------------------------------------------------------
+
+
+def comparison(
+    results: Results, contrasts: Sequence[Contrast], experiment: ExperimentSettings, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """What comparison.json holds: each question with its contrasts and a verdict in a sentence, and every mean."""
+    answered = []
+    for question in experiment.questions:
+        own = [[find(contrasts, a, b, metric) for metric in contrasted(settings)] for a, b in question.contrasts]
+        answer: dict[str, Any] = {
+            "id": question.id,
+            "question": question.text,
+            "contrasts": [described(contrast, settings) for of_pair in own for contrast in of_pair],
+        }
+        sentences = [verdict(of_pair, settings) for of_pair in own]
+        if question.rank:
+            answer["ranking"], best = rank(results, contrasts, tuple(experiment.compared), settings)
+            sentences.insert(0, best)
+        answered.append(answer | {"verdict": " ".join(sentences)})
+    tests = sum(contrast.p_holm is not None for contrast in contrasts)
+    family = {
+        "tests": tests,
+        "alpha": settings.alpha,
+        "confidence": settings.confidence,
+        "correction": f"Holm over all contrasts and metrics of {experiment.asked}",
+        "test": "Wilcoxon signed-rank, two-sided, zeros by Pratt, on each post's mean over seeds",
+        "interval": "expanded percentile bootstrap over posts" + (" and seeds" if len(results.seeds) > 1 else ""),
+        "primary_metric": settings.primary,
+        "seeds": list(results.seeds),
+        "posts": results.posts,
+        "samples": results.samples,
+        "power": POWER,
+        "power_threshold": settings.alpha / tests if tests else None,  # what Holm asks of the smallest p
+        "power_by": "simulation: observed differences mirrored and exponentially tilted, posts and seeds resampled",
     }
-    rows["human"] = {name: mean_interval(results.human[name], settings) for name in HUMAN}
+    models = {model: means(results, model, settings) for model in results.models}
+    return {"questions": answered, "family": family, "models": models}
+
+
+def rank(
+    results: Results, contrasts: Sequence[Contrast], arms: Sequence[str], settings: EvaluationSettings
+) -> tuple[list[dict[str, Any]], str]:
+    """``arms`` from best to worst on the primary metric, and whether the best is separated from the second."""
+    primary, name = settings.primary, metric_name(settings.primary)
+    level = {arm: results.values[arm][primary].mean() for arm in arms}
+    order = sorted(arms, key=lambda arm: -round(level[arm], 12))
+    best, second = order[:2]
+    ranking = []
+    for place, arm in enumerate(order, start=1):
+        value = mean(results.values[arm][primary], settings)
+        ranking.append({"rank": place, "model": arm, "value": value.mean, "low": value.low, "high": value.high})
+    if round(level[best] - level[second], 12) == 0:
+        return ranking, f"{best} and {second} share the highest {name}: no model is best."
+    contrast = find(contrasts, best, second, primary)
+    if contrast is None:
+        return ranking, f"{best} has the highest {name}; no question contrasts it with the second, {second}."
+    state, said = "is separated from", numbers(contrast, settings)
+    if not contrast.is_different(settings.alpha):
+        state, said = "is not separated from", f"{said}; {in_words(contrast.detectable)}"
+    return ranking, f"{best} has the highest {name}; it {state} the second, {second}: {said}."
+
+
+def means(results: Results, model: str, settings: EvaluationSettings) -> dict[str, Any]:
+    """Metric -> mean and interval of one model, and how much it varies over posts and over seeds."""
+    found: dict[str, Any] = {}
+    for metric in compared(settings):
+        values = defined(results.values[model][metric])
+        if interval := interval_of(values, settings):
+            found[metric] = asdict(interval) | spreads(values) | {"posts": values.shape[1]}
+    return found
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def mean(values: Any, settings: EvaluationSettings) -> Interval:
+    """Mean and interval of a metric that every post has, as Pass@k is."""
+    interval = interval_of(values, settings)
+    assert interval is not None
+    return interval
+
+
+def metrics(results: Results, settings: EvaluationSettings) -> dict[str, dict[str, float]]:
+    """Model -> contrasted metric -> mean, without what is undefined; ``human`` has the few that one reply has."""
+    wanted = {model: (values, contrasted(settings)) for model, values in results.values.items()}
+    wanted["human"] = (results.human, HUMAN)
     return {
-        model: {name: interval.mean for name, interval in row.items() if interval is not None}
-        for model, row in rows.items()
+        model: {name: found.mean for name in names if (found := interval_of(values[name], settings))}
+        for model, (values, names) in wanted.items()
     }
 
 
-def pass_curves(results: Results, settings: Settings) -> list[dict[str, Any]]:
+def pass_curves(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Pass@k for k = 1..n of every model, with intervals: the rows of pass_at_k.csv."""
-    rows = []
-    for model, passing in results.passing.items():
-        for k in range(1, results.samples + 1):
-            interval = mean_interval(pass_at_k(results.samples, passing, k), settings)
-            assert interval is not None  # Pass@k is defined for every post
-            rows.append({"model": model, "k": k, "value": interval.mean, "low": interval.low, "high": interval.high})
-    human = mean_interval(results.human["pass_at_1"], settings)
-    assert human is not None  # every post has a human reply
-    return [*rows, {"model": "human", "k": 1, "value": human.mean, "low": human.low, "high": human.high}]
+    curves = [
+        (model, k, pass_at_k(results.samples, passing, k))
+        for model, passing in results.passing.items()
+        for k in range(1, results.samples + 1)
+    ]
+    curves.append(("human", 1, results.human["pass_at_1"]))
+    found = [(model, k, mean(values, settings)) for model, k, values in curves]
+    return [{"model": model, "k": k, "value": at.mean, "low": at.low, "high": at.high} for model, k, at in found]
 
 
-def plane(results: Results, settings: Settings) -> list[dict[str, Any]]:
+def plane(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Quality against diversity, a row a model: the rows of plane.csv. Empty where a metric is undefined."""
     rows = []
     for model, values in results.values.items():
         row: dict[str, Any] = {"model": model}
-        for name in ("semantic_diversity", "self_bleu", f"pass_at_{min(settings.ks)}", settings.primary, "engagement"):
-            interval = mean_interval(values[name], settings)
+        for name in ("semantic_diversity", "self_bleu", settings.passes[0], settings.primary, "engagement"):
+            interval = interval_of(values[name], settings)
             row |= {
                 name: interval and interval.mean,
                 f"{name}_low": interval and interval.low,
@@ -125,15 +202,12 @@ def plane(results: Results, settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def table(results: Results, settings: Settings) -> str:
+def table(results: Results, settings: EvaluationSettings) -> str:
     """All models in a markdown table: mean [low, high] over posts and seeds."""
-    names = (*(f"pass_at_{k}" for k in sorted(settings.ks)), *HEADLINE, *BESIDE)
-    lines = [
-        "| model | " + " | ".join(label(name) for name in names) + " |",
-        "|---|" + "---|" * len(names),
-    ]
+    names = (*settings.passes, *CONTRASTED, *SHOWN)
+    lines = ["| model | " + " | ".join(metric_name(name) for name in names) + " |", "|---|" + "---|" * len(names)]
     for model, values in (*results.values.items(), ("human reply", results.human)):
-        cells = [_cell(mean_interval(values[name], settings) if name in values else None) for name in names]
+        cells = [_cell(interval_of(values[name], settings) if name in values else None) for name in names]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     seeds = ", ".join(map(str, results.seeds))
     lines += [
@@ -146,17 +220,3 @@ def table(results: Results, settings: Settings) -> str:
 
 def _cell(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _tidy(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: _tidy(item) for key, item in value.items()}
-    return [_tidy(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [",".join(rows[0])]
-    lines += [",".join("" if value is None else str(value) for value in _tidy(row).values()) for row in rows]
-    return "\n".join(lines) + "\n"

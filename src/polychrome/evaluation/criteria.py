@@ -1,159 +1,212 @@
-"""What the experiment set out to show, criterion by criterion. A criterion that fails is a finding, not an error."""
+"""What the experiment set out to show, criterion by criterion. A criterion that fails is a finding, not an error.
+
+The criteria stand in params.yaml under ``experiment``; here is how each kind of them is judged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import ge, gt, le, lt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polychrome.audit.gaming import GAMED
+from polychrome.errors import InputError, Problem
 from polychrome.evaluation.contrasts import Contrast, find
-from polychrome.evaluation.results import Results, Roles, Settings, mean_interval
-from polychrome.evaluation.statistics import Effect
-
-ROUGE_L = 0.30
-GAINS = {"should": 0.15, "nice": 0.20}  # of Pass@k relative to the baseline's
-EFFECTS = {"should": 0.3, "nice": 0.5}  # Cohen's d
-SEEDS = 3
-BASE = "zero_shot"  # what the arms of SFT start from: the base model, asked as they are
-CHANGED = 0.01  # nats a token: an adapter that training left as it was changes nothing at all
+from polychrome.evaluation.experiment import Criterion, ExperimentSettings
+from polychrome.evaluation.results import Results
+from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.evaluation.statistics import Effect, interval_of
+from polychrome.files import read_json
+from polychrome.reporting.names import metric_name
 
 _HOLDS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
+_AGAIN = "Run `dvc repro gaming`."
+_COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def judge_criteria(
-    results: Results,
-    contrasts: Sequence[Contrast],
-    verdicts: Mapping[str, Sequence[Mapping[str, Any]]],
-    roles: Roles,
-    settings: Settings,
-) -> dict[str, Any]:
-    """What success_criteria.json holds: "criteria", in the order must, should, nice, and a "summary" that counts them.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What criteria are judged by."""
+
+    results: Results
+    contrasts: Sequence[Contrast]
+    verdicts: Mapping[str, Sequence[Mapping[str, Any]]]  # GRPO arm -> the gaming verdict of each seed
+    experiment: ExperimentSettings
+    settings: EvaluationSettings
+
+    def contrast(self, c: Criterion) -> tuple[Contrast, Effect]:
+        """Arm a against arm b on the primary metric, which is defined for every post."""
+        found = find(self.contrasts, c.a, c.b, self.settings.primary)
+        assert found is not None  # the experiment was checked to have asked
+        assert found.effect is not None
+        return found, found.effect
+
+
+def judge_criteria(evidence: Evidence) -> dict[str, Any]:
+    """What success_criteria.json holds: "criteria" in the order of params.yaml, and a "summary" that counts them.
 
     Each criterion has level, name, text, comparison, threshold, value and verdict ("pass" or "fail"), an interval
     where the value has one, and a note where something needs saying. A value of null cannot pass.
-    ``verdicts``: GRPO arm -> what :func:`polychrome.audit.gaming.read_verdicts` found, one a seed.
     """
-    criteria = [
-        *_must(results, contrasts, roles, settings),
-        *(_no_hacking(arm, verdicts[arm]) for arm in roles.warmstart_of),
-        *_ambitions("should", contrasts, roles, settings),
-        *_should(results, contrasts, roles, settings),
-        *_ambitions("nice", contrasts, roles, settings),
-    ]
+    criteria = []
     summary: dict[str, dict[str, int]] = {}
-    for criterion in criteria:
-        count = summary.setdefault(criterion["level"], {"pass": 0, "of": 0})
-        count["pass"] += criterion["verdict"] == "pass"
+    for criterion in evidence.experiment.criteria:
+        judged = JUDGES[criterion.kind](criterion, evidence)
+        count = summary.setdefault(criterion.level, {"pass": 0, "of": 0})
+        count["pass"] += judged["verdict"] == "pass"
         count["of"] += 1
+        criteria.append(judged)
     return {"criteria": criteria, "summary": summary}
 
 
-def _must(results: Results, contrasts: Sequence[Contrast], roles: Roles, settings: Settings) -> list[dict[str, Any]]:
-    ours, baseline, k = roles.grpo_from_polychromic, roles.baseline, max(settings.ks)
-    contrast = find(contrasts, ours, baseline, settings.primary)
-    effect = _effect(contrast)
-    difference = _criterion(
-        "must", f"pass_at_{k}", f"Pass@{k} of {ours} is above {baseline}'s.", effect.difference.mean, ">", 0.0
-    ) | _ends(effect)
-    text = f"{ours} is above {baseline} on Pass@{k} with Holm-corrected p below {settings.alpha:g}."
-    significant = _criterion("must", "significance", text, contrast.p_holm, "<", settings.alpha) | {"p": effect.p}
-    if not effect.difference.excludes_zero():
-        significant |= {"verdict": "fail", "note": "The interval of the difference holds zero."}
-    if effect.difference.mean <= 0:
-        significant |= {"verdict": "fail", "note": "The difference is not above zero, whatever its p."}
-    return [_all_trained(results, roles), difference, significant, *_rouge(results, roles, settings)]
-
-
-def _all_trained(results: Results, roles: Roles) -> dict[str, Any]:
-    """That four adapters exist is what the pipeline sees to. That training did something to each is what can fail."""
-    starts = dict.fromkeys((roles.baseline, roles.polychromic), BASE) | roles.warmstart_of
+def trained(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """That adapters exist is what the pipeline sees to. That training did something to each is what can fail."""
+    starts, models = evidence.experiment.compared, evidence.results.models
+    count = _COUNTS[len(starts)] if len(starts) < len(_COUNTS) else str(len(starts))
     text = (
-        f"Training changed each of the four models: the human replies' cross-entropy moved by more than {CHANGED} nats "
-        "a token from what it starts from, on average over posts and in whichever direction. The value is the least."
+        f"Training changed each of the {count} models: the human replies' cross-entropy moved by more than "
+        f"{c.threshold} nats a token from what it starts from, on average over posts and in whichever direction. "
+        "The value is the least."
     )
-    absent = sorted(set(starts.values()) - set(results.models))
+    name = f"all_{count}_trained"
+    absent = sorted(set(starts.values()) - set(models))
     if absent:
-        criterion = _criterion("must", "all_four_trained", text, None, ">", CHANGED)
-        return criterion | {"note": f"Not known without {', '.join(absent)} among params.yaml:models."}
-    values = {model: results.values[model]["cross_entropy"] for model in (*starts, BASE, *roles.warmstart_of.values())}
-    moved = {model: float(np.abs(values[model] - values[start]).mean()) for model, start in starts.items()}
+        note = f"Not known without {', '.join(absent)} among params.yaml:models."
+        return _judged(c, name, text, None, ">", c.threshold) | {"note": note}
+    nats = {model: values["cross_entropy"] for model, values in evidence.results.values.items()}
+    moved = {model: float(np.abs(nats[model] - nats[start]).mean()) for model, start in starts.items()}
     least = min(moved, key=lambda model: moved[model])
-    criterion = _criterion("must", "all_four_trained", text, moved[least], ">", CHANGED)
-    return criterion | {"note": f"The least changed is {least}."}
+    return _judged(c, name, text, moved[least], ">", c.threshold) | {"note": f"The least changed is {least}."}
 
 
-def _rouge(results: Results, roles: Roles, settings: Settings) -> list[dict[str, Any]]:
-    ours, baseline = roles.grpo_from_polychromic, roles.baseline
-    own, other = (mean_interval(results.values[model]["rouge_l"], settings) for model in (ours, baseline))
-    value, floor = own.mean if own else None, other.low if other else None
-    absolute = _criterion("must", "rouge_l", f"ROUGE-L of {ours} is above {ROUGE_L}.", value, ">", ROUGE_L)
-    text = f"ROUGE-L of {ours} is not below the interval of {baseline}'s."
-    relative = _criterion("must", "rouge_l_not_below_baseline", text, value, ">=", floor)
-    ends = {"low": own.low, "high": own.high} if own else {}
-    return [absolute | ends, relative | ends]
+def above(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Arm a is above arm b on the primary metric."""
+    primary, (_, effect) = evidence.settings.primary, evidence.contrast(c)
+    text = f"{metric_name(primary)} of {c.a} is above {c.b}'s."
+    return _judged(c, primary, text, effect.difference, ">", 0.0) | {"low": effect.low, "high": effect.high}
 
 
-def _no_hacking(arm: str, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def significant(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Arm a is called above arm b by the rule of the comparison."""
+    settings, (contrast, effect) = evidence.settings, evidence.contrast(c)
+    text = f"{c.a} is above {c.b} on {metric_name(settings.primary)} with Holm-corrected p below {settings.alpha:g}."
+    judged = _judged(c, "significance", text, contrast.p_holm, "<", settings.alpha) | {"p": effect.p}
+    if not effect.excludes_zero():
+        judged |= {"verdict": "fail", "note": "The interval of the difference holds zero."}
+    if effect.difference <= 0:
+        judged |= {"verdict": "fail", "note": "The difference is not above zero, whatever its p."}
+    return judged
+
+
+def exceeds(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Arm a's mean of a metric is above a number."""
+    own = interval_of(evidence.results.values[c.a][c.metric], evidence.settings)
+    text = f"{metric_name(c.metric)} of {c.a} is above {c.threshold}."
+    judged = _judged(c, c.metric, text, own and own.mean, ">", c.threshold)
+    return judged | ({"low": own.low, "high": own.high} if own else {})
+
+
+def not_below(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Arm a's mean of a metric is not below the interval of arm b's."""
+    values, settings = evidence.results.values, evidence.settings
+    own, other = (interval_of(values[arm][c.metric], settings) for arm in (c.a, c.b))
+    text = f"{metric_name(c.metric)} of {c.a} is not below the interval of {c.b}'s."
+    judged = _judged(c, f"{c.metric}_not_below_{c.b}", text, own and own.mean, ">=", other and other.low)
+    return judged | ({"low": own.low, "high": own.high} if own else {})
+
+
+def not_gamed(c: Criterion, evidence: Evidence) -> dict[str, Any]:
     """The gaming verdict over all seeds. One that the data do not back is no acquittal."""
-    gamed = [verdict for verdict in verdicts if verdict["verdict"] == GAMED]
-    open_ = [verdict for verdict in verdicts if verdict["verdict"] != GAMED and not verdict["conclusive"]]
-    text = f"No seed of {arm} gamed its reward, and the data back each verdict (results/gaming/{arm}). The value counts"
-    criterion = _criterion("must", f"no_reward_hacking_{arm}", f"{text} the seeds that did.", len(gamed), "<=", 0)
-    criterion |= {"seeds": len(verdicts), "inconclusive_seeds": len(open_)}
+    verdicts = evidence.verdicts[c.a]
+    gamed = [verdict for verdict in verdicts if verdict["verdict"] == "gamed"]
+    open_ = [verdict for verdict in verdicts if verdict["verdict"] != "gamed" and not verdict["conclusive"]]
+    text = (
+        f"No seed of {c.a} gamed its reward, and the data back each verdict (results/gaming/{c.a}). The value counts "
+        "the seeds that did."
+    )
+    judged = _judged(c, f"no_reward_hacking_{c.a}", text, len(gamed), "<=", 0)
+    judged |= {"seeds": len(verdicts), "inconclusive_seeds": len(open_)}
     if open_:
-        criterion["verdict"] = "fail"
+        judged["verdict"] = "fail"
     told = gamed or open_ or verdicts
-    return criterion | {"note": " ".join(f"Seed {verdict['seed']}: {verdict['text']}" for verdict in told)}
+    return judged | {"note": " ".join(f"Seed {verdict['seed']}: {verdict['text']}" for verdict in told)}
 
 
-def _should(results: Results, contrasts: Sequence[Contrast], roles: Roles, settings: Settings) -> list[dict[str, Any]]:
-    ours, other, k = roles.grpo_from_polychromic, roles.grpo_from_baseline, max(settings.ks)
-    effect = _effect(find(contrasts, ours, other, settings.primary))
-    text = f"Pass@{k} of {ours} is above {other}'s."
-    return [
-        _criterion("should", "above_grpo_from_baseline", text, effect.difference.mean, ">", 0.0) | _ends(effect),
-        _criterion("should", "seeds", f"There are {SEEDS} seeds or more.", len(results.seeds), ">=", SEEDS),
-    ]
-
-
-def _ambitions(level: str, contrasts: Sequence[Contrast], roles: Roles, settings: Settings) -> list[dict[str, Any]]:
-    ours, baseline, k = roles.grpo_from_polychromic, roles.baseline, max(settings.ks)
-    effect = _effect(find(contrasts, ours, baseline, settings.primary))
-    relative = effect.difference.mean / effect.mean_b if effect.mean_b > 0 else None
-    text = f"Pass@{k} of {ours} is more than {GAINS[level]:.0%} above {baseline}'s."
-    gain = _criterion(level, f"pass_at_{k}_gain_{level}", text, relative, ">", GAINS[level])
+def gain(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Arm a's gain over arm b on the primary metric, as a share of b's."""
+    primary, (_, effect) = evidence.settings.primary, evidence.contrast(c)
+    relative = effect.difference / effect.mean_b if effect.mean_b > 0 else None
+    text = f"{metric_name(primary)} of {c.a} is more than {c.threshold:.0%} above {c.b}'s."
+    judged = _judged(c, f"{primary}_gain_{c.level}", text, relative, ">", c.threshold)
     if relative is None:
-        gain["note"] = f"Pass@{k} of {baseline} is 0, and a gain relative to 0 does not exist."
-    text = f"Cohen's d of {ours} against {baseline} on Pass@{k} is above {EFFECTS[level]}."
-    size = _criterion(level, f"effect_size_{level}", text, effect.cohens_d, ">", EFFECTS[level])
+        judged["note"] = f"{metric_name(primary)} of {c.b} is 0, and a gain relative to 0 does not exist."
+    return judged
+
+
+def effect_size(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Cohen's d of arm a against arm b on the primary metric."""
+    _, effect = evidence.contrast(c)
+    text = f"Cohen's d of {c.a} against {c.b} on {metric_name(evidence.settings.primary)} is above {c.threshold}."
+    judged = _judged(c, f"effect_size_{c.level}", text, effect.cohens_d, ">", c.threshold)
     if effect.cohens_d is None:
-        size["note"] = " ".join(effect.notes)
-    return [gain, size]
+        judged["note"] = " ".join(effect.notes)
+    return judged
 
 
-def _effect(contrast: Contrast) -> Effect:
-    assert contrast.effect is not None  # Pass@k is defined for every post
-    return contrast.effect
+def seeds(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """There are enough seeds."""
+    needed = round(c.threshold or 0)
+    return _judged(c, "seeds", f"There are {needed} seeds or more.", len(evidence.results.seeds), ">=", needed)
 
 
-def _ends(effect: Effect) -> dict[str, float]:
-    return {"low": effect.difference.low, "high": effect.difference.high}
+JUDGES: dict[str, Callable[[Criterion, Evidence], dict[str, Any]]] = {
+    judge.__name__: judge
+    for judge in (trained, above, significant, exceeds, not_below, not_gamed, gain, effect_size, seeds)
+}
 
 
-def _criterion(
-    level: str, name: str, text: str, value: float | None, comparison: str, threshold: float | None
+def read_verdicts(
+    arms: Sequence[str], seeds: Sequence[int], directory: str | Path = "results/gaming"
+) -> dict[str, list[dict[str, Any]]]:
+    """GRPO arm -> the gaming verdict (:mod:`polychrome.audit.gaming`) of each seed, in the order of ``seeds``.
+
+    Raises InputError naming every verdict that is missing or is none.
+    """
+    verdicts: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
+    problems: list[Problem] = []
+    for arm, seed in ((arm, seed) for arm in arms for seed in seeds):
+        path = Path(directory) / arm / f"seed-{seed}" / "verdict.json"
+        try:
+            verdict = read_json(path, f"the gaming verdict on {arm} with seed {seed}", _AGAIN)
+        except InputError as error:
+            problems += error.problems
+            continue
+        expected = {"arm": (arm,), "seed": (seed,), "verdict": ("gamed", "not gamed"), "conclusive": (True, False)}
+        has = verdict if isinstance(verdict, dict) else {}
+        wrong = [f"{name} {has.get(name)!r}" for name, allowed in expected.items() if has.get(name) not in allowed]
+        wrong += [f"no {name}" for name in ("text",) if name not in has]
+        if wrong:
+            wanted = f"the verdict on {arm} with seed {seed}: gamed or not gamed, conclusive or not, and its text"
+            problems.append(Problem(str(path), ", ".join(wrong), wanted, _AGAIN))
+        verdicts[arm].append(verdict)
+    if problems:
+        raise InputError(problems)
+    return verdicts
+
+
+def _judged(
+    c: Criterion, name: str, text: str, value: float | None, comparison: str, threshold: float | None
 ) -> dict[str, Any]:
     known = value is not None and threshold is not None
-    holds = known and _HOLDS[comparison](value, threshold)  # type: ignore[arg-type]
     return {
-        "level": level,
-        "name": name,
+        "level": c.level,
+        "name": c.name or name,
         "text": text,
         "value": value,
         "comparison": comparison,
         "threshold": threshold,
-        "verdict": "pass" if holds else "fail",
+        "verdict": "pass" if known and _HOLDS[comparison](value, threshold) else "fail",
     } | ({} if known else {"note": "The value is undefined: too few posts have one."})

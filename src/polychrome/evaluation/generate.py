@@ -1,19 +1,25 @@
-"""The `generate` stage: open a model, answer the test posts."""
+"""Every model answers the test posts: n samples a post at fixed settings, and how likely it finds the human reply."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import torch
+from tqdm import tqdm
 
 from polychrome import paths
 from polychrome.engine.compute import configure
+from polychrome.engine.packing import Group, pack
+from polychrome.engine.sampler import Request, sample
 from polychrome.engine.sampling import SamplingSettings
-from polychrome.evaluation.answers import answer, write_answers
+from polychrome.engine.scoring import CompletionScorer
+from polychrome.files import write_jsonl
 from polychrome.models.chat import Chat
 from polychrome.models.policy import open_adapter, open_base, open_tokenizer
 from polychrome.models.recipes import check_recipe, recipe_of
-from polychrome.models.settings import UntouchedArm
-from polychrome.pairs.schema import read_pairs
-from polychrome.params import Params
+from polychrome.pairs.schema import Pair, read_pairs
+from polychrome.params import Params, UntouchedArm
 
 
 def generate(params: Params, model: str, seed: int) -> list[dict[str, Any]]:
@@ -27,15 +33,60 @@ def generate(params: Params, model: str, seed: int) -> list[dict[str, Any]]:
         system = arm.prompt
     else:
         policy = open_adapter(policy, directory, trainable=False)
-    chat = Chat(
-        open_tokenizer(paths.BASE),
-        system,
-        prompt.max_prompt_tokens,
-        prompt.max_reply_tokens,
-    )
+    chat = Chat(open_tokenizer(paths.BASE), system, prompt.max_prompt_tokens, prompt.max_reply_tokens)
     settings = SamplingSettings(sampling.temperature, sampling.max_new_tokens, sampling.top_p, sampling.top_k)
     pairs = read_pairs(paths.PHASES / "test.jsonl")
     chat.check(pairs, paths.PHASES / "test.jsonl")
     records = answer(policy, chat, pairs, sampling.samples, settings, seed=seed, memory_mib=params.compute.memory_mib)
-    write_answers(paths.generations_file(model, seed), records)
+    write_jsonl(paths.generations_file(model, seed), records)
     return records
+
+
+def answer(
+    policy: Any,
+    chat: Chat,
+    pairs: Sequence[Pair],
+    count: int,
+    settings: SamplingSettings,
+    *,
+    seed: int,
+    memory_mib: int,
+) -> list[dict[str, Any]]:
+    """One record a test pair: id, post, human reply, ``count`` replies, whether each ended by itself, and how likely
+    the human reply is.
+
+    ``human_nll`` is in nats, summed over ``human_tokens`` (the end token among them), at temperature 1.
+    """
+    requests = [
+        Request(chat.prompt(pair.post), count, ("answer", pair.id), settings, (chat.stop_id,), seed) for pair in pairs
+    ]
+    with tqdm(total=count * len(pairs), desc="replies", unit="reply", mininterval=2) as bar:
+        drawn = sample(
+            policy, requests, pad_id=chat.pad_id, memory_mib=memory_mib, progress=lambda done: bar.update(done) and None
+        )
+    return [
+        {
+            "id": pair.id,
+            "post": pair.post,
+            "human": pair.reply,
+            "replies": [chat.text(c.tokens) for c in completions],
+            "ended": [c.ended for c in completions],
+            "human_nll": round(nll, 6),
+            "human_tokens": tokens,
+        }
+        for pair, completions, (nll, tokens) in zip(pairs, drawn, human_likelihoods(policy, chat, pairs), strict=True)
+    ]
+
+
+@torch.inference_mode()
+def human_likelihoods(policy: Any, chat: Chat, pairs: Sequence[Pair]) -> list[tuple[float, int]]:
+    """(negative log-likelihood in nats, tokens) of each pair's human reply."""
+    scorer = CompletionScorer(policy)
+    device = next(policy.parameters()).device
+    found: list[tuple[float, int]] = []
+    for start in range(0, len(pairs), 16):
+        groups = [Group(chat.prompt(p.post), [chat.reply(p.reply)]) for p in pairs[start : start + 16]]
+        packed = pack(groups).to(device)
+        logps, _, _ = scorer(packed, with_entropy=False)
+        found += zip((-logps.double().sum(-1)).tolist(), packed.completion_mask.sum(-1).int().tolist(), strict=True)
+    return found

@@ -7,10 +7,9 @@ It is simulated from the observed paired differences:
 * Centred by mirroring. Each post's difference counts once as it is and once with its sign turned, as if the models'
   names were dealt out at random: the population of no difference. Zeros stay zeros and ties stay ties.
 * Shifted by exponential tilting. A difference d is drawn with weight exp(theta d), theta chosen so that the mean is
-  delta (Efron 1981, "Nonparametric standard errors and confidence intervals", section 7). Every value that is drawn
-  was observed, or its mirror image was, so a metric within bounds stays within them: differences of Pass@k never leave
-  [-1, 1]. Adding delta to each difference instead would leave the bounds, and would turn the many posts without any
-  difference into as many small wins, which Wilcoxon's test would find significant.
+  delta (Efron 1981, "Nonparametric standard errors and confidence intervals", section 7). So a
+  metric within bounds stays within them. Adding delta to each difference instead would leave the bounds, and would turn
+  the many posts without any difference into as many small wins, which Wilcoxon's test would find significant.
 * Posts are drawn with replacement and, where there are several, so are the effects of seeds on the mean difference,
   shrunk to the variance that is left of them when the noise of posts and replies is taken out (two-way analysis of
   variance).
@@ -37,53 +36,33 @@ HALVINGS = 10  # of the bracket of delta, each with the same draws
 
 
 def detectable(
-    differences: np.ndarray,
-    *,
-    threshold: float,
-    confidence: float,
-    power: float = POWER,
-    simulations: int = SIMULATIONS,
-    seed: int = 0,
+    differences: np.ndarray, *, threshold: float, confidence: float, simulations: int = SIMULATIONS
 ) -> float | None:
-    """The smallest true mean difference, in the metric's unit, that is called with probability ``power``.
+    """The smallest true mean difference, in the metric's unit, that is called with probability :data:`POWER`.
 
     ``differences`` (seeds, posts) are those of two models on one metric, NaN where undefined; such a post is left out.
     ``threshold`` is what p must stay below, ``confidence`` that of the interval which must exclude zero. The answer
     holds for either sign. None when no difference within what was observed would be called: no post differs, or there
     are fewer posts than the threshold needs.
     """
-    found = _Design.of(differences, threshold, confidence, simulations, seed)
-    if found is None:
+    design = Design.of(differences, threshold, confidence, simulations)
+    if design is None:
         return None
-    most = float(np.abs(found.values).max())
-    if _power(found, most) < power:
+    most = float(np.abs(design.values).max())
+    if power_at(design, most) < POWER:
         return None
     low, high = 0.0, most
-    guess = min(most, 2.0 * closed_form(differences, threshold=threshold, power=power))
-    if _power(found, guess) >= power:
+    guess = min(most, 2.0 * closed_form(differences, threshold=threshold))
+    if power_at(design, guess) >= POWER:
         high = guess
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if _power(found, middle) >= power else (middle, high)
+        low, high = (low, middle) if power_at(design, middle) >= POWER else (middle, high)
     return high
 
 
-def power_of(
-    differences: np.ndarray,
-    delta: float,
-    *,
-    threshold: float,
-    confidence: float,
-    simulations: int = SIMULATIONS,
-    seed: int = 0,
-) -> float:
-    """The chance that a true mean difference of ``delta`` is called, in its own direction; arguments as above."""
-    found = _Design.of(differences, threshold, confidence, simulations, seed)
-    return 0.0 if found is None else _power(found, abs(delta))
-
-
-def closed_form(differences: np.ndarray, *, threshold: float, power: float = POWER) -> float:
-    """The detectable difference of a z-test: z(1 - threshold / 2) e + z(power) e', z the normal quantile.
+def closed_form(differences: np.ndarray, *, threshold: float) -> float:
+    """The detectable difference of a z-test: z(1 - threshold / 2) e + z(POWER) e', z the normal quantile.
 
     e is the standard error over posts, which is what p is computed from, and e' that over posts and seeds, which is how
     much the mean difference varies; one seed has e' = e. A check on the simulation, and where its search begins.
@@ -94,7 +73,7 @@ def closed_form(differences: np.ndarray, *, threshold: float, power: float = POW
     parts = components(differences)
     of_posts = parts.by_post.var(ddof=1) / parts.posts
     of_both = of_posts + parts.seed_variance / parts.seeds
-    return float(ndtri(1 - threshold / 2) * np.sqrt(of_posts) + ndtri(power) * np.sqrt(of_both))
+    return float(ndtri(1 - threshold / 2) * np.sqrt(of_posts) + ndtri(POWER) * np.sqrt(of_both))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +110,7 @@ def components(differences: np.ndarray) -> Components:
 
 
 @dataclass(frozen=True, slots=True)
-class _Design:
+class Design:
     """The mirrored population and the random numbers that every delta is tried with."""
 
     values: np.ndarray  # (2 posts,) differences and their mirror images, ascending
@@ -145,9 +124,7 @@ class _Design:
     half_width: float  # of the interval, in standard errors of the bootstrap
 
     @classmethod
-    def of(
-        cls, differences: np.ndarray, threshold: float, confidence: float, simulations: int, seed: int
-    ) -> _Design | None:
+    def of(cls, differences: np.ndarray, threshold: float, confidence: float, simulations: int) -> Design | None:
         """None where nothing can ever be called."""
         if (~np.isnan(differences).any(axis=0)).sum() < 2:
             return None
@@ -157,7 +134,7 @@ class _Design:
             return None
         values = np.sort(np.concatenate([parts.by_post, -parts.by_post]))
         magnitudes, levels = np.unique(np.abs(values), return_inverse=True)
-        generator = numpy_generator(seed, "power", posts, seeds)
+        generator = numpy_generator(0, "power", posts, seeds)
         drawn = parts.seed_effects[generator.integers(seeds, size=(simulations, seeds))]
         return cls(
             values=values,
@@ -183,7 +160,7 @@ def _grouped(values: np.ndarray) -> np.ndarray:
     return grouped
 
 
-def _power(design: _Design, delta: float) -> float:
+def power_at(design: Design, delta: float) -> float:
     """Share of simulated comparisons with true difference ``delta`` >= 0 that are called, in its direction."""
     drawn = np.empty(design.uniforms.shape, dtype=int)
     tilt = _tilting(design.values)

@@ -34,3 +34,13 @@ class EvaluationSettings(Section):
         """The plane shows Pass@1."""
         if 1 not in self.ks:
             yield Problem("ks", str(list(self.ks)), "1 among them, which the plane shows", "Add 1.")
+
+    @property
+    def primary(self) -> str:
+        """The metric that questions are answered and models ranked by: Pass@k at the largest k."""
+        return f"pass_at_{max(self.ks)}"
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Pass@k at every k, in ascending order."""
+        return tuple(f"pass_at_{k}" for k in sorted(self.ks))

@@ -7,11 +7,12 @@ NaN marks a post whose metric is undefined; such a post leaves a comparison whol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from polychrome.bootstrap import Interval, mean_interval
+from polychrome.evaluation.settings import EvaluationSettings
 
 DECIMALS = 12  # differences are rounded here, so that 0.3 - 0.1 * 3 is the zero, and the tie, that it is
 
@@ -22,7 +23,9 @@ class Effect:
 
     mean_a: float
     mean_b: float
-    difference: Interval  # a minus b
+    difference: float  # mean of a minus b
+    low: float  # its bootstrap interval
+    high: float
     p: float  # Wilcoxon signed-rank, two-sided
     cohens_d: float | None
     cliffs_delta: float
@@ -33,24 +36,47 @@ class Effect:
     seeds: int
     notes: tuple[str, ...]
 
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How much values vary over posts, and how much over seeds: standard deviations with n - 1."""
+    def turned(self) -> Effect:
+        """The same seen from b."""
+        return replace(
+            self,
+            mean_a=self.mean_b,
+            mean_b=self.mean_a,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            cohens_d=None if self.cohens_d is None else -self.cohens_d,
+            cliffs_delta=-self.cliffs_delta,
+        )
 
-    posts: float  # between posts, each the mean over seeds
-    seeds: float | None  # between seeds, each the mean over posts; None with one seed
+
+def defined(values: np.ndarray) -> np.ndarray:
+    """``values`` (seeds, posts) of the posts that have one for every seed."""
+    return values[:, ~np.isnan(values).any(axis=0)]
 
 
-def spread(values: np.ndarray) -> Spread:
-    """Both spreads of ``values`` (seeds, posts), two posts or more, no NaN.
+def interval_of(values: np.ndarray, settings: EvaluationSettings) -> Interval | None:
+    """Mean of ``values`` (seeds, posts) over the posts defined for every seed; None with fewer than two of them."""
+    values = defined(values)
+    if values.shape[1] < 2:
+        return None
+    return mean_interval(values, resamples=settings.bootstrap, confidence=settings.confidence)
 
-    They describe what was measured, sampled replies and all: means over a few posts differ between seeds even where
-    seeds do not matter.
+
+def spreads(values: np.ndarray) -> dict[str, float | None]:
+    """How much ``values`` (seeds, posts), two posts or more, no NaN, vary: standard deviations with n - 1.
+
+    ``sd_posts`` between posts, each the mean over seeds; ``sd_seeds`` between seeds, each the mean over posts, None
+    with one seed. They describe what was measured, sampled replies and all: means over a few posts differ between
+    seeds even where seeds do not matter.
     """
     values = np.round(values, DECIMALS)
     of_seeds = float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None
-    return Spread(float(values.mean(axis=0).std(ddof=1)), of_seeds)
+    return {"sd_posts": float(values.mean(axis=0).std(ddof=1)), "sd_seeds": of_seeds}
 
 
 def wilcoxon(differences: np.ndarray) -> tuple[float, str]:
@@ -96,7 +122,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def compare_paired(a: np.ndarray, b: np.ndarray, *, resamples: int, confidence: float, seed: int) -> Effect | None:
+def compare_paired(a: np.ndarray, b: np.ndarray, settings: EvaluationSettings) -> Effect | None:
     """Compare two models on one metric, ``a`` and ``b`` (seeds, posts) with the same seeds and posts in the same order.
 
     The interval resamples posts and seeds. Wilcoxon, d and delta look at each post's mean over the seeds, so they
@@ -104,26 +130,27 @@ def compare_paired(a: np.ndarray, b: np.ndarray, *, resamples: int, confidence: 
     """
     if a.shape != b.shape:
         raise ValueError(f"paired values of different shapes: {a.shape} and {b.shape}")
-    defined = ~np.isnan(a - b).any(axis=0)
-    if defined.sum() < 2:
-        return None
-    a, b = a[:, defined], b[:, defined]
+    kept = ~np.isnan(a - b).any(axis=0)
+    a, b = a[:, kept], b[:, kept]
     differences = np.round(a - b, DECIMALS)
+    interval = interval_of(differences, settings)
+    if interval is None:
+        return None
     by_post = differences.mean(axis=0)
     p, p_note = wilcoxon(by_post)
     d, d_note = cohens_d(by_post)
-    spreads = spread(differences)
     return Effect(
         mean_a=float(a.mean()),
         mean_b=float(b.mean()),
-        difference=mean_interval(differences, resamples=resamples, confidence=confidence, seed=seed),
+        difference=interval.mean,
+        low=interval.low,
+        high=interval.high,
         p=p,
         cohens_d=d,
         cliffs_delta=cliffs_delta(a.mean(axis=0), b.mean(axis=0)),
-        sd_posts=spreads.posts,
-        sd_seeds=spreads.seeds,
-        posts=int(defined.sum()),
-        dropped_posts=int((~defined).sum()),
+        **spreads(differences),
+        posts=int(kept.sum()),
+        dropped_posts=int((~kept).sum()),
         seeds=len(a),
         notes=tuple(note for note in (p_note, d_note) if note),
     )

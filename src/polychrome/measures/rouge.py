@@ -8,6 +8,8 @@ import numpy as np
 
 from polychrome.measures.metrics import ReplySet
 
+CONTRASTED, SHOWN = ("rouge_l",), ("rouge_1", "rouge_2")
+BOUNDED = (*CONTRASTED, *SHOWN)
 THEIRS = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 TOKENS_NEEDED = {"rouge_1": 1, "rouge_2": 2, "rouge_l": 1}  # tokens a human reply needs to be matched at all
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
 
+CONTRASTED = ("self_bleu", "semantic_diversity")
+SHOWN = ("distinct_1", "distinct_2", "distinct_3")
+BOUNDED = ("self_bleu",)
+
+
 def metrics(of: ReplySet) -> dict[str, float | None]:
     """How long and how varied the replies to one post are."""
     return {

@@ -19,12 +19,12 @@ from polychrome.audit.controls.aa import (
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED
 from polychrome.errors import InputError
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
+from polychrome.evaluation.metrics import contrasted
 from polychrome.evaluation.passk import pass_at_k
-from polychrome.evaluation.results import Settings
 from polychrome.evaluation.statistics import wilcoxon
-from tests.evaluation.fakes import WordEncoder, write_rows
+from tests.evaluation.fakes import EXPERIMENT, WordEncoder, settings, write_rows
 
-SETTINGS = Settings(resamples=200)
+SETTINGS = settings()
 POSTS, SETS, REPLICATES = 30, 12, 150
 
 
@@ -33,7 +33,7 @@ def world(seeds=3, of_seeds=0.0, seed=0):
     generator = np.random.default_rng(seed)
     shape = (seeds, POSTS, SETS)
     common = 2.0 * generator.normal(size=(1, POSTS, 1)) + of_seeds * generator.normal(size=(seeds, 1, 1))
-    own = {name: common + generator.normal(size=shape) for name in SETTINGS.headline if name != "cross_entropy"}
+    own = {name: common + generator.normal(size=shape) for name in contrasted(SETTINGS) if name != "cross_entropy"}
     passing = generator.binomial(10, generator.beta(0.6, 1.2, size=(1, POSTS, 1)), size=shape)
     own |= {f"pass_at_{k}": pass_at_k(10, passing, k) for k in (1, 10)}
     own["cross_entropy"] = np.broadcast_to(generator.normal(size=(1, POSTS, 1)), shape)
@@ -42,18 +42,18 @@ def world(seeds=3, of_seeds=0.0, seed=0):
 
 @pytest.fixture(scope="module")
 def rates():
-    return simulate([world()], SETTINGS, replicates=REPLICATES)
+    return simulate([world()], EXPERIMENT, SETTINGS, replicates=REPLICATES)
 
 
 def test_the_rule_of_compare_passes_both_controls(rates):
     assert plain_control(rates, SETTINGS, "replies").verdict == AS_EXPECTED
-    assert family_control(rates, SETTINGS, "replies").verdict == AS_EXPECTED
+    assert family_control(rates, EXPERIMENT, SETTINGS, "replies").verdict == AS_EXPECTED
     assert rates.plain["engagement"] > 0  # it does err now and then
     assert rates.plain["cross_entropy"] == 0
 
 
-def without_holm(results, roles, settings):
-    contrasts = all_contrasts(results, roles, settings)
+def without_holm(results, pairs, settings):
+    contrasts = all_contrasts(results, pairs, settings)
     for contrast in contrasts:
         contrast.p_holm = contrast.effect.p
     return contrasts
@@ -62,19 +62,19 @@ def without_holm(results, roles, settings):
 def first_pair_by(test):
     """A rule that looks at one pair of models alone, with p from ``test`` of a and b (seeds, posts)."""
 
-    def rule(results, roles, settings):
-        polychromic, baseline = (results.values[model] for model in (roles.polychromic, roles.baseline))
+    def rule(results, pairs, settings):
+        polychromic, baseline = (results.values[model] for model in pairs[0])
         return [
             Contrast("a", "b", metric, SimpleNamespace(p=test(polychromic[metric], baseline[metric])))
-            for metric in settings.headline
+            for metric in contrasted(settings)
         ]
 
     return rule
 
 
 def test_a_rule_without_holms_correction_fails_the_family():
-    found = simulate([world()], SETTINGS, replicates=50, rule=without_holm)
-    assert family_control(found, SETTINGS, "replies").verdict == NOT_AS_EXPECTED
+    found = simulate([world()], EXPERIMENT, SETTINGS, replicates=50, rule=without_holm)
+    assert family_control(found, EXPERIMENT, SETTINGS, "replies").verdict == NOT_AS_EXPECTED
 
 
 def test_a_rule_that_ignores_pairing_fails_since_its_test_errs_too_seldom():
@@ -83,7 +83,7 @@ def test_a_rule_that_ignores_pairing_fails_since_its_test_errs_too_seldom():
     def unpaired(a, b):
         return float(mannwhitneyu(a.mean(axis=0), b.mean(axis=0)).pvalue)
 
-    found = simulate([world()], SETTINGS, replicates=150, rule=first_pair_by(unpaired))
+    found = simulate([world()], EXPERIMENT, SETTINGS, replicates=150, rule=first_pair_by(unpaired))
     control = plain_control(found, SETTINGS, "replies")
     assert control.verdict == NOT_AS_EXPECTED
     assert control.high < 0.05
@@ -93,25 +93,25 @@ def test_a_rule_that_counts_posts_twice_fails_since_its_test_errs_too_often():
     def doubled(a, b):
         return wilcoxon(np.tile((a - b).mean(axis=0), 3))[0]
 
-    found = simulate([world()], SETTINGS, replicates=150, rule=first_pair_by(doubled))
+    found = simulate([world()], EXPERIMENT, SETTINGS, replicates=150, rule=first_pair_by(doubled))
     control = plain_control(found, SETTINGS, "replies")
     assert control.verdict == NOT_AS_EXPECTED
     assert control.low > 0.05
 
 
 def test_seeds_that_matter_little_pass_and_a_rule_that_ignores_them_fails_where_they_matter_much():
-    little = simulate([world(seeds=6, of_seeds=0.1)], SETTINGS, replicates=60, own_seeds=True)
-    assert family_control(little, SETTINGS, "seeds").verdict == AS_EXPECTED
+    little = simulate([world(seeds=6, of_seeds=0.1)], EXPERIMENT, SETTINGS, replicates=60, own_seeds=True)
+    assert family_control(little, EXPERIMENT, SETTINGS, "seeds").verdict == AS_EXPECTED
 
-    def ignoring(results, roles, settings):
+    def ignoring(results, pairs, settings):
         flat = {
             model: {name: values.reshape(1, -1) for name, values in metrics.items()}
             for model, metrics in results.values.items()
         }
-        return all_contrasts(replace(results, values=flat, seeds=(0,)), roles, settings)
+        return all_contrasts(replace(results, values=flat, seeds=(0,)), pairs, settings)
 
-    much = simulate([world(of_seeds=1.0)], SETTINGS, replicates=40, own_seeds=True, rule=ignoring)
-    assert family_control(much, SETTINGS, "seeds").verdict == NOT_AS_EXPECTED
+    much = simulate([world(of_seeds=1.0)], EXPERIMENT, SETTINGS, replicates=40, own_seeds=True, rule=ignoring)
+    assert family_control(much, EXPERIMENT, SETTINGS, "seeds").verdict == NOT_AS_EXPECTED
 
 
 def test_the_interval_of_a_rate_is_exact():
@@ -143,7 +143,12 @@ def evaluation(folder, seed, posts=6, n=4):
     return write_rows(folder / "replies.jsonl", rows), rows
 
 
-SMALL = Settings(ks=(1, 4), resamples=50)
+SMALL = settings(50, ks=(1, 4))
+
+
+def measured(root, arms, seeds, **sizes):
+    folders = {arm: [root / arm / f"seed-{seed}" for seed in seeds] for arm in arms}
+    return measure(folders, WordEncoder(), EXPERIMENT, SMALL, **sizes)
 
 
 def test_sets_are_drawn_from_the_replies_to_the_same_post_by_the_same_seed(tmp_path):
@@ -178,7 +183,7 @@ def test_the_seeds_own_sets_are_drawn_as_often_as_seeds_differ_beyond_noise(tmp_
 
 def test_one_seed_leaves_the_question_of_seeds_unmeasured(tmp_path):
     evaluation(tmp_path / "arm" / "seed-1", 1)
-    controls, details = measure(["arm"], [1], WordEncoder(), SMALL, evaluations=tmp_path, replicates=5, sets=3)
+    controls, details = measured(tmp_path, ["arm"], [1], replicates=5, sets=3)
     assert controls[-1].verdict == NOT_MEASURED
     assert controls[-1].value is None
     assert details["replies"]["replicates"] == 5
@@ -188,7 +193,7 @@ def test_one_seed_leaves_the_question_of_seeds_unmeasured(tmp_path):
 def test_several_seeds_are_measured_and_repeat(tmp_path):
     for seed in (1, 2):
         evaluation(tmp_path / "arm" / f"seed-{seed}", seed)
-    run = lambda: measure(["arm"], [1, 2], WordEncoder(), SMALL, evaluations=tmp_path, replicates=2, sets=2)  # noqa: E731
+    run = lambda: measured(tmp_path, ["arm"], [1, 2], replicates=2, sets=2)  # noqa: E731
     controls, details = run()
     assert [c.name for c in controls] == ["aa_replies_plain_test", "aa_replies_rule", "aa_seeds_rule"]
     assert (controls, details) == run()
@@ -197,7 +202,7 @@ def test_several_seeds_are_measured_and_repeat(tmp_path):
 def test_every_arm_and_seed_without_an_evaluation_is_named(tmp_path):
     evaluation(tmp_path / "arm" / "seed-1", 1)
     with pytest.raises(InputError) as caught:
-        measure(["arm", "other"], [1, 2], WordEncoder(), SMALL, evaluations=tmp_path)
+        measured(tmp_path, ["arm", "other"], [1, 2])
     assert [p.where for p in caught.value.problems] == [
         str(tmp_path / "arm" / "seed-2"), str(tmp_path / "other" / "seed-1"), str(tmp_path / "other" / "seed-2"),
     ]  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from polychrome.audit.controls.lambda_zero import lambda_zero, tensor_hashes
+from polychrome.audit.controls.lambda_zero import lambda_zero, tensors_of
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED
 from polychrome.errors import InputError
 from tests.evaluation.fakes import write_rows
@@ -57,7 +57,7 @@ def test_other_replies_are_a_finding(tmp_path):
 
 def test_a_missing_or_damaged_adapter_is_told(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        tensor_hashes(tmp_path / "none.safetensors")
+        tensors_of(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"\x05\x00\x00\x00\x00\x00\x00\x00nonsense")
     with pytest.raises(InputError, match="a safetensors file"):
-        tensor_hashes(tmp_path / "bad.safetensors")
+        tensors_of(tmp_path / "bad.safetensors")

@@ -2,17 +2,21 @@
 
 import pytest
 
-from polychrome.audit.controls.overoptimisation import overoptimisation, to_csv
+from polychrome.audit.controls.overoptimisation import overoptimisation
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED
+from polychrome.audit.rollouts import CURVE
 from polychrome.errors import InputError
-from polychrome.files import write_json, write_text
+from polychrome.files import write_csv, write_json
 
 
 def gamed(folder, reach):
     fitted = {"reach_kl": reach, "peak_kl": None, "text": f"No peak within reach of {reach}."}
     curves = {"judge": fitted, "proxy": fitted}
     write_json(folder / "verdict.json", {"verdict": "not gamed", "over_optimisation": curves})
-    write_text(folder / "curve.csv", f"step,kl,judge\n1,0.0,0.5\n2,{reach},\n")
+    rows = [
+        dict.fromkeys(CURVE, 0.5) | {"step": step, "kl": kl, "judge_low": None} for step, kl in ((1, 0.0), (2, reach))
+    ]
+    write_csv(folder / "curve.csv", rows)
     return folder
 
 
@@ -23,7 +27,9 @@ def test_curves_are_gathered_in_order_of_beta(tmp_path):
     assert [fit["beta"] for fit in details["curves"]] == [0.0, 0.05, 0.2]
     assert [(row["beta"], row["step"]) for row in rows[:3]] == [(0.0, 1), (0.0, 2), (0.05, 1)]
     assert "beta 0: No peak" in control.note
-    assert to_csv(rows).splitlines()[:3] == ["arm,beta,step,kl,judge", "arm0.0,0,1,0,0.5", "arm0.0,0,2,10,"]
+    assert set(rows[0]) == {"arm", "beta", *CURVE}
+    assert rows[1]["kl"] == pytest.approx(10)
+    assert rows[1]["judge_low"] is None
 
 
 def test_a_kl_that_does_not_fall_with_beta_is_a_finding(tmp_path):
@@ -36,8 +42,5 @@ def test_fewer_than_three_betas_and_a_verdict_without_its_curve_are_told(tmp_pat
     with pytest.raises(InputError, match="three values of beta"):
         overoptimisation(runs[:2])
     write_json(tmp_path / "0.2" / "verdict.json", {"verdict": "gamed"})
-    with pytest.raises(InputError, match="no over_optimisation"):
-        overoptimisation(runs)
-    write_json(tmp_path / "0.2" / "verdict.json", {"verdict": "gamed", "over_optimisation": {"proxy": {}}})
-    with pytest.raises(InputError, match=r"no judge\.reach_kl"):
+    with pytest.raises(InputError, match=r"no over_optimisation\.judge\.reach_kl"):
         overoptimisation(runs)

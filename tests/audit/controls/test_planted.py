@@ -5,23 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from polychrome.audit.controls.planted import (
-    EXPECTED,
-    OFF_TOPIC,
-    PLANTED,
-    RANDOM,
-    REPEATED,
-    measure,
-    replies_of,
-)
+from polychrome.audit.controls.planted import EXPECTED, OFF_TOPIC, PLANTED, RANDOM, REPEATED, measure, replies_of
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED
 from polychrome.errors import InputError
-from polychrome.evaluation.results import Settings
 from polychrome.pairs.schema import Pair
-from tests.evaluation.fakes import WordEncoder, length_judge
+from tests.evaluation.fakes import WordEncoder, length_judge, settings
 
 SAMPLES = 6
-SETTINGS = Settings(ks=(1, SAMPLES), resamples=200)
+SETTINGS = settings(ks=(1, SAMPLES))
 TOPICS = ("tea", "birds", "music", "trains", "gardens")
 SAID = ("a kind of it", "that is lovely ok", "oh yes it does too", "well same then", "hm which sounds nice like a day")
 

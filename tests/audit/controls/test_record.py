@@ -10,16 +10,16 @@ from polychrome.audit.controls.record import (
     NOT_MEASURED,
     Control,
     gather,
+    read_rows,
     table,
     together,
     write_part,
 )
-from polychrome.audit.controls.rows import read_rows
 from polychrome.errors import InputError
 
 
 def control(name, verdict=AS_EXPECTED):
-    return Control(name, "text", "expected", "found", 1 / 3, None, None, verdict)
+    return Control(name=name, text="text", expected="expected", found="found", value=1 / 3, verdict=verdict)
 
 
 def test_all_controls_come_together_in_one_list_in_the_order_of_the_parts(tmp_path):

@@ -6,10 +6,10 @@ import pytest
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED
 from polychrome.audit.controls.shuffled import shuffled
 from polychrome.errors import InputError
-from polychrome.evaluation.results import Settings
 from polychrome.files import write_json
+from tests.evaluation.fakes import settings
 
-SETTINGS = Settings(resamples=500)
+SETTINGS = settings(500)
 POSTS = 40
 
 

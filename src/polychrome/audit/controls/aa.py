@@ -1,50 +1,62 @@
 """A/A: a model against itself, many times over. How often does the comparison claim a difference that is not there?
 
-Each replicate is a whole comparison, Q1 to Q4, of four "models" that are one and the same arm: its answers are drawn
-anew, and the rule of :mod:`polychrome.evaluation.contrasts` is put to them through its own code.
+Each replicate is a whole comparison, every question of the experiment, of "models" that are one and the same arm: its
+answers are drawn again, and the rule of :mod:`polychrome.evaluation.contrasts` is put to them through its own code.
 
-* **Replies.** Posts are drawn with replacement. For each, each of the four models gets a set of n replies drawn with
-  replacement from those that the arm with the same seed gave to that post. The four are exchangeable, so there is no
-  difference: p of the plain test should be below 0.05 in 5 replicates of 100 (in fewer where values are so coarse that
-  ties abound), and a family of tests should hold any claim in at most 5 of 100. Fewer are likely: Holm's correction
-  holds whatever the dependence between tests, the rule wants the interval besides, and the cross-entropy of human
-  replies, which no drawing changes, takes part with p = 1.
-* **Seeds.** The same, but each of the four models is the arm with seeds of its own, drawn with replacement from those
-  that were trained. This is the harder question, that of arms instead of models: Wilcoxon's p takes the seeds as they
-  are, and only the interval knows that others could have been drawn. Means of two seeds differ by sampling alone, even
-  where seeds do not matter, and this part is taken out: a set comes from the seed's own replies with chance w, and from
-  those of all seeds otherwise, w chosen metric by metric so that the variance between seeds is what a two-way analysis
-  of variance leaves for them.
+* **Replies.** Posts are drawn with replacement; for each, each model gets a set of n replies drawn with replacement
+  from those that the arm with the same seed gave to that post. There is no difference, so p of the plain test should be
+  below 0.05 in 5 replicates of 100 (fewer where ties abound), and a family of tests should hold any claim in at most 5.
+* **Seeds.** The same, but each model is the arm with seeds of its own, drawn with replacement: the harder question,
+  that of arms instead of models. Means of few seeds differ by sampling alone, and this part is taken out: a set comes
+  from the seed's own replies with chance w, and from those of all seeds otherwise, w chosen metric by metric so that
+  the variance between seeds is what a two-way analysis of variance leaves for them.
 
-Of the six contrasts of a replicate, the rates of the plain test count the first alone: the others share its replies.
+Of the contrasts of a replicate, the rates of the plain test count the first alone: the others share its replies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polychrome.audit.controls.record import NOT_MEASURED, Control, verdict_of
-from polychrome.audit.controls.rows import read_rows
-from polychrome.errors import InputError, bad
+from polychrome import paths
+from polychrome.audit.controls.record import NOT_MEASURED, REMEDY, ROOT, Control, read_rows, verdict_of, write_part
+from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
-from polychrome.evaluation.evaluate import Answered, Scores, set_metrics
+from polychrome.evaluation.evaluate import Answered, set_metrics
+from polychrome.evaluation.experiment import ExperimentSettings
+from polychrome.evaluation.metrics import contrasted
 from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.power import components
-from polychrome.evaluation.results import Results, Roles, Settings, label
+from polychrome.evaluation.results import Results
+from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.measures.encoder import TextEncoder
+from polychrome.params import Params
 from polychrome.randomness import numpy_generator
+from polychrome.reporting.names import metric_name
 
-Rule = Callable[[Results, Roles, Settings], list[Contrast]]
+Rule = Callable[[Results, Sequence[tuple[str, str]], EvaluationSettings], list[Contrast]]
 SETS = 16  # sets drawn for each post, of which replicates choose
 REPLICATES = 120
 SMOOTH = "engagement"  # so finely graded that its plain test should err in 5 of 100, not in fewer
 COVERAGE = 0.95  # of the rates' own intervals
-_RULE_TEXT = "An arm against itself, {} drawn anew: how often the rule of compare claims any difference in Q1 to Q4."
+TEXT = "How often the comparison claims a difference between an arm and itself."
+_SEEDS_NOTE = "Wilcoxon's p speaks of these very seeds, so that it alone may err more often here; the rule must not."
+
+
+def run(params: Params) -> str:
+    """Write results/controls/aa.json; returns a table of it."""
+    from polychrome.measures.encoder import Encoder
+
+    arms = [model for model in params.models if model not in params.untouched]
+    folders = {arm: [paths.evaluation_dir(arm, seed) for seed in params.seeds] for arm in arms}
+    encoder = Encoder.open(paths.ENCODER, remember=True)
+    controls, details = measure(folders, encoder, params.experiment, params.evaluation)
+    return write_part(ROOT / "aa.json", TEXT, controls, details | {"seeds": list(params.seeds)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +80,17 @@ class Rates:
 
 
 def population(
-    arm: str, runs: Sequence[Path], encoder: TextEncoder, settings: Settings, sets: int = SETS
+    arm: str, runs: Sequence[Path], encoder: TextEncoder, settings: EvaluationSettings, sets: int = SETS
 ) -> Population:
-    """Draw the sets of one arm from its evaluations, folders with replies.jsonl and per_post.json, one a seed."""
-    read = [_read_replies(run) for run in runs]
-    posts = len(read[0])
-    generator = numpy_generator(settings.seed, "a/a", arm)
+    """Draw the sets of one arm from its evaluations, folders with replies.jsonl, one for each seed."""
+    read = [read_rows(run / "replies.jsonl", ("post", "human", "replies")) for run in runs]
+    if len(read[0]) < 2:
+        raise bad(str(runs[0] / "replies.jsonl"), f"{len(read[0])} posts", "at least 2", "Raise split.test_pairs.")
+    generator = numpy_generator(0, "a/a", arm)
     own = [_draw([[post] for post in rows], sets, encoder, settings, generator) for rows in read]
     pooled = own
     if len(read) > 1:
-        of_post = [[rows[i] for rows in read] for i in range(posts)]
+        of_post = [list(of_seeds) for of_seeds in zip(*read, strict=True)]
         pooled = [_draw(of_post, sets, encoder, settings, generator) for _ in read]
     stacked, mixed = ({name: np.stack([s[name] for s in some]) for name in own[0]} for some in (own, pooled))
     return Population(arm, stacked, mixed, {name: _own_share(values) for name, values in stacked.items()})
@@ -100,40 +113,24 @@ def _draw(
     rows: Sequence[Sequence[Mapping[str, Any]]],
     sets: int,
     encoder: TextEncoder,
-    settings: Settings,
+    settings: EvaluationSettings,
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Every metric of ``sets`` sets for each post (posts, sets), drawn from the replies in its ``rows``, one a seed."""
     answered: list[Answered] = []
-    drawn: list[Mapping[str, Any]] = []
+    drawn: list[list[Mapping[str, Any]]] = []
+    size = len(rows[0][0]["replies"])
     for number, of_post in enumerate(rows):
         replies = [reply for row in of_post for reply in row["replies"]]
-        size, first = len(of_post[0]["replies"]), of_post[0]
+        post, human = of_post[0]["post"], of_post[0]["human"]["text"]
         for _ in range(sets):
-            chosen = [replies[i] for i in generator.integers(len(replies), size=size)]
-            texts = tuple(reply["text"] for reply in chosen)
-            human = first["human"]["text"]
-            answered.append(Answered(str(number), first["post"], human, texts, (True,) * size, 0.0))
-            drawn += chosen
-    scores = Scores(
-        well_formed=np.array([reply["well_formed"] for reply in drawn]),
-        relevance=np.array([reply["relevance"] for reply in drawn]),
-        engagement=np.array([reply["engagement"] for reply in drawn]),
-        passes=np.array([reply["passes"] for reply in drawn]),
-    )
-    size = len(answered[0].replies)
-    metrics = set_metrics(answered, scores, encoder)
-    passing = scores.passes.reshape(len(answered), size).sum(axis=1)
+            drawn.append([replies[i] for i in generator.integers(len(replies), size=size)])
+            texts = tuple(reply["text"] for reply in drawn[-1])
+            answered.append(Answered(str(number), post, human, texts, (True,) * size, 0.0))
+    metrics = set_metrics(answered, drawn, encoder)
+    passing = [sum(reply["passes"] for reply in replies) for replies in drawn]
     metrics |= {f"pass_at_{k}": pass_at_k(size, passing, k).tolist() for k in settings.ks}
-    shape = (len(rows), sets)
-    return {name: np.array(metrics[name], dtype=float).reshape(shape) for name in settings.headline}
-
-
-def _read_replies(run: Path) -> list[dict[str, Any]]:
-    rows = read_rows(run / "replies.jsonl", ("post", "human", "replies"))
-    if len(rows) < 2:
-        raise bad(str(run / "replies.jsonl"), f"{len(rows)} posts", "at least 2", "Raise split.test_pairs.")
-    return rows
+    return {name: np.array(metrics[name], dtype=float).reshape(len(rows), sets) for name in contrasted(settings)}
 
 
 # --- replicates -------------------------------------------------------------------------------------------------------
@@ -141,7 +138,8 @@ def _read_replies(run: Path) -> list[dict[str, Any]]:
 
 def simulate(
     populations: Sequence[Population],
-    settings: Settings,
+    experiment: ExperimentSettings,
+    settings: EvaluationSettings,
     *,
     replicates: int = REPLICATES,
     own_seeds: bool = False,
@@ -149,17 +147,18 @@ def simulate(
 ) -> Rates:
     """Put ``replicates`` comparisons without a difference to ``rule``, the arms taking turns.
 
-    ``own_seeds`` gives each of the four models seeds of its own.
+    ``own_seeds`` gives each of the compared models seeds of its own.
     """
-    plain, claimed, families = dict.fromkeys(settings.headline, 0), dict.fromkeys(settings.headline, 0), 0
-    roles = Roles()
-    generator = numpy_generator(settings.seed, "a/a replicates", own_seeds)
+    names = contrasted(settings)
+    plain, claimed, families = dict.fromkeys(names, 0), dict.fromkeys(names, 0), 0
+    models = tuple(dict.fromkeys((*experiment.compared, *(arm for pair in experiment.pairs for arm in pair))))
+    generator = numpy_generator(0, "a/a replicates", own_seeds)
     for replicate in range(replicates):
-        results = _replicate(populations[replicate % len(populations)], roles, settings, own_seeds, generator)
-        contrasts = rule(results, roles, settings)
+        results = _replicate(populations[replicate % len(populations)], models, settings, own_seeds, generator)
+        contrasts = rule(results, experiment.pairs, settings)
         different = {c.metric for c in contrasts if c.is_different(settings.alpha)}
         families += bool(different)
-        for metric in settings.headline:
+        for metric in names:
             first = next(contrast for contrast in contrasts if contrast.metric == metric)
             plain[metric] += first.effect is not None and first.effect.p < settings.alpha
             claimed[metric] += metric in different
@@ -167,32 +166,27 @@ def simulate(
 
 
 def _replicate(
-    population: Population, roles: Roles, settings: Settings, own_seeds: bool, generator: np.random.Generator
+    population: Population,
+    models: tuple[str, ...],
+    settings: EvaluationSettings,
+    own_seeds: bool,
+    generator: np.random.Generator,
 ) -> Results:
     seeds, posts, sets = next(iter(population.own.values())).shape
     drawn = generator.integers(posts, size=posts)
     values: dict[str, dict[str, np.ndarray]] = {}
-    for model in roles.compared:
+    for model in models:
         of_seed = generator.integers(seeds, size=seeds) if own_seeds else np.arange(seeds)
         of_set = generator.integers(sets, size=(seeds, posts))
         chance = generator.random((seeds, posts))
         place = (of_seed[:, None], drawn[None, :], of_set)
-        values[model] = {name: population.own[name][place] for name in settings.headline}
+        values[model] = {name: own[place] for name, own in population.own.items()}
         if own_seeds:
-            pooled = {name: population.pooled[name][place] for name in settings.headline}
             values[model] = {
-                name: np.where(chance < population.weights[name], own, pooled[name])
+                name: np.where(chance < population.weights[name], own, population.pooled[name][place])
                 for name, own in values[model].items()
             }
-    return Results(
-        models=roles.compared,
-        seeds=tuple(range(seeds)),
-        samples=max(settings.ks),
-        posts=posts,
-        values=values,
-        passing={},
-        human={},
-    )
+    return Results(models, tuple(range(seeds)), max(settings.ks), posts, values, passing={}, human={})
 
 
 # --- what is said of them ---------------------------------------------------------------------------------------------
@@ -208,20 +202,20 @@ def rate_interval(count: int, of: int, coverage: float = COVERAGE) -> tuple[floa
     return low, high
 
 
-def plain_control(rates: Rates, settings: Settings, what: str) -> Control:
+def plain_control(rates: Rates, settings: EvaluationSettings, what: str) -> Control:
     """The plain test: 5 in 100 on the smooth metric, on none more, beyond what so many replicates could tell."""
-    alpha, metrics = settings.alpha, [m for m in settings.headline if m != "cross_entropy"]
+    alpha, metrics = settings.alpha, [m for m in contrasted(settings) if m != "cross_entropy"]
     strict = 1 - (1 - COVERAGE) / len(metrics)  # so many rates are looked at
     above = [m for m in metrics if rate_interval(rates.plain[m], rates.replicates, strict)[0] > alpha]
     low, high = rate_interval(rates.plain[SMOOTH], rates.replicates)
     rate = rates.plain[SMOOTH] / rates.replicates
-    listed = ", ".join(f"{label(m)} {rates.plain[m] / rates.replicates:.3f}" for m in metrics)
-    too_many = f"; above {alpha:g}: {', '.join(map(label, above))}" if above else ""
+    listed = ", ".join(f"{metric_name(m)} {rates.plain[m] / rates.replicates:.3f}" for m in metrics)
+    too_many = f"; above {alpha:g}: {', '.join(map(metric_name, above))}" if above else ""
     return Control(
         name=f"aa_{what}_plain_test",
         text=f"An arm against itself, {what} drawn anew: how often p of one test is below {alpha:g}, uncorrected.",
-        expected=f"{alpha:g} within the interval of the rate for {label(SMOOTH)}; above {alpha:g} for no metric",
-        found=f"{rate:.3f} ({low:.3f} to {high:.3f}) of {rates.replicates} for {label(SMOOTH)}{too_many}",
+        expected=f"{alpha:g} within the interval of the rate for {metric_name(SMOOTH)}; above {alpha:g} for no metric",
+        found=f"{rate:.3f} ({low:.3f} to {high:.3f}) of {rates.replicates} for {metric_name(SMOOTH)}{too_many}",
         value=rate,
         low=low,
         high=high,
@@ -230,72 +224,66 @@ def plain_control(rates: Rates, settings: Settings, what: str) -> Control:
     )
 
 
-def family_control(rates: Rates, settings: Settings, what: str) -> Control:
-    """The whole rule: any claim at all in at most 5 of 100 families, beyond what so many replicates could tell."""
-    alpha, rate = settings.alpha, rates.families / rates.replicates
+def family_control(
+    rates: Rates | None, experiment: ExperimentSettings, settings: EvaluationSettings, what: str, note: str = ""
+) -> Control:
+    """The whole rule: any claim at all in at most 5 of 100 families, beyond what so many replicates could tell.
+
+    Without ``rates`` there is one seed, which cannot be held against others.
+    """
+    alpha = settings.alpha
+    text = (
+        f"An arm against itself, {what} drawn anew: how often the rule of compare claims any difference in "
+        f"{experiment.asked}."
+    )
+    about = {"name": f"aa_{what}_rule", "text": text}
+    if rates is None:
+        found, note = "one seed: how seeds differ is not known", "Needs two seeds in params.yaml."
+        return Control(**about, expected=f"at most {alpha:g}", found=found, verdict=NOT_MEASURED, note=note)
     low, high = rate_interval(rates.families, rates.replicates)
+    rate = rates.families / rates.replicates
+    fine = "Below is no fault: Holm holds for any dependence, the interval must agree, and one metric cannot differ."
     return Control(
-        name=f"aa_{what}_rule",
-        text=_RULE_TEXT.format(what),
+        **about,
         expected=f"at most {alpha:g}: the interval of the rate does not lie above it",
         found=f"{rate:.3f} ({low:.3f} to {high:.3f}) of {rates.replicates} families of tests",
         value=rate,
         low=low,
         high=high,
         verdict=verdict_of(low <= alpha),
-        note="Below is no fault: Holm holds for any dependence, the interval must agree, and one metric cannot differ.",
+        note=note or fine,
     )
 
 
 def measure(
-    arms: Sequence[str],
-    seeds: Sequence[int],
+    folders: Mapping[str, Sequence[Path]],
     encoder: TextEncoder,
-    settings: Settings,
+    experiment: ExperimentSettings,
+    settings: EvaluationSettings,
     *,
-    evaluations: str | Path = "results/evaluation",
     replicates: int = REPLICATES,
     sets: int = SETS,
 ) -> tuple[list[Control], dict[str, Any]]:
-    """The A/A controls of ``arms`` and ``seeds``, and the rates behind them.
+    """The A/A controls of the arms whose evaluations lie in ``folders``, one for each seed, and the rates behind them.
 
-    Raises InputError naming every arm and seed that has no evaluation.
+    Raises InputError naming every folder that has no evaluation.
     """
-    folders = {arm: [Path(evaluations) / arm / f"seed-{seed}" for seed in seeds] for arm in arms}
-    problems = [
-        problem
-        for runs in folders.values()
-        for run in runs
-        if not (run / "replies.jsonl").is_file()
-        for problem in bad(str(run), "no replies.jsonl", "an evaluation", "Run `dvc repro`.").problems
-    ]
-    if problems:
-        raise InputError(problems)
+    absent = [run for runs in folders.values() for run in runs if not (run / "replies.jsonl").is_file()]
+    if absent:
+        raise InputError([Problem(str(run), "no replies.jsonl", "an evaluation", REMEDY) for run in absent])
     populations = [population(arm, runs, encoder, settings, sets) for arm, runs in folders.items()]
-    of_replies = simulate(populations, settings, replicates=replicates)
-    controls = [plain_control(of_replies, settings, "replies"), family_control(of_replies, settings, "replies")]
-    details = {"replies": _described(of_replies), "arms": list(arms), "seeds": list(seeds), "sets": sets}
-    if len(seeds) == 1:
-        return [*controls, _one_seed(settings)], details
-    of_seeds = simulate(populations, settings, replicates=replicates, own_seeds=True)
-    note = "Wilcoxon's p speaks of these very seeds, so that it alone may err more often here; the rule must not."
-    controls.append(replace(family_control(of_seeds, settings, "seeds"), note=note))
-    own = {p.arm: {name: p.weights[name] for name in settings.headline} for p in populations}
+    of_replies = simulate(populations, experiment, settings, replicates=replicates)
+    controls = [
+        plain_control(of_replies, settings, "replies"),
+        family_control(of_replies, experiment, settings, "replies"),
+    ]
+    details = {"replies": _described(of_replies), "arms": list(folders), "sets": sets}
+    if len(next(iter(folders.values()))) == 1:
+        return [*controls, family_control(None, experiment, settings, "seeds")], details
+    of_seeds = simulate(populations, experiment, settings, replicates=replicates, own_seeds=True)
+    controls.append(family_control(of_seeds, experiment, settings, "seeds", _SEEDS_NOTE))
+    own = {p.arm: {name: p.weights[name] for name in contrasted(settings)} for p in populations}
     return controls, details | {"seeds_drawn": _described(of_seeds), "chance_of_own_set": own}
-
-
-def _one_seed(settings: Settings) -> Control:
-    return Control(
-        name="aa_seeds_rule",
-        text=_RULE_TEXT.format("seeds"),
-        expected=f"at most {settings.alpha:g}",
-        found="one seed: how seeds differ is not known",
-        value=None,
-        low=None,
-        high=None,
-        verdict=NOT_MEASURED,
-        note="Needs two seeds in params.yaml.",
-    )
 
 
 def _described(rates: Rates) -> dict[str, Any]:

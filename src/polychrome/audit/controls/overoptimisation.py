@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from polychrome.audit.controls.record import REMEDY, Control, verdict_of
+from polychrome import paths
+from polychrome.audit.controls.record import REMEDY, ROOT, Control, read_verdict, verdict_of, write_part
+from polychrome.audit.rollouts import CURVE
 from polychrome.errors import bad
-from polychrome.files import read_json
+from polychrome.files import read_csv, write_csv
+from polychrome.params import Params
+
+TEXT = "The judge against KL while GRPO climbs the proxy, at several weights of the KL."
+
+
+def run(params: Params) -> str:
+    """Write results/controls/overoptimisation.json and .csv; returns a table of the controls."""
+    arms = (params.controls.variants["beta_0"], "control_beta_0", "control_beta_0_2")
+    runs = [(arm, params.arms[arm].beta, paths.gaming_dir(arm, params.controls.seed)) for arm in arms]
+    controls, details, rows = overoptimisation(runs)
+    write_csv(ROOT / "overoptimisation.csv", rows, ("arm", "beta", *CURVE))
+    return write_part(ROOT / "overoptimisation.json", TEXT, controls, details)
 
 
 def overoptimisation(
@@ -26,48 +38,22 @@ def overoptimisation(
     if len({beta for _, beta, _ in runs}) < 3:
         raise bad("params.yaml:controls.variants", f"{len(runs)} runs", "at least three values of beta", "Add some.")
     fits, rows = [], []
+    ends = [name for name in CURVE if name.endswith(("_low", "_high"))]
+    means = [name for name in CURVE if name not in ends]
     for arm, beta, folder in sorted(runs, key=lambda run: run[1]):
-        folder = Path(folder)
-        verdict = read_json(folder / "verdict.json")
-        fitted = _part(verdict, ("over_optimisation",), folder)
-        fits.append({"arm": arm, "beta": beta, "verdict": _part(verdict, ("verdict",), folder), **fitted})
-        rows += [{"arm": arm, "beta": beta, **row} for row in _curve(folder / "curve.csv")]
-    reached = [_part(fit, ("judge", "reach_kl"), fit["arm"]) for fit in fits]
-    falls = all(later < earlier for earlier, later in pairwise(reached))
-    peaks = "; ".join(f"beta {fit['beta']:g}: {fit['judge']['text']}" for fit in fits)
+        verdict = read_verdict(folder, ("verdict", "over_optimisation.judge.reach_kl"))
+        fits.append({"arm": arm, "beta": beta, "verdict": verdict["verdict"], **verdict["over_optimisation"]})
+        curve = read_csv(
+            Path(folder) / "curve.csv", means, blank=ends, what="a curve as stage `gaming` writes it", remedy=REMEDY
+        )
+        rows += [{"arm": arm, "beta": beta, **row} for row in curve]
+    reached = [fit["judge"]["reach_kl"] for fit in fits]
     control = Control(
         name="overoptimisation",
         text="The judge against KL while GRPO climbs the proxy, at several weights beta of the KL: the largest KL.",
         expected="the KL that is reached falls as beta rises",
         found=", ".join(f"beta {fit['beta']:g}: {kl:.3g} nats" for fit, kl in zip(fits, reached, strict=True)),
-        value=None,
-        low=None,
-        high=None,
-        verdict=verdict_of(falls),
-        note=peaks,
+        verdict=verdict_of(all(later < earlier for earlier, later in pairwise(reached))),
+        note="; ".join(f"beta {fit['beta']:g}: {fit['judge']['text']}" for fit in fits),
     )
     return [control], {"curves": fits}, rows
-
-
-def _part(value: Any, keys: Sequence[str], where: object) -> Any:
-    for key in keys:
-        if not isinstance(value, Mapping) or key not in value:
-            raise bad(str(where), f"no {'.'.join(keys)}", "a verdict as stage `gaming` writes it", REMEDY)
-        value = value[key]
-    return value
-
-
-def _curve(path: Path) -> list[dict[str, float | None]]:
-    if not path.is_file():
-        raise bad(str(path), "no such file", "a curve as stage `gaming` writes it", REMEDY)
-    with path.open(encoding="utf-8", newline="") as handle:
-        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(handle)]
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same keys as CSV text; nothing stands for None and NaN."""
-    lines = [",".join(rows[0])]
-    for row in rows:
-        values = ("" if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in row.values())
-        lines.append(",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values))
-    return "\n".join(lines) + "\n"

@@ -11,10 +11,7 @@ to which post is planted:
 
 "Like" and "related" are cosines of sentence embeddings, as in the test of a pass: the control says that differences
 which are there come out at the end of the road, not that cosines measure what people mean by a topic. Engagement is
-left open for the first four: the judge weighs words, and all of these are people's. Whether it can tell at all what
-engaged people is what the last two ask, on one contrast of their own. Only the gate on the topic tells a set of replies
-to the post from one of replies to others, and it is set to let nine human replies in ten pass. There is no policy to
-find a human reply likely, so cross-entropy is one constant and cannot differ.
+asked of the last two alone. No policy finds a human reply likely here, so cross-entropy is one constant.
 """
 
 from __future__ import annotations
@@ -25,20 +22,33 @@ from typing import Any
 
 import numpy as np
 
-from polychrome.audit.controls.record import Control, verdict_of
+from polychrome import paths
+from polychrome.audit.controls.record import ROOT, Control, verdict_of, write_part
 from polychrome.errors import bad
 from polychrome.evaluation.contrasts import Contrast, add_detectable, all_contrasts, find, in_words
 from polychrome.evaluation.evaluate import evaluate, read_per_post
-from polychrome.evaluation.results import Roles, Settings, label, read_results
+from polychrome.evaluation.metrics import compared
+from polychrome.evaluation.results import read_results
+from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import compare_paired
 from polychrome.files import write_jsonl
 from polychrome.measures.encoder import TextEncoder
-from polychrome.pairs.schema import Pair
+from polychrome.pairs.schema import Pair, read_pairs
+from polychrome.params import Params
 from polychrome.randomness import numpy_generator
+from polychrome.reporting.names import metric_name
 
 PLANTED, OFF_TOPIC, RANDOM, REPEATED = "planted", "off_topic", "random", "repeated"
 ARMS = (PLANTED, OFF_TOPIC, RANDOM, REPEATED)
 ENGAGING, UNENGAGING = "engaging", "unengaging"
+PAIRS = (  # contrasted, all as one family
+    (RANDOM, OFF_TOPIC),
+    (REPEATED, OFF_TOPIC),
+    (PLANTED, RANDOM),
+    (PLANTED, REPEATED),
+    (PLANTED, OFF_TOPIC),
+    (REPEATED, RANDOM),
+)
 LEAST_RELATED = 0.1  # share of the pool
 SEED = 0  # these arms have no training, so they have one seed
 
@@ -57,6 +67,19 @@ EXPECTED = (
 )
 
 
+TEXT = "Sets of human replies of which it is known beforehand which must win at what."
+
+
+def run(params: Params) -> str:
+    """Write results/controls/planted.json and the planted arms' evaluations; returns a table of the controls."""
+    from polychrome.measures.encoder import Encoder
+
+    test, pool = (read_pairs(paths.PHASES / f"{name}.jsonl") for name in ("test", "reward"))
+    encoder, samples = Encoder.open(paths.ENCODER, remember=True), params.sampling.samples
+    found = measure(test, pool, encoder, paths.JUDGE, ROOT / "planted", params.evaluation, samples)
+    return write_part(ROOT / "planted.json", TEXT, *found)
+
+
 def replies_of(
     test: Sequence[Pair], pool: Sequence[Pair], encoder: TextEncoder, samples: int, seed: int = SEED
 ) -> dict[str, list[tuple[str, ...]]]:
@@ -72,14 +95,18 @@ def replies_of(
     found: dict[str, list[tuple[str, ...]]] = {arm: [] for arm in (*ARMS, ENGAGING, UNENGAGING)}
     for i, pair in enumerate(test):
         generator = numpy_generator(seed, "planted", pair.id)
+
+        def some(of: Sequence[int] | int, generator: np.random.Generator = generator) -> tuple[str, ...]:
+            return tuple(pool[j].reply for j in generator.choice(of, samples, replace=False))
+
         nearest = np.argsort(-alike[i], kind="stable")[: samples - 1]
         least = np.argsort(related[i], kind="stable")[: int(len(pool) * LEAST_RELATED)]
         found[PLANTED].append((pair.reply, *(pool[j].reply for j in nearest)))
-        found[OFF_TOPIC].append(tuple(pool[j].reply for j in generator.choice(least, samples, replace=False)))
-        found[RANDOM].append(tuple(pool[j].reply for j in generator.choice(len(pool), samples, replace=False)))
+        found[OFF_TOPIC].append(some(least))
+        found[RANDOM].append(some(len(pool)))
         found[REPEATED].append((pair.reply,) * samples)
-        for arm, quart in ((ENGAGING, ranked[-quarter:]), (UNENGAGING, ranked[:quarter])):
-            found[arm].append(tuple(pool[j].reply for j in generator.choice(quart, samples, replace=False)))
+        found[ENGAGING].append(some(ranked[-quarter:]))
+        found[UNENGAGING].append(some(ranked[:quarter]))
     return found
 
 
@@ -89,7 +116,7 @@ def measure(
     encoder: TextEncoder,
     judge_directory: str | Path,
     out: str | Path,
-    settings: Settings,
+    settings: EvaluationSettings,
     samples: int,
 ) -> tuple[list[Control], dict[str, Any]]:
     """Answer the test posts with the planted arms, evaluate and contrast them as models are, into folder ``out``.
@@ -100,72 +127,70 @@ def measure(
     for arm, replies in replies_of(test, pool, encoder, samples).items():
         path = out / "generations" / arm / f"seed-{SEED}.jsonl"
         write_jsonl(path, [_answer(pair, texts) for pair, texts in zip(test, replies, strict=True)])
-        measured = evaluate(
-            path,
-            judge_directory,
-            encoder,
-            out / "evaluation" / arm / f"seed-{SEED}",
-            settings.ks,
-            resamples=settings.resamples,
-            confidence=settings.confidence,
-        )
+        measured = evaluate(path, judge_directory, encoder, out / "evaluation" / arm / f"seed-{SEED}", settings)
         off_topic[arm] = measured["failures"]["off_topic"]
-    roles = Roles(OFF_TOPIC, RANDOM, REPEATED, PLANTED, OFF_TOPIC, RANDOM)
-    results = read_results(ARMS, [SEED], out / "evaluation", roles, settings)
-    contrasts = all_contrasts(results, roles, settings)
+    results = read_results(ARMS, [SEED], out / "evaluation", settings)
+    contrasts = all_contrasts(results, PAIRS, settings)
     add_detectable(contrasts, results, settings)
     controls = [_control(contrasts, a, b, metric, off_topic, settings) for a, b, metric in EXPECTED]
     controls.append(_engagement(out / "evaluation", settings))
-    means = {arm: {m: float(np.nanmean(results.values[arm][m])) for m in settings.needed} for arm in ARMS}
+    means = {arm: {m: float(np.nanmean(results.values[arm][m])) for m in compared(settings)} for arm in ARMS}
     about = {"posts": results.posts, "samples": samples, "pool": len(pool)}
     return controls, {"means": means, "off_topic": off_topic, **about}
 
 
-def _engagement(evaluations: Path, settings: Settings) -> Control:
+def _engagement(evaluations: Path, settings: EvaluationSettings) -> Control:
     """Does the judge give more to replies that engaged people most than to those that engaged them least?"""
     high, low = (
         read_per_post(evaluations / arm / f"seed-{SEED}" / "per_post.json").metrics["engagement"][None, :]
         for arm in (ENGAGING, UNENGAGING)
     )
-    effect = compare_paired(high, low, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed)
+    effect = compare_paired(high, low, settings)
     assert effect is not None  # engagement is defined for every post
-    d = effect.difference
     return Control(
         name="planted_engaging_above_unengaging_engagement",
         text="Human replies of conversations that the judge has not seen: the most engaging against the least.",
         expected="higher engagement by the judge: the interval above zero, p below alpha",
-        found=f"{d.mean:+.4f} ({d.low:+.4f} to {d.high:+.4f}), p {effect.p:.2g}",
-        value=d.mean,
-        low=d.low,
-        high=d.high,
-        verdict=verdict_of(d.low > 0 and effect.p < settings.alpha),
+        found=f"{effect.difference:+.4f} ({effect.low:+.4f} to {effect.high:+.4f}), p {effect.p:.2g}",
+        value=effect.difference,
+        low=effect.low,
+        high=effect.high,
+        verdict=verdict_of(effect.low > 0 and effect.p < settings.alpha),
         note=f"Cohen's d {effect.cohens_d:.2f}." if effect.cohens_d is not None else "",
     )
 
 
-def _answer(pair: Pair, texts: Sequence[str]) -> Mapping[str, Any]:
+def _answer(pair: Pair, texts: Sequence[str]) -> dict[str, Any]:
     row = {"id": pair.id, "post": pair.post, "human": pair.reply, "replies": list(texts)}
     return row | {"ended": [True] * len(texts), "human_nll": 1.0, "human_tokens": 1}
 
 
 def _control(
-    contrasts: Sequence[Contrast], a: str, b: str, metric: str, off_topic: Mapping[str, float], settings: Settings
+    contrasts: Sequence[Contrast],
+    a: str,
+    b: str,
+    metric: str,
+    off_topic: Mapping[str, float],
+    settings: EvaluationSettings,
 ) -> Control:
     metric = settings.primary if metric == "pass_at_k" else metric
     contrast = find(contrasts, a, b, metric)
+    assert contrast is not None  # PAIRS has every two arms of EXPECTED
     effect = contrast.effect
-    said = {
+    about = {
         "name": f"planted_{a}_above_{b}_{metric}",
-        "text": f"Sets of human replies: {a.replace('_', ' ')} against {b.replace('_', ' ')} on {label(metric)}.",
+        "text": f"Sets of human replies: {a.replace('_', ' ')} against {b.replace('_', ' ')} on {metric_name(metric)}.",
         "expected": "called above by the rule of compare",
+        "note": (
+            f"Off topic by the gate of a pass: {off_topic[a]:.0%} of the replies of {a}, {off_topic[b]:.0%} of {b}'s."
+        ),
     }
     if effect is None or contrast.p_holm is None:
-        found, value, low, high, wins = "undefined: too few posts have a value", None, None, None, False
-    else:
-        d = effect.difference
-        value, low, high = d.mean, d.low, d.high
-        wins = contrast.is_different(settings.alpha) and d.mean > 0
-        found = f"{d.mean:+.3f} ({d.low:+.3f} to {d.high:+.3f}), Holm-corrected p {contrast.p_holm:.2g}"
-        found += "" if wins else f"; {in_words(contrast.detectable)}"
-    note = f"Off topic by the gate of a pass: {off_topic[a]:.0%} of the replies of {a}, {off_topic[b]:.0%} of {b}'s."
-    return Control(**said, found=found, value=value, low=low, high=high, verdict=verdict_of(wins), note=note)
+        return Control(**about, found="undefined: too few posts have a value", verdict=verdict_of(False))
+    wins = contrast.is_different(settings.alpha) and effect.difference > 0
+    found = (
+        f"{effect.difference:+.3f} ({effect.low:+.3f} to {effect.high:+.3f}), Holm-corrected p {contrast.p_holm:.2g}"
+        + ("" if wins else f"; {in_words(contrast.detectable)}")
+    )
+    ends = {"value": effect.difference, "low": effect.low, "high": effect.high}
+    return Control(**about, found=found, **ends, verdict=verdict_of(wins))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from polychrome.errors import InputError, Problem
-from polychrome.files import read_json, write_json
+from polychrome.errors import InputError, Problem, bad
+from polychrome.files import Row, read_json, read_jsonl, tidy, write_json
 
 AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED = "as expected", "not as expected", "not measured"
 ROOT = Path("results/controls")
-PARTS = ("metrics", "aa", "planted", "lambda_zero", "shuffled", "overoptimisation")  # one file each, in this order
+PARTS = ("aa", "planted", "lambda_zero", "shuffled", "overoptimisation")  # one file each, in this order
 REMEDY = "Run `make controls`."  # of what a control needs and does not find
-DIGITS = 6  # significant, in every file
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """One control. ``value`` has the unit that ``text`` says; None where there is no single number."""
 
@@ -25,9 +24,9 @@ class Control:
     text: str
     expected: str
     found: str
-    value: float | None
-    low: float | None
-    high: float | None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
     verdict: str
     note: str = ""
 
@@ -37,22 +36,18 @@ def verdict_of(agrees: bool) -> str:
     return AS_EXPECTED if agrees else NOT_AS_EXPECTED
 
 
-def write_part(path: str | Path, text: str, controls: Sequence[Control], details: Mapping[str, Any]) -> dict[str, Any]:
-    """Write one part's file: its text, its controls, their verdict together, and the details. Returns what it holds."""
-    value = {
-        "text": text,
-        "verdict": together([control.verdict for control in controls]),
-        "controls": [asdict(control) for control in controls],
-        **details,
-    }
-    write_json(path, tidy(value))
-    return value
-
-
 def together(verdicts: Iterable[str]) -> str:
     """The verdict on several controls: as expected only when each one is that was measured."""
     measured = [verdict for verdict in verdicts if verdict != NOT_MEASURED]
     return verdict_of(all(verdict == AS_EXPECTED for verdict in measured)) if measured else NOT_MEASURED
+
+
+def write_part(path: str | Path, text: str, controls: Sequence[Control], details: Mapping[str, Any]) -> str:
+    """Write one part's file: its text, its controls, their verdict together, and the details. Returns a table of it."""
+    described = [asdict(control) for control in controls]
+    verdict = together(control.verdict for control in controls)
+    write_json(path, tidy({"text": text, "verdict": verdict, "controls": described, **details}))
+    return table(described)
 
 
 def gather(directory: str | Path = ROOT, parts: Sequence[str] = PARTS) -> dict[str, Any]:
@@ -72,12 +67,11 @@ def gather(directory: str | Path = ROOT, parts: Sequence[str] = PARTS) -> dict[s
             problems.append(Problem(str(path), f"{error}", "a list `controls`", REMEDY))
     if problems:
         raise InputError(problems)
-    agreed = sum(control["verdict"] == AS_EXPECTED for control in controls)
-    unmeasured = sum(control["verdict"] == NOT_MEASURED for control in controls)
-    text = f"{agreed} of {len(controls) - unmeasured} controls came out as expected" + (
-        f"; {unmeasured} could not be measured." if unmeasured else "."
-    )
-    value = {"text": text, "verdict": together(c["verdict"] for c in controls), "controls": controls}
+    verdicts = [control["verdict"] for control in controls]
+    unmeasured = verdicts.count(NOT_MEASURED)
+    text = f"{verdicts.count(AS_EXPECTED)} of {len(controls) - unmeasured} controls came out as expected"
+    text += f"; {unmeasured} could not be measured." if unmeasured else "."
+    value = {"text": text, "verdict": together(verdicts), "controls": controls}
     write_json(directory / "controls.json", value)
     return value
 
@@ -88,10 +82,25 @@ def table(controls: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"{c['name']:<{width}}  {c['verdict']:<15}  {c['found']}" for c in controls)
 
 
-def tidy(value: Any) -> Any:
-    """``value`` with its floats rounded to six significant digits: what is beyond them is no measurement."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {key: tidy(item) for key, item in value.items()}
-    return [tidy(item) for item in value] if isinstance(value, list | tuple) else value
+def read_rows(path: str | Path, fields: Sequence[str]) -> list[Row]:
+    """The objects of a JSON Lines file, each with all ``fields``. Raises InputError naming every line that is none."""
+
+    def check(where: str, row: Row) -> Iterator[Problem]:
+        if absent := [name for name in fields if name not in row]:
+            yield Problem(where, f"no {', '.join(absent)}", f"an object with {', '.join(fields)}", REMEDY)
+
+    return read_jsonl(path, check, what="what an earlier stage makes", remedy=REMEDY)
+
+
+def read_verdict(folder: str | Path, needed: Sequence[str]) -> dict[str, Any]:
+    """``<folder>/verdict.json`` of stage `gaming`. Raises InputError naming all of ``needed`` (dotted) it lacks."""
+    path = Path(folder) / "verdict.json"
+    verdict, absent = read_json(path), []
+    for dotted in needed:
+        value = verdict
+        for key in dotted.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        absent += [dotted] * (value is None)
+    if absent:
+        raise bad(str(path), f"no {', '.join(absent)}", "a verdict as stage `gaming` writes it", REMEDY)
+    return verdict

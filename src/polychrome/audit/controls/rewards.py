@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from polychrome.audit.controls.record import REMEDY, tidy
-from polychrome.errors import InputError, Problem, bad
-from polychrome.files import read_json, write_json
+from polychrome import paths
+from polychrome.audit.controls.record import ROOT, read_verdict
+from polychrome.errors import InputError, Problem
+from polychrome.files import tidy, write_json
+from polychrome.params import Params
 
 KEPT = ("verdict", "conclusive", "text", "proxy", "judge", "judge_on_test_posts", "over_optimisation")
+
+
+def run(params: Params) -> str:
+    """Write results/controls/rewards.json; returns a line for each run."""
+    arms = (params.controls.variants["learned"], "control_learned")
+    runs = [(arm, params.arms[arm].reward, paths.gaming_dir(arm, params.controls.seed)) for arm in arms]
+    found = rewards(runs, ROOT / "rewards.json")["runs"]
+    return "\n".join(f"{run['reward']:<10} {run['arm']}: {run['text']}" for run in found)
 
 
 def rewards(runs: Sequence[tuple[str, str, str | Path]], out: str | Path) -> dict[str, Any]:
@@ -19,22 +29,17 @@ def rewards(runs: Sequence[tuple[str, str, str | Path]], out: str | Path) -> dic
     {"text", "runs": [{"arm", "reward", ...:data:`KEPT`, "failed_checks"}]}. Not a control: nothing is expected of it.
     Raises InputError naming every verdict that is missing or lacks a field.
     """
-    found, problems = [], []
+    found: list[dict[str, Any]] = []
+    problems: list[Problem] = []
     for arm, reward, folder in runs:
-        path = Path(folder) / "verdict.json"
         try:
-            verdict = read_json(path)
-            missing = [name for name in (*KEPT, "checks") if name not in verdict]
-            if missing:
-                raise bad(str(path), f"no {', '.join(missing)}", "a verdict as stage `gaming` writes it", REMEDY)
+            verdict = read_verdict(folder, (*KEPT, "checks"))
         except InputError as error:
             problems += error.problems
             continue
         failed = [check["name"] for check in verdict["checks"] if check["verdict"] == "fail"]
         kept = {name: verdict[name] for name in KEPT}
         found.append({"arm": arm, "reward": reward, **kept, "failed_checks": failed})
-    if not found and not problems:
-        problems.append(Problem("params.yaml:controls.variants", "no runs", "at least one", "Add one."))
     if problems:
         raise InputError(problems)
     value = {"text": "GRPO from the same start climbing different rewards: the gaming verdict on each.", "runs": found}

@@ -1,12 +1,11 @@
 """Answers to test posts: n replies a post, and how likely the model finds the human one."""
 
-import json
 from dataclasses import replace
 
 import pytest
 
 from polychrome.engine.sampling import SamplingSettings
-from polychrome.evaluation.answers import answer, human_likelihoods, write_answers
+from polychrome.evaluation.generate import answer, human_likelihoods
 from tests.engine.naive import naive_scores
 
 SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=6)
@@ -44,9 +43,3 @@ def test_equal_posts_of_different_pairs_draw_apart(policy, chat, pairs):
     twins = [pairs[0], replace(pairs[0], id="twin")]
     first, second = answer(policy, chat, twins, 3, SETTINGS, seed=1, memory_mib=64)
     assert first["replies"] != second["replies"]
-
-
-def test_answers_are_written_one_json_object_a_line(policy, chat, pairs, tmp_path):
-    records = answer(policy, chat, pairs[:2], 3, SETTINGS, seed=1, memory_mib=64)
-    write_answers(tmp_path / "seed-1.jsonl", records)
-    assert [json.loads(line) for line in (tmp_path / "seed-1.jsonl").read_text().splitlines()] == records

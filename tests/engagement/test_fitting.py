@@ -55,7 +55,7 @@ def test_without_a_signal_nothing_is_found_and_that_is_said():
 
 
 def test_a_conversation_never_predicts_itself():
-    """Five copies of a pair a conversation and no signal: folds that cut conversations would find the copies."""
+    """Five copies of one pair per conversation and no signal: folds that cut conversations would find the copies."""
     alone = some_pairs(80, 80)
     pairs = [replace(pair, id=f"{pair.id}-{copy}") for pair in alone for copy in range(5)]
     _, report = fitted_to(pairs, penalty=0.0)

@@ -79,7 +79,7 @@ def test_cross_validation_equals_fitting_fold_by_fold():
 
 
 def test_a_conversation_never_predicts_itself():
-    """Five copies of a pair a conversation and no signal: folds that cut conversations would find the copies."""
+    """Five copies of one pair per conversation and no signal: folds that cut conversations would find the copies."""
     pairs = [replace(pair, id=f"{pair.id}-{copy}") for pair in some_pairs(40, 40) for copy in range(5)]
     _, report = fitted_to(pairs)
     assert report["spearman"] < 0.2
@@ -138,7 +138,7 @@ def test_a_judge_is_read_back_as_it_was_saved_and_no_pickle_is_written(tmp_path,
     assert sorted(file.name for file in (tmp_path / "judge").iterdir()) == ["judge.json", "judge.safetensors"]
 
 
-def test_a_damaged_file_is_told(tmp_path, fitted):
+def test_a_damaged_file_is_reported(tmp_path, fitted):
     fitted[1].save(tmp_path / "judge")
     about, tensors = tmp_path / "judge/judge.json", tmp_path / "judge/judge.safetensors"
     sound = json.loads(about.read_text())

@@ -53,7 +53,9 @@ def test_a_malformed_reply_and_a_copy_earn_nothing_and_the_rest_their_prediction
 def test_a_far_fetched_text_stays_below_one_and_can_still_be_improved(head):
     best = 4 * np.abs(head.weights).sum()  # features are held within 4 units
     far = replace(head, normal=np.array([0.0, best / 6]))
-    scores = far.rank(head.centre + np.sign(head.weights) * np.array([[1.0], [2.0], [1e6]]))
+    x = head.centre + np.sign(head.weights) * np.array([[1.0], [2.0], [1e6]])
+    scores = far.rank(x)
+    assert far.score(x)[2] == pytest.approx(best)
     assert scores[0] < scores[1] < scores[2] < 1
 
 
@@ -71,7 +73,7 @@ def test_it_is_read_back_as_it_was_saved(tmp_path, head):
     assert {file.name for file in tmp_path.iterdir()} == {"reward.safetensors", "reward.json", "README.md"}
 
 
-def test_what_cannot_be_opened_is_told(tmp_path, head):
+def test_what_cannot_be_opened_is_reported(tmp_path, head):
     with pytest.raises(InputError, match=r"reward\.json"):
         LearnedReward.open(tmp_path, Letters())
     save(head, tmp_path, {}, "# card")

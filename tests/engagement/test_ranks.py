@@ -31,7 +31,7 @@ def test_a_conversation_is_in_one_fold_only_and_folds_are_even():
     assert np.bincount(own.folds).tolist() == [12] * FOLDS
 
 
-def test_pairs_that_cannot_carry_a_fit_are_told():
+def test_pairs_that_cannot_carry_a_fit_are_reported():
     with pytest.raises(InputError, match=r"reward\.jsonl:engagement: found 1\.0 throughout"):
         of([replace(pair, engagement=1.0) for pair in some_pairs(60, 12)], "reward")
     with pytest.raises(InputError, match=r"4 conversations; expected at least 5.*split\.judge_pairs"):

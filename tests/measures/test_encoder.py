@@ -79,7 +79,7 @@ def test_a_text_is_read_up_to_the_length_the_encoder_was_trained_at(encoder):
     assert np.abs(full - last).max() > 1e-4
 
 
-def test_a_directory_without_an_encoder_is_told(tmp_path):
+def test_a_directory_without_an_encoder_is_reported(tmp_path):
     with pytest.raises(InputError, match="no encoder"):
         Encoder.open(tmp_path)
 

@@ -29,7 +29,7 @@ def test_good_scores_pass_through_as_float64():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.001, 1.001])
-def test_every_score_out_of_range_is_told_with_its_index_and_reply(value):
+def test_every_score_out_of_range_is_reported_with_its_index_and_reply(value):
     with pytest.raises(InputError, match=r"mine\[1\].*'two replies here'") as caught:
         checked(always([0.5, value, value]), "mine")(POSTS, REPLIES)
     assert [problem.where for problem in caught.value.problems] == ["mine[1]", "mine[2]"]
@@ -77,7 +77,7 @@ def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(l
     assert alone(POSTS, REPLIES) == pytest.approx(parts["heuristic"])
 
 
-def test_an_unknown_reward_is_told_with_the_known_ones():
+def test_an_unknown_reward_is_reported_with_the_known_ones():
     with pytest.raises(InputError, match=r"arms\.\*\.reward: found 'lernt'; expected heuristic, learned, hybrid or"):
         made("lernt")
     with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'; expected one of heuristic, learned"):
@@ -104,7 +104,7 @@ def test_a_function_of_the_users_own_is_found_beside_params_yaml(own_module):
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "found"),
     [
         (":nan", r"mine_for_the_test:nan\[0\]: found nan"),
         (":one", r"scores of shape \(1,\)"),
@@ -114,6 +114,6 @@ def test_a_function_of_the_users_own_is_found_beside_params_yaml(own_module):
         (".not_there_at_all:f", "ModuleNotFoundError"),
     ],
 )
-def test_what_is_wrong_with_such_a_function_is_told_in_one_error(own_module, function, told):
-    with pytest.raises(InputError, match=told):
+def test_what_is_wrong_with_such_a_function_is_reported_in_one_error(own_module, function, found):
+    with pytest.raises(InputError, match=found):
         made(f"{own_module}{function}")(POSTS, REPLIES)

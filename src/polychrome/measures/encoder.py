@@ -16,7 +16,7 @@ from polychrome.errors import bad
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH = 64  # texts a forward pass
+BATCH = 64  # texts per forward pass
 MAX_TOKENS = 128  # longer texts are cut: the length the encoder was trained at
 
 

@@ -1,1 +1,1 @@
-"""What a reply is worth: whether it is well-formed, the heuristic reward, what all rewards share, variety of a set."""
+"""What a reply is worth while training: the registry, the heuristic reward, the mix, the bonus for differing."""

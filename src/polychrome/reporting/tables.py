@@ -34,10 +34,13 @@ def refresh(root: str | Path = ".") -> None:
     table, note = _table_of(results / "table.md")
     controls, rewards = (results / f"controls/{name}.json" for name in ("controls", "rewards"))
     models = list(comparison["models"])
+    asked = {metric_name(one["metric"]) for question in comparison["questions"] for one in question["contrasts"]}
+    contrasted = [name.startswith("Pass@") or name in asked for name in table[0]]
     filled = environment("polychrome.reporting", models, autoescape=False)
     filled.filters |= {"number": _number, "cell": _cell, "p": lambda p: p_value(p)[2:].removeprefix("= ")}
     text = filled.get_template("results.md").render(
-        table=table,
+        headline=_columns(table, [place for place, is_ in enumerate(contrasted) if is_]),
+        others=_columns(table, [place for place, is_ in enumerate(contrasted) if place and not is_]),
         note=note,
         models=models,
         comparison=comparison,
@@ -46,7 +49,6 @@ def refresh(root: str | Path = ".") -> None:
         judge=read_object(results / "judge.json"),
         controls=read_object(controls) if controls.is_file() else None,
         runs=read_object(rewards)["runs"] if rewards.is_file() else (),
-        columns=_columns,
         within=lambda found, name: f"{plain(found[name])} ({interval(found[f'{name}_low'], found[f'{name}_high'])})",
         note_of=lambda one: f"<br>*{_cell(named(one['note'], models))}*" if one.get("note") else "",
     )

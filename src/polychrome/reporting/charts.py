@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from polychrome.reporting.labels import Name, label_ends, label_points
-from polychrome.reporting.names import HUMAN
+from polychrome.reporting.names import HUMAN, model_name
 from polychrome.reporting.palette import PAPER, Palette
 from polychrome.reporting.svg import NARROW, Drawing, new_figure, panels
 from polychrome.reporting.words import interval
@@ -61,7 +61,7 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
         return figure
 
     told = " ".join(
-        f"{palette.labels[model]}: from {rows[0]['value']:.3f} at k = {rows[0]['k']:g} to {rows[-1]['value']:.3f} at "
+        f"{model_name(model)}: from {rows[0]['value']:.3f} at k = {rows[0]['k']:g} to {rows[-1]['value']:.3f} at "
         f"k = {rows[-1]['k']:g}."
         for model, rows in curves.items()
         if model != HUMAN
@@ -71,7 +71,7 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
 
 def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> Name:
     k, value, low, high = ([row[name] for row in rows] for name in ("k", "value", "low", "high"))
-    colour, name = palette.mark(model), palette.labels[model]
+    colour, name = palette.mark(model), model_name(model)
     axis.fill_between(k, low, high, color=colour, alpha=_BAND, linewidth=0, gid=f"{model}|")
     axis.plot(k, value, color=colour, linewidth=2.2, gid=f"{model}|")
     for row in rows:
@@ -96,7 +96,7 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
             look = {"color": colour, "linewidth": 1.4, "alpha": 0.5, "gid": f"{model}|"}
             axis.plot([row["semantic_diversity_low"], row["semantic_diversity_high"]], [y, y], **look)
             axis.plot([x, x], [row["pass_at_1_low"], row["pass_at_1_high"]], **look)
-            words = f"{palette.labels[model]}: Pass@1 {y:.3f}, semantic diversity {x:.3f}"
+            words = f"{model_name(model)}: Pass@1 {y:.3f}, semantic diversity {x:.3f}"
             axis.plot(x, y, "o", color=colour, markersize=11, mec=PAPER, mew=1.5, zorder=3, gid=f"{model}|{words}")
         for start, end in steps:
             look = {"arrowstyle": "-|>", "mutation_scale": 13, "connectionstyle": "arc3,rad=0.12"}
@@ -106,11 +106,11 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
         axis.grid(axis="x", visible=True)
         axis.set_xlabel("semantic diversity of a post\u2019s replies \u2192")
         axis.set_ylabel("Pass@1, share of replies that pass \u2192")
-        names = [Name(*place[model], palette.labels[model], palette.text(model), f"{model}|") for model in plane]
+        names = [Name(*place[model], model_name(model), palette.text(model), f"{model}|") for model in plane]
         label_points(axis, names, taken)
         return figure
 
-    told = " ".join(f"{palette.labels[model]}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items())
+    told = " ".join(f"{model_name(model)}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items())
     return Drawing(draw, f"Quality against diversity. {told}")
 
 
@@ -172,7 +172,7 @@ def _draw_training(axis: Axes, arm: str, runs: Sequence[Points], palette: Palett
     steps, means = zip(*mean_over_seeds(runs), strict=True)
     smooth = running_mean(means)
     axis.plot(steps, smooth, color=colour, linewidth=2.4, gid=gid)
-    return Name(steps[-1], smooth[-1], palette.labels[arm], palette.text(arm), gid)
+    return Name(steps[-1], smooth[-1], model_name(arm), palette.text(arm), gid)
 
 
 def mean_over_seeds(runs: Sequence[Points]) -> list[tuple[int, float]]:

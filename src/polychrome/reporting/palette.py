@@ -10,12 +10,12 @@ WCAG 2.2 asks of graphics (1.4.11) and of text (1.4.3).
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.colors import to_hex, to_rgb
 
-from polychrome.reporting.names import HUMAN, model_colour, model_name
+from polychrome.reporting.names import HUMAN, model_colour
 
 PAPERS = {
     "light": {"--paper": "#fbfaf7", "--ink": "#1d1c1a", "--muted": "#68655e", "--rule": "#dfdbd2"},
@@ -32,11 +32,6 @@ class Palette:
     """The models of a drawing or page in order, and how each is coloured."""
 
     models: tuple[str, ...]
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Model -> its name."""
-        return {model: model_name(model) for model in self.models}
 
     def mark(self, model: str) -> str:
         """The stand-in for a model's marks: lines, points, bands."""

@@ -13,11 +13,8 @@ def test_json_that_is_embedded_holds_no_character_of_markup_and_reads_back():
     assert json.loads(told) == texts
 
 
-LABELS = {model: model for model in MODELS}
-
-
 def test_every_reply_of_every_model_and_seed_is_packed(inputs):
-    text, shown = packed(inputs, LABELS)
+    text, shown = packed(inputs)
     value = json.loads(text)
     assert shown == 6
     assert [name for name, _ in value["models"]] == list(MODELS)
@@ -37,7 +34,7 @@ def test_every_reply_of_every_model_and_seed_is_packed(inputs):
 
 
 def test_more_posts_than_fit_are_left_out_from_the_end_and_counted(inputs, text_of, monkeypatch):
-    text, shown = packed(inputs, LABELS, budget=60_000)
+    text, shown = packed(inputs, budget=60_000)
     assert 0 < shown < 6
     assert [post[0] for post in json.loads(text)["posts"]] == [f"t{i}" for i in range(shown)]
     assert len(text.encode()) < 61_000

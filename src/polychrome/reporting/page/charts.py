@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from polychrome.reporting.charts import DASHED, KL, Row, running_mean
-from polychrome.reporting.names import metric_name
+from polychrome.reporting.names import metric_name, model_name
 from polychrome.reporting.palette import INK, MUTED, PAPER, Palette
 from polychrome.reporting.svg import NARROW, Drawing, new_figure, panels
 from polychrome.reporting.words import interval, signed
@@ -60,7 +60,7 @@ def contrasts_chart(contrasts: Sequence[Row], metric: str, palette: Palette) -> 
     for one in contrasts:
         if one["metric"] == metric and "undefined" not in one:
             value, low, high = (one[name] for name in ("difference", "low", "high"))
-            pair = f"{palette.labels[one['a']]} against {palette.labels[one['b']]}"
+            pair = f"{model_name(one['a'])} against {model_name(one['b'])}"
             gid = f"{one['a']}|{pair}: {signed(value)}, {interval(low, high, plus=True)}"
             rows.append(Disc(pair, value, low, high, palette.mark(one["a"]), one["different"], gid))
 
@@ -112,7 +112,7 @@ def predicted_chart(
             axis.grid(axis="x", visible=True)
             axis.grid(axis="y", visible=False)
             for place, model in enumerate(reversed(models)):
-                colour, name, expected = palette.mark(model), palette.labels[model], predicted[model][metric]
+                colour, name, expected = palette.mark(model), model_name(model), predicted[model][metric]
                 if found := measured[model].get(metric):
                     mean, low, high = (found[key] for key in ("mean", "low", "high"))
                     dots = {"linewidth": 1.2, "alpha": 0.5, "linestyle": (0, (1, 2))}
@@ -122,7 +122,7 @@ def predicted_chart(
                     axis.plot(mean, place, "o", color=colour, markersize=8, gid=gid)
                 gid = f"{model}|{name}: predicted {expected:.2f}"
                 axis.plot(expected, place, "o", color=PAPER, mec=colour, markersize=8, mew=1.8, gid=gid)
-            axis.set_yticks(range(len(models)), [palette.labels[model] for model in reversed(models)])
+            axis.set_yticks(range(len(models)), [model_name(model) for model in reversed(models)])
         for axis in axes[:, 0]:
             for label, model in zip(axis.get_yticklabels(), reversed(models), strict=True):
                 label.set_color(palette.text(model))
@@ -168,7 +168,7 @@ def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) 
         f"the {name} goes from {mean(name, 0):.3f} at the first step to {mean(name, -1):.3f} at the last"
         for name in titles
     )
-    return Drawing(draw, f"Over-optimisation curve of {palette.labels[arm]}: {told}.")
+    return Drawing(draw, f"Over-optimisation curve of {model_name(arm)}: {told}.")
 
 
 def _draw_gaming(axis: Axes, x: str, name: str, curve: Sequence[Row], colour: str) -> None:

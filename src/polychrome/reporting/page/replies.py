@@ -8,13 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from polychrome.reporting.names import model_name
 from polychrome.reporting.page.inputs import Inputs
 
 BUDGET = 3_500_000  # bytes of replies in a page of less than five megabytes
 WELL_FORMED, PASSES = 1, 2  # bits of a reply; failure of kind i is bit 4 << i
 
 
-def packed(inputs: Inputs, labels: Mapping[str, str], budget: int = BUDGET) -> tuple[Markup, int]:
+def packed(inputs: Inputs, budget: int = BUDGET) -> tuple[Markup, int]:
     """All replies as JSON for a <script type="application/json">, and how many posts it holds: as many as fit.
 
     A reply is ``[text, engagement, relevance, bits]``, scores in thousandths.
@@ -24,7 +25,7 @@ def packed(inputs: Inputs, labels: Mapping[str, str], budget: int = BUDGET) -> t
     kinds = sorted({kind for row in rows for one in (row["human"], *row["replies"]) for kind in one["failures"]})
     contrasts = [one for question in inputs.comparison["questions"] for one in question["contrasts"]]
     head = {
-        "models": [[m, labels[m]] for m in inputs.models],
+        "models": [[m, model_name(m)] for m in inputs.models],
         "compared": sorted({one[side] for one in contrasts for side in ("a", "b")}),  # shown first
         "seeds": list(inputs.seeds),
         "kinds": kinds,

@@ -27,7 +27,7 @@ def fill(inputs: Inputs, settings: ReportSettings) -> str:
     """The page."""
     palette = palette_of(inputs.models, inputs.gaming)
     script = _asset("script.js")
-    packed, shown = replies.packed(inputs, palette.labels)
+    packed, shown = replies.packed(inputs)
     named_so = {"engagement": "engagement_threshold", "on_topic": "on_topic_threshold"}
     return (
         environment("polychrome.reporting.page", palette.models, autoescape=True)

@@ -26,7 +26,7 @@ def test_ranks_are_shares_of_the_pool_and_ties_share_theirs():
 
 
 def test_a_conversation_is_in_one_fold_only_and_folds_are_even():
-    own = of(some_pairs(60, 20))
+    own = of(sorted(some_pairs(60, 20), key=lambda pair: pair.reply))
     assert all(len(set(own.folds[own.conversations == number])) == 1 for number in range(20))
     assert np.bincount(own.folds).tolist() == [12] * FOLDS
 

@@ -114,12 +114,7 @@ def save(directory: Path, name: str, tensors: Mapping[str, np.ndarray], about: M
     write_json(directory / f"{name}.json", about)
 
 
-def opened(
-    directory: str | Path,
-    name: str,
-    features: Sequence[str],
-    build: Callable[[dict[str, Any], dict[str, np.ndarray]], T],
-) -> T:
+def opened(directory: str | Path, name: str, features: Sequence[str], build: Callable[[Any, Any], T]) -> T:
     """What ``build(about, tensors)`` makes of what :func:`save` wrote.
 
     Raises InputError when a file is missing, or damaged, or of a version with other ``features``.

@@ -21,6 +21,7 @@ from benchmarks.workload import CONVERSATIONS, chat_pairs
 from polychrome.measures.encoder import Encoder
 from polychrome.params import Params, load_params
 from polychrome.paths import ENCODER
+from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.methods.cross_entropy import CrossEntropy
 from polychrome.training.methods.interface import Method
 from polychrome.training.methods.polychromic import Polychromic, PolychromicArm
@@ -62,8 +63,11 @@ def _steps(args: Namespace, params: Params, name: str, policy: Any) -> ours.Step
     batch = params.arms["polychromic"].batch_size  # of both sides
     pairs = chat_pairs(batch * (args.runs + 1), args.conversations)
     chat = ours.open_chat(args.model, system=params.prompt.plain)
-    polychromic = isinstance(arm, PolychromicArm)
-    method: Method = Polychromic.of(arm, Encoder.open(args.encoder), pairs) if polychromic else CrossEntropy()
+    method: Method = CrossEntropy()
+    if isinstance(arm, PolychromicArm):
+        encoder = Encoder.open(args.encoder)
+        gate = Validity.calibrated(encoder, pairs, arm.gate)
+        method = Polychromic(arm, encoder, make_diversity(arm.diversity), gate)
     return ours.Steps(ours.make_run(policy, method, chat, pairs, batch, arm.learning_rate))
 
 

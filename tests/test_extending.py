@@ -9,10 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from polychrome.files import read_json
-from polychrome.pairs.schema import read_pairs
+from polychrome.pairs.schema import read_pairs, write_pairs
 from tests.evaluation.fakes import length_judge, write_rows
 from tests.pipeline.conftest import Repository, make_repository
-from tests.tiny import make_wheel
+from tests.tiny import make_pairs, make_wheel
 
 
 @pytest.fixture(scope="session")
@@ -172,3 +172,67 @@ def test_an_arm_is_params_alone(scratch):
     scratch.dvc("repro", "sft@gentle-42")
     recipe = read_json(scratch.path / "models/gentle/seed-42/recipe.json")
     assert (recipe["arm"], recipe["params"]["learning_rate"]) == ("gentle", 1e-5)
+
+
+# --- an objective -----------------------------------------------------------------------------------------------------
+
+EVEN = '''
+"""Cross-entropy, and no token of a human reply much less likely than the others."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from polychrome.declare import Rule
+from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropyArm
+from polychrome.training.methods.interface import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvenArm(CrossEntropyArm):
+    """An arm with a second term."""
+
+    weight: Annotated[float, Rule("of the second term", minimum=0)]
+
+
+@dataclass
+class Even(CrossEntropy):
+    """The square of every log-probability."""
+
+    settings = EvenArm
+    arm: EvenArm
+
+    @classmethod
+    def build(cls, arm, params, pairs):
+        return cls(arm)
+
+    def step(self, context, batch, number):
+        def loss(logps, entropies):
+            value = self.arm.weight * logps.square().mean()
+            return value, {"surprise": value.detach()}
+
+        step = super().step(context, batch, number)
+        step.pieces += [Piece("surprise", piece.packed, loss, dropout=True) for piece in step.pieces]
+        return step
+'''
+
+
+def test_an_objective_is_one_file_and_one_line(scratch):
+    add_file(scratch, "src/polychrome/training/methods/even.py", EVEN)
+    line = '    "even": "polychrome.training.methods.even:Even",'
+    add_line(scratch, "src/polychrome/training/methods/__init__.py", '    "grpo": ', line)
+    assert needed(scratch) == (1, 1)
+    arm = {"objective": "even", "data": "full", "epochs": 1, "learning_rate": 1e-3, "batch_size": 4, "weight": -1.0}
+    listed = YAML(typ="safe").load((scratch.path / "params.yaml").read_text())["sft_arms"]
+    scratch.set(arms__even=arm, sft_arms=[*listed, "even"])
+    told = scratch.run("python", "-m", "polychrome.params", ok=False).stderr
+    assert "arms.even.weight: found the number -1.0; expected a number >= 0" in told
+    scratch.set(arms__even__weight=0.5)
+    shutil.copytree(scratch.path / "tiny/base", scratch.path / "assets/base")
+    for phase in ("full", "validation"):
+        write_pairs(scratch.path / f"data/phases/{phase}.jsonl", make_pairs(8))
+    said = scratch.run("python", "stages/sft.py", "even", "42").stdout
+    assert "even, seed 42: 2 steps on 8 pairs" in said
+    assert "surprise's share of the gradient" in said
+    curves = scratch.path / "results/training/even/seed-42/plots/metrics/train"
+    assert {"cross_entropy", "surprise", "surprise_gradient_share"} <= {file.stem for file in curves.iterdir()}
+    assert (scratch.path / "models/even/seed-42/adapter_model.safetensors").is_file()

@@ -69,7 +69,10 @@ def make_diversity(kind: str) -> SetDiversity:
     """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2)."""
     if kind == "semantic":
         return _semantic
-    function = {"self_bleu": _one_minus_self_bleu, "distinct_n": _distinct_2}[kind]
+    function: Callable[[Sequence[str]], float] = {  # of replies without tokens, or bigrams: nothing differs, D is 0
+        "self_bleu": lambda replies: 0.0 if (alike := self_bleu(replies)) is None else 1 - alike,
+        "distinct_n": lambda replies: distinct_n(replies, 2) or 0.0,
+    }[kind]
     return lambda sets, valid: _leave_one_out(function, sets.replies, valid)
 
 
@@ -77,15 +80,6 @@ def _semantic(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     vectors = torch.from_numpy(sets.vectors).double()
     distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
     return set_diversity(distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1)), valid)
-
-
-def _one_minus_self_bleu(replies: Sequence[str]) -> float:
-    value = self_bleu(replies)
-    return 0.0 if value is None else 1 - value  # fewer than two replies with tokens: nothing differs, D is 0
-
-
-def _distinct_2(replies: Sequence[str]) -> float:
-    return distinct_n(replies, 2) or 0.0  # no bigram at all: nothing differs, D is 0
 
 
 def _leave_one_out(

@@ -31,7 +31,7 @@ from polychrome.randomness import numpy_generator, seed_for
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints
 from polychrome.training.methods.groups import human, packs
-from polychrome.training.methods.interface import Context, Method, Piece, Rollout, Step
+from polychrome.training.methods.interface import Context, Method, Piece, Step
 from polychrome.training.settings import Arm, TrainSettings
 
 Row = dict[str, Any]  # one step's log: metric -> number, and "rollouts" -> the groups that were rewarded
@@ -92,6 +92,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), self.arm.learning_rate, weight_decay=self.settings.weight_decay, fused=True
         )  # fused: one pass over all adapters
+        self.steps_per_epoch = math.ceil(len(self.pairs) / self.arm.batch_size)  # batches; the last may be smaller
         self.total_steps = self.arm.epochs * self.steps_per_epoch * self.method.repeats
         self.scorer = self.accelerator.prepare(CompletionScorer(self.policy))
         self.context = Context(
@@ -109,24 +110,13 @@ class Run:
         self.state = State()
         self.best_weights: dict[str, torch.Tensor] = {}
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches per epoch; the last may be smaller."""
-        return math.ceil(len(self.pairs) / self.arm.batch_size)
-
     def train(self) -> State:
         """Train to the end, from the newest checkpoint if there is one. Raises TrainingStopped from an alarm."""
         self._resume()
         self.policy.train()
-        bar = tqdm(
-            total=self.total_steps,
-            initial=self.state.step,
-            desc=self.name,
-            unit="step",
-            disable=not self.accelerator.is_main_process,
-            mininterval=2,
-        )
-        with bar:
+        quiet = not self.accelerator.is_main_process
+        done = {"total": self.total_steps, "initial": self.state.step}
+        with tqdm(**done, desc=self.name, unit="step", disable=quiet, mininterval=2) as bar:
             for number, batch in self._batches():
                 step = self._seeded_step(batch, number)
                 for _ in range(self.method.repeats):
@@ -134,9 +124,8 @@ class Run:
                     self.state.step += 1
                     self.state.history.append(row)
                     bar.update()
-                    bar.set_postfix(
-                        {name: f"{row[name]:.3g}" for name in ("loss", "reward", "kl") if name in row}, refresh=False
-                    )
+                    told = {name: f"{row[name]:.3g}" for name in ("loss", "reward", "kl") if name in row}
+                    bar.set_postfix(told, refresh=False)
                     for warning in self.alarms.check(self.state.history):
                         bar.write(f"warning: {self.name}, step {self.state.step}: {warning}")
                 if self._validate_and_stop():
@@ -176,7 +165,8 @@ class Run:
         row["grad_norm"] = float(norm)
         row |= {f"{term}{SHARE}": norms[term] / sum(norms.values()) for term in list(norms)[1:]}
         if step.rollouts is not None:
-            row["rollouts"] = self._everyones(step.rollouts)
+            everyones = gather_object(step.rollouts) if self.accelerator.num_processes > 1 else step.rollouts
+            row["rollouts"] = sorted(everyones, key=lambda rollout: rollout["id"])
             step.rollouts = None  # logged once, however many steps these rollouts serve
         return row
 
@@ -240,10 +230,6 @@ class Run:
         for name, value in gather_object([(name, float(value)) for name, value in values.items()]):
             _add(sums, name, value)
         return sums
-
-    def _everyones(self, rollouts: list[Rollout]) -> list[Rollout]:
-        gathered = gather_object(rollouts) if self.accelerator.num_processes > 1 else rollouts
-        return sorted(gathered, key=lambda rollout: rollout["id"])
 
     # --- validation, checkpoints ---------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ they import torch, and what imports it, where it is used.
 
 from __future__ import annotations
 
-from polychrome.training.methods.cross_entropy import CrossEntropy
-from polychrome.training.methods.grpo import Grpo
-from polychrome.training.methods.interface import Method
-from polychrome.training.methods.polychromic import Polychromic
+from pkgutil import resolve_name
 
-METHODS: dict[str, type[Method]] = {  # what an arm calls its `objective`
-    "cross_entropy": CrossEntropy,
-    "polychromic": Polychromic,
-    "grpo": Grpo,
+from polychrome.training.methods.interface import Method
+
+FILES = {  # what an arm calls its `objective` -> its method
+    "cross_entropy": "polychrome.training.methods.cross_entropy:CrossEntropy",
+    "polychromic": "polychrome.training.methods.polychromic:Polychromic",
+    "grpo": "polychrome.training.methods.grpo:Grpo",
 }
+METHODS: dict[str, type[Method]] = {objective: resolve_name(name) for objective, name in FILES.items()}

@@ -93,13 +93,18 @@ class Grpo:
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """Draw groups, reward them, compare within groups, and make the pieces."""
+        import torch
+
         from polychrome.objectives.grpo import group_advantages, zero_variance
 
         # What the sampler computes, training takes over: on policy, where memory allows. Every so many steps it
         # computes it again, so that the gap between two whole computations is measured too.
         drawn = self._draw(context, batch, ("grpo", number), record=self.repeats == 1 and number % GAP_EVERY != 0)
         rewards = self._rewards(batch, drawn.texts)
-        climbed = self._climbed(context, rewards, drawn.texts, number)
+        climbed = rewards if self.bonus is None else self.bonus(drawn.texts, rewards)
+        if self.arm.shuffle_rewards:  # a control: rewards dealt out at random must teach nothing
+            order = torch_generator(context.seed, "shuffled rewards", number, context.rank)
+            climbed = climbed.flatten()[torch.randperm(climbed.numel(), generator=order)].view_as(climbed)
         advantages = group_advantages(climbed, self.arm.scale_rewards).float()
         posts, sequences, tokens = map(context.total, (len(batch), rewards.numel(), drawn.tokens))
         pieces = [
@@ -131,16 +136,6 @@ class Grpo:
         scores = self.reward(posts, [text for group in texts for text in group])
         return torch.from_numpy(scores).view(len(batch), self.arm.num_generations)
 
-    def _climbed(self, context: Context, rewards: torch.Tensor, texts: Sequence[Sequence[str]], n: int) -> torch.Tensor:
-        """(B, G): what advantages are made of: the rewards, with the group's bonus, or permuted for the control."""
-        import torch
-
-        climbed = rewards if self.bonus is None else self.bonus(texts, rewards)
-        if not self.arm.shuffle_rewards:
-            return climbed
-        order = torch_generator(context.seed, "shuffled rewards", n, context.rank)
-        return climbed.flatten()[torch.randperm(climbed.numel(), generator=order)].view_as(climbed)
-
     def _piece(
         self,
         context: Context,
@@ -169,18 +164,10 @@ class Grpo:
             mask = packed.completion_mask.to(logps)
             before = logps.detach() if old is None else old
             terms = grpo_terms(
-                logps,
-                before,
-                reference,
-                advantages,
-                mask,
-                loss_type=arm.loss_type,
-                epsilon=arm.epsilon,
+                logps, before, reference, advantages, mask, loss_type=arm.loss_type, epsilon=arm.epsilon,
                 epsilon_high=arm.epsilon if arm.epsilon_high is None else arm.epsilon_high,
-                max_completion_length=arm.max_new_tokens,
-                sequences=sequences,
-                tokens=tokens,
-            )
+                max_completion_length=arm.max_new_tokens, sequences=sequences, tokens=tokens,
+            )  # fmt: skip
             gap = (before - sampler).abs() * mask
             return terms.policy + arm.beta * terms.kl, {
                 "policy_loss": terms.policy.detach(),

@@ -56,13 +56,9 @@ class Polychromic(CrossEntropy):
     @classmethod
     def build(cls, arm: PolychromicArm, params: Params, pairs: Sequence[Pair]) -> Self:
         """With the encoder of the assets, and the gate set by the arm's own pairs."""
-        return cls.of(arm, Encoder.open(paths.ENCODER), pairs)
-
-    @classmethod
-    def of(cls, arm: PolychromicArm, encoder: Encoder, pairs: Sequence[Pair]) -> Self:
-        """The same with a given encoder."""
         from polychrome.training.diversity import Validity, make_diversity
 
+        encoder = Encoder.open(paths.ENCODER)
         return cls(arm, encoder, make_diversity(arm.diversity), Validity.calibrated(encoder, pairs, arm.gate))
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
@@ -77,10 +73,8 @@ class Polychromic(CrossEntropy):
         drawn = draw(context, chosen, arm.samples, ("polychromic", number), record=True, **sampling)
         valid, ungated, gated, advantages = self._advantages(context, chosen, drawn.texts)
         tokens, sets = context.total(drawn.tokens), context.total(len(chosen))
-        step.pieces += [
-            self._piece(packed, replay, advantages[span].flatten(), tokens)
-            for span, packed, replay in drawn.packs(context)
-        ]
+        for span, packed, replay in drawn.packs(context):
+            step.pieces.append(self._piece(packed, replay, advantages[span].flatten(), tokens))
         step.metrics |= {
             "diversity": context.total(float(ungated.sum())) / sets,
             "gated_diversity": context.total(float(gated.sum())) / sets,

@@ -19,7 +19,7 @@ from benchmarks import harness, ours, peers
 from benchmarks.harness import Memory, Report, Target
 from benchmarks.workload import CONVERSATIONS, LORA, SYSTEM, chat_pairs
 from polychrome.pairs.schema import Pair
-from polychrome.training.methods import CrossEntropy
+from polychrome.training.methods.cross_entropy import CrossEntropy
 
 BATCH = 16  # pairs per step
 TRIALS = 3  # timed steps of every setting of TRL, of which the fastest is chosen

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import socket
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from benchmarks import harness
 from benchmarks.harness import Memory, Report, Spread, Target
@@ -32,23 +35,16 @@ class Clock:
         return work
 
 
-def test_sides_run_in_turn_and_the_warm_up_is_among_them():
-    order: list[str] = []
-    harness.in_turn({"a": lambda: order.append("A"), "b": lambda: order.append("B")}, runs=2, warmup=1)
-    assert "".join(order) == "ABABAB"
-
-
-def test_the_warm_up_is_not_counted():
-    clock = Clock()
+def test_sides_run_in_turn_and_the_warm_up_is_among_them_and_not_counted():
+    clock, order = Clock(), []
     sides = {"a": clock.step(100.0, 1.0, 2.0), "b": clock.step(200.0, 3.0, 5.0)}
-    assert harness.in_turn(sides, runs=2, warmup=1, clock=clock) == {"a": [1.0, 2.0], "b": [3.0, 5.0]}
+    watched = {name: lambda name=name, step=step: (order.append(name), step()) for name, step in sides.items()}
+    assert harness.in_turn(watched, runs=2, warmup=1, clock=clock) == {"a": [1.0, 2.0], "b": [3.0, 5.0]}
+    assert "".join(order) == "ababab"
 
 
 def test_the_ratio_is_that_of_the_medians_and_its_range_that_of_rounds():
     assert harness.ratio([8.0, 10.0, 30.0], [4.0, 2.0, 10.0]) == Spread(median=10 / 4, low=2.0, high=5.0)
-
-
-def test_a_ratio_needs_both_sides_of_every_round():
     with pytest.raises(ValueError, match="shorter"):
         harness.ratio([1.0, 2.0], [1.0])
 
@@ -71,7 +67,7 @@ def test_a_target_is_met_on_its_own_side(value, at_least, floor, aim):
 @pytest.fixture
 def report() -> Report:
     found = Report("example", "s", 2, {"posts": 4}, {"ours": [1.0, 3.0, 2.0], "peer": [10.0, 12.0, 11.0]})
-    found.memory = {"ours": Memory(loaded=100.0, peak=150.0)}
+    found.memory = {"ours": Memory(loaded=100.0, peak=150.00001)}  # written at five digits
     found.ratios = {"peer / ours": harness.ratio(found.measured["peer"], found.measured["ours"])}
     found.targets = [Target("times as fast", 5.5, floor=5, aim=8), Target("memory", 0.6, 0.7, 0.5, at_least=False)]
     return found
@@ -88,39 +84,28 @@ def test_the_json_has_every_value_the_ratios_the_memory_and_which_targets_are_me
     assert written["machine"]["threads"] == 2
 
 
-def test_the_table_names_sides_ratios_and_targets(report):
+def test_the_table_names_sides_ratios_and_targets_in_aligned_columns(report):
     text = report.as_text()
     rows = {line.split("  ")[0]: line.split() for line in text.splitlines() if line}
     assert rows["ours"][1:] == ["2", "1", "3", "150", "50"]
     assert rows["peer"][1:] == ["11", "10", "12", "-", "-"]
     assert rows["peer / ours"][3:] == ["5.5", "4", "10"]
     assert rows["memory"][1:] == ["0.6", "<=", "0.7", "yes", "<=", "0.5", "no"]
+    assert all(len({len(line) for line in table.splitlines()}) == 1 for table in text.split("\n\n"))
 
 
-def test_the_columns_of_a_table_are_aligned(report):
-    for table in report.as_text().split("\n\n"):
-        assert len({len(line) for line in table.splitlines()}) == 1
-
-
-def test_the_machine_is_described_without_naming_it(monkeypatch):
-    import platform
-    import socket
-
+def test_the_machine_is_described_without_naming_it_by_what_speed_depends_on(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=2")
+    monkeypatch.setenv("SOMETHING_ELSE", "secret")
     described = harness.machine(2)
-    assert described["packages"]["torch"] == harness._version("torch")
+    assert described["packages"]["torch"] == torch.__version__
     assert described["cores"] >= 1
     assert set(described["flags"]) <= set(harness.FLAGS)
+    assert described["environment"]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=2"
+    assert set(described["environment"]) <= set(harness.ENVIRONMENT)
     text = json.dumps(described)
     assert "/" not in text  # no path
     assert all(name not in text for name in (socket.gethostname(), platform.node()) if name)
-
-
-def test_of_the_environment_only_what_speed_depends_on_is_told(monkeypatch):
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=2")
-    monkeypatch.setenv("SOMETHING_ELSE", "secret")
-    told = harness.machine(2)["environment"]
-    assert told["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=2"
-    assert set(told) <= set(harness.ENVIRONMENT)
 
 
 def test_memory_is_measured_without_a_pool_whose_pages_are_not_counted(monkeypatch):
@@ -132,10 +117,6 @@ def test_memory_is_measured_without_a_pool_whose_pages_are_not_counted(monkeypat
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=2")
     monkeypatch.setattr(harness.subprocess, "run", run)
     assert harness.memory_of("module", "side", []).peak == 2.0
-
-
-def test_numbers_are_written_at_five_digits():
-    assert harness.rounded({"a": [1.23456789, 2], "b": "x"}) == {"a": [1.2346, 2], "b": "x"}
 
 
 def test_the_kernel_tells_resident_memory_in_mib():

@@ -17,14 +17,11 @@ CONFIG = SimpleNamespace(
 )  # fmt: skip
 
 
-def test_weights_are_counted_from_the_configuration():
+@pytest.mark.parametrize("head_dim", [2, None])
+def test_weights_are_counted_from_the_configuration(head_dim):
     """A layer: q, o 4x4, k, v 4x2, gate, up, down 4x8 = 144; rank 1: 8 + 8 + 6 + 6 + 12 + 12 + 12 = 64."""
-    assert Shape.of(CONFIG, rank=1) == Shape(body=3 * 144, head=10 * 4, lora=3 * 64)
-
-
-def test_a_head_size_that_is_not_told_is_the_share_of_the_hidden_size():
-    config = SimpleNamespace(**vars(CONFIG) | {"head_dim": None})
-    assert Shape.of(config, rank=1) == Shape.of(CONFIG, rank=1)
+    config = SimpleNamespace(**vars(CONFIG) | {"head_dim": head_dim})  # None: its share of the hidden size
+    assert Shape.of(config, rank=1) == Shape(body=3 * 144, head=10 * 4, lora=3 * 64)
 
 
 def test_weights_are_those_of_the_real_model(tiny_base):
@@ -48,9 +45,14 @@ def test_a_step_bound_by_arithmetic():
     assert parts.total == pytest.approx(69.92)
 
 
-def test_decoding_that_waits_for_memory_reads_every_weight_a_step_in_the_dtype_it_has():
-    parts = roofline.grpo_step(Shape.of(CONFIG, rank=1), Rates(1e12, 10.0, weight=2), [5, 7], group=2, tokens=3)
-    assert parts.decoding == pytest.approx(2 * 2 * 472 / 10)
+@pytest.mark.parametrize("weight", [4, 2])
+def test_a_step_bound_by_memory_reads_every_weight_in_the_dtype_it_has(weight):
+    """472 weights at 100 bytes per second: 18.88 seconds of 4 bytes, for prefill and for each of 2 decoding steps."""
+    rates = Rates(1000.0, 25.0 * weight, weight=weight)
+    parts = roofline.grpo_step(Shape.of(CONFIG, rank=1), rates, [5, 7], group=2, tokens=3)
+    assert parts.prefill == pytest.approx(18.88)
+    assert parts.decoding == pytest.approx(37.76)
+    assert (parts.reference, parts.training) == (18.24, 33.6)
 
 
 def test_what_all_prompts_begin_with_is_paid_once():
@@ -61,14 +63,6 @@ def test_what_all_prompts_begin_with_is_paid_once():
     assert parts.decoding == pytest.approx(7.552)
     assert parts.reference == pytest.approx(18.24 - 4 * 0.864)
     assert parts.training == pytest.approx(33.6 - 4 * (0.864 + 4 * 0.192))
-
-
-def test_a_step_bound_by_memory():
-    """472 weights of 4 bytes at 100 bytes a second: 18.88 seconds, for prefill and for each of the 2 decoding steps."""
-    parts = roofline.grpo_step(Shape.of(CONFIG, rank=1), Rates(1000.0, 100.0), [5, 7], group=2, tokens=3)
-    assert parts.prefill == pytest.approx(18.88)
-    assert parts.decoding == pytest.approx(37.76)
-    assert (parts.reference, parts.training) == (18.24, 33.6)
 
 
 def test_the_prompt_is_paid_once_a_group():

@@ -12,7 +12,7 @@ from benchmarks.workload import LORA, chat_pairs, market_pairs
 from polychrome.engine.sampling import SamplingSettings
 from polychrome.errors import InputError
 from polychrome.models.policy import open_base
-from polychrome.training.methods import CrossEntropy
+from polychrome.training.methods.cross_entropy import CrossEntropy
 
 POSTS, GROUP, TOKENS = 2, 3, 5
 
@@ -39,28 +39,22 @@ class Trainer:
 
 def test_a_call_is_one_step_and_nothing_runs_between_calls():
     trainer = Trainer()
-    stepped = peers.Stepped(trainer, threads=1)
-    assert trainer.done == 0
-    stepped()
-    assert trainer.done == 1
-    stepped()
-    assert trainer.done == 2
-    stepped.close()
-    assert trainer.done == 2
+    stepped, done = peers.Stepped(trainer, threads=1), [trainer.done]
+    for action in (stepped, stepped, stepped.close):
+        action()
+        done.append(trainer.done)
+    assert done == [0, 1, 2, 2]
     assert trainer.left
 
 
-def test_what_the_trainer_raises_is_raised_by_the_step():
-    stepped = peers.Stepped(Trainer(fails_at=1), threads=1)
-    stepped()
+def test_what_the_trainer_raises_is_raised_by_the_step_and_so_is_an_end():
+    failing, short = peers.Stepped(Trainer(fails_at=1), threads=1), peers.Stepped(Trainer(steps=1), threads=1)
+    failing()
+    short()
     with pytest.raises(ValueError, match="bad batch"):
-        stepped()
-
-
-def test_a_training_that_ends_by_itself_is_an_error():
-    stepped = peers.Stepped(Trainer(steps=1), threads=1)
+        failing()
     with pytest.raises(RuntimeError, match="came to its end"):
-        stepped()
+        short()
 
 
 # --- GRPO -----------------------------------------------------------------------------------------------------------
@@ -95,20 +89,15 @@ def our_grpo(tiny_base) -> ours.Steps:
     return steps
 
 
-def test_trl_generates_once_a_step_and_every_completion_is_full(trl_grpo):
+def test_both_generate_once_a_step_full_completions_and_score_the_reference(trl_grpo, our_grpo):
     _, outputs, _ = trl_grpo
     assert [tuple(out["completion_mask"].shape) for out in outputs] == [(POSTS * GROUP, TOKENS)] * 2
     assert all(bool(out["completion_mask"].all()) for out in outputs)
-
-
-def test_our_completions_are_full_too(our_grpo):
-    assert our_grpo.rows[-1]["completion_length"] == TOKENS
-    assert our_grpo.rows[-1]["ended_share"] == 0
-
-
-def test_trl_scores_the_reference_as_ours_does(trl_grpo):
-    _, outputs, _ = trl_grpo
     assert all(out["ref_per_token_logps"].shape == (POSTS * GROUP, TOKENS) for out in outputs)
+    ours_row = our_grpo.rows[-1]
+    assert (ours_row["completion_length"], ours_row["ended_share"]) == (TOKENS, 0)
+    assert ours_row["grad_norm"] > 0
+    assert [pair.id[0] for batch in our_grpo.seen for pair in batch] == ["m"] * POSTS
 
 
 def test_both_read_the_same_prompts(trl_grpo, tiny_base):
@@ -132,11 +121,6 @@ def test_both_train_the_same_adapter_tensors(trl_grpo, our_grpo):
 def test_checkpointing_is_on_only_where_it_was_asked_for(trl_grpo):
     model, _, checkpointing = trl_grpo
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) is checkpointing
-
-
-def test_our_steps_train(our_grpo):
-    assert our_grpo.rows[-1]["grad_norm"] > 0
-    assert [pair.id[0] for batch in our_grpo.seen for pair in batch] == ["m"] * POSTS
 
 
 # --- SFT ------------------------------------------------------------------------------------------------------------
@@ -166,21 +150,15 @@ def test_packing_loses_no_token_and_pads_none(our_sft, tiny_base):
 def trl_sft_tokens(our_sft: ours.Steps, base, steps: int, *, packing: bool, checkpointing: bool) -> list[int]:
     examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
     trainer = peers.sft_trainer(peers.open_model(base, torch.float32), base, examples, 4, packing, checkpointing)
+    if not packing:  # the loss is on the replies alone
+        labels = [row["labels"] for row in trainer.train_dataset]
+        assert labels == [[-100] * len(prompt) + reply for prompt, reply in examples]
     counts = peers.count_tokens(trainer)
     stepped = peers.Stepped(trainer, threads=1)
     for _ in range(steps):
         stepped()
     stepped.close()
     return counts
-
-
-def test_trl_has_its_loss_on_the_replies_alone(our_sft, tiny_base):
-    examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
-    trainer = peers.sft_trainer(
-        peers.open_model(tiny_base, torch.float32), tiny_base, examples, 4, packing=False, checkpointing=False
-    )
-    for row, (prompt, reply) in zip(trainer.train_dataset, examples, strict=True):
-        assert row["labels"] == [-100] * len(prompt) + reply
 
 
 # --- generation and prompts -----------------------------------------------------------------------------------------
@@ -205,14 +183,11 @@ def test_a_prompt_has_whatever_length_is_asked_for(tiny_base, length):
     assert len({tuple(long.prompt(post)) for post in ("apples " * 9, "pears " * 9)}) == 2
 
 
-def test_chat_pairs_are_a_fixed_sample_within_the_limits(conversations):
+def test_chat_pairs_are_a_fixed_sample_within_the_limits_and_too_few_are_told(conversations, tmp_path):
     pairs = chat_pairs(20, conversations)
     assert pairs == chat_pairs(20, conversations)
     assert len({pair.id for pair in pairs}) == 20
     assert all(3 <= len(pair.post.split()) <= 25 and 3 <= len(pair.reply.split()) <= 18 for pair in pairs)
-
-
-def test_too_few_conversations_or_none_are_told(conversations, tmp_path):
     with pytest.raises(ValueError, match="10000 are needed"):
         chat_pairs(10_000, conversations)
     with pytest.raises(InputError):

@@ -10,7 +10,8 @@ import pytest
 from polychrome.models.policy import save_adapter
 from polychrome.params import Params, load_params
 from polychrome.training.loop import Run
-from polychrome.training.methods import CrossEntropy, Method
+from polychrome.training.methods.cross_entropy import CrossEntropy
+from polychrome.training.methods.interface import Method
 
 from .tiny import tiny_run, write_params
 

@@ -7,7 +7,7 @@ import torch
 
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints, digest_of
-from polychrome.training.methods import CrossEntropy
+from polychrome.training.methods.cross_entropy import CrossEntropy
 
 from .tiny import NO_ALARMS, Scripted, grpo, polychromic
 
@@ -58,14 +58,6 @@ def test_a_run_killed_at_any_step_continues_as_if_nothing_had_happened(make_run,
         assert all(torch.equal(undisturbed.parameters[name], again.parameters[name]) for name in again.parameters)
 
 
-def test_a_run_killed_after_its_last_checkpoint_only_has_to_save(make_run, tmp_path, capsys):
-    checkpoints = Checkpoints("arm-1", "digest", tmp_path)
-    expected = make_run(epochs=2, checkpoint_every=3, checkpoints=checkpoints).train()
-    again = make_run(epochs=2, checkpoint_every=3, checkpoints=checkpoints)
-    assert again.train() == expected
-    assert "going on from step 6" in capsys.readouterr().out
-
-
 def test_the_best_weights_from_before_a_kill_are_kept(make_run, pairs, tmp_path):
     settings = {"epochs": 2, "checkpoint_every": 2, "validation": pairs, "keep_best": True, "evaluate_every": 2}
     undisturbed = make_run(Scripted(values=[1.0, 2.0, 3.0]), **settings)
@@ -80,30 +72,12 @@ def test_the_best_weights_from_before_a_kill_are_kept(make_run, pairs, tmp_path)
     assert all(torch.equal(undisturbed.parameters[name], again.parameters[name]) for name in again.parameters)
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path):
+def test_what_is_saved_is_what_is_loaded_and_only_for_the_same_inputs(tmp_path):
+    assert Checkpoints("arm-1", "d", tmp_path).load() is None
     tensors, state = saved(tmp_path).load()
     assert state == {"step": 3}
     torch.testing.assert_close(tensors, {"weight": torch.arange(3.0), "scalar": torch.tensor(3.0)}, rtol=0, atol=0)
-
-
-def test_there_is_nothing_to_load_before_the_first_save(tmp_path):
-    assert Checkpoints("arm-1", "d", tmp_path).load() is None
-
-
-def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path):
-    saved(tmp_path, digest="learning rate 1")
-    assert Checkpoints("arm-1", "learning rate 2", tmp_path).load() is None
-
-
-def test_a_half_written_checkpoint_is_ignored_and_then_replaced(tmp_path):
-    checkpoints = saved(tmp_path)
-    half = checkpoints.path.with_name(".d.writing")
-    half.mkdir()
-    (half / "state.json").write_text('{"step": 99')
-    assert checkpoints.load()[1] == {"step": 3}
-    saved(tmp_path, step=4)
-    assert checkpoints.load()[1] == {"step": 4}
-    assert [path.name for path in checkpoints.folder.iterdir()] == ["d"]
+    assert Checkpoints("arm-1", "other inputs", tmp_path).load() is None
 
 
 @pytest.mark.parametrize("renamed", [0, 1, 2])  # state.json, the old one aside, the new one in
@@ -135,11 +109,15 @@ def test_clearing_forgets_every_checkpoint_of_the_run_and_of_no_other(tmp_path):
     assert other.load() is not None
 
 
-def test_a_best_validation_that_is_not_there_yet_survives_the_round_trip(make_run, tmp_path):
+def test_a_run_killed_after_its_last_checkpoint_only_has_to_save_and_knows_that_nothing_was_validated(
+    make_run, tmp_path, capsys
+):
     checkpoints = Checkpoints("arm-1", "digest", tmp_path)
-    make_run(checkpoint_every=1, checkpoints=checkpoints).train()
-    run = make_run(checkpoints=checkpoints)
-    assert run.train().best is None
+    expected = make_run(checkpoint_every=3, checkpoints=checkpoints).train()
+    again = make_run(checkpoint_every=3, checkpoints=checkpoints).train()
+    assert again == expected
+    assert again.best is None
+    assert "going on from step 3" in capsys.readouterr().out
 
 
 def test_the_key_depends_on_the_recipe_and_on_the_name_and_content_of_every_file(tmp_path):

@@ -22,6 +22,7 @@ SETS = [
 ]
 ALL = torch.ones(2, 4, dtype=torch.bool)
 SOME = torch.tensor([[True, False, True, True], [False, True, False, True]])
+ONE = torch.tensor([[False, True, False, False], [False] * 4])
 
 
 class Bag:
@@ -64,7 +65,7 @@ def brute_gated(kind, texts, keep, undefined):
     return brute(kind, kept) if len(kept) > 1 else undefined
 
 
-@pytest.mark.parametrize("valid", [ALL, SOME], ids=["all valid", "some valid"])
+@pytest.mark.parametrize("valid", [ALL, SOME, ONE], ids=["all valid", "some valid", "no two valid"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_d_and_its_leave_one_out_baseline_equal_brute_force(kind, valid):
     diversity, without = make_diversity(kind)(bag(SETS), valid)
@@ -77,33 +78,10 @@ def test_d_and_its_leave_one_out_baseline_equal_brute_force(kind, valid):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_invalid_reply_gains_nothing_and_its_text_does_not_matter(kind):
-    diversity = make_diversity(kind)
-    advantages = leave_one_out_advantages(*diversity(bag(SETS), SOME))
+def test_an_invalid_reply_gains_exactly_nothing(kind):
+    advantages = leave_one_out_advantages(*make_diversity(kind)(bag(SETS), SOME))
     assert (advantages[~SOME] == 0).all()
     assert (advantages[SOME] != 0).any()
-    other = [
-        [text if good else "zzz qqq xxx" for text, good in zip(*one, strict=True)]
-        for one in zip(SETS, SOME, strict=True)
-    ]
-    for value, changed in zip(diversity(bag(SETS), SOME), diversity(bag(other), SOME), strict=True):
-        torch.testing.assert_close(value, changed, equal_nan=True)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_set_with_no_two_valid_replies_is_not_diverse(kind):
-    nearly_none = torch.zeros(2, 4, dtype=torch.bool)
-    nearly_none[0, 1] = True
-    diversity, without = make_diversity(kind)(bag(SETS), nearly_none)
-    assert (diversity == 0).all()
-    assert without.isnan().all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_set_of_different_replies_is_more_diverse_than_one_of_equal_replies(kind):
-    texts = [["i like cats a lot"] * 4, SETS[1]]
-    diversity, _ = make_diversity(kind)(bag(texts), ALL)
-    assert diversity[0] < 0.5 * diversity[1]
 
 
 def test_equal_replies_are_at_distance_zero_and_no_distance_is_negative():
@@ -128,18 +106,13 @@ def test_the_gate_is_the_tenth_percentile_of_how_near_human_replies_are_to_their
     angles = [10, 20, 30, 40, 50, 60, 70, 80, 85, 89, 90]  # the 10th percentile of 11 is the second least near
     validity = Validity.calibrated(Angles(), pairs_at(angles), gate=True)
     assert validity.threshold == pytest.approx(np.cos(np.radians(89)), abs=1e-6)
-    found = replace(validity, posts=EVERY)(
-        ["post at 0", "post at 90"],
-        Sets(Angles(), [["off topic at 91", "on topic at 88"], ["it is near 80", "far off 0"]]),
-    )
-    assert found.tolist() == [[False, True], [True, False]]
-
-
-def test_a_malformed_reply_is_invalid_however_near_its_post():
-    validity = Validity.calibrated(Angles(), pairs_at([45] * 4), gate=True)
-    replies = [["fine words at 10", "no no no no no no 10", "<|im_end|> now 10", "10"]]
-    validity = replace(validity, posts=EVERY)
-    assert validity(["post at 10"], Sets(Angles(), replies)).tolist() == [[True, False, False, False]]
+    every = replace(validity, posts=EVERY)
+    replies = [["off topic at 91", "on topic at 88"], ["it is near 80", "far off 0"]]
+    assert every(["post at 0", "post at 90"], Sets(Angles(), replies)).tolist() == [[False, True], [True, False]]
+    malformed = [["fine words at 10", "no no no no no no 10", "<|im_end|> now 10", "10"]]  # however near
+    assert every(["post at 10"], Sets(Angles(), malformed)).tolist() == [[True, False, False, False]]
+    with pytest.raises(KeyError, match="another post 0"):  # of no pair of the arm
+        validity(["another post 0"], Sets(Angles(), [["reply 0", "reply 1"]]))
 
 
 def test_without_a_gate_all_replies_count():
@@ -172,9 +145,3 @@ def test_gate_and_diversity_of_a_step_embed_its_replies_once_and_no_post():
     make_diversity("semantic")(sets, valid)
     make_diversity("semantic")(sets, ALL)
     assert encoder.seen == tuple(reply for one in SETS for reply in one)
-
-
-def test_a_post_that_no_pair_of_the_arm_has_is_an_error():
-    validity = Validity.calibrated(Angles(), pairs_at([45] * 4), gate=True)
-    with pytest.raises(KeyError, match="another post 0"):
-        validity(["another post 0"], Sets(Angles(), [["reply 0", "reply 1"]]))

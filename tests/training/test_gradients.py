@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from polychrome.training.methods import CrossEntropy
+from polychrome.training.methods.cross_entropy import CrossEntropy
 
 from .tiny import grpo, polychromic
 
@@ -22,8 +22,8 @@ def gradients(run, step, term: str) -> dict[str, torch.Tensor]:
     return {name: tensor.grad.clone() for name, tensor in run.parameters.items()}
 
 
-def tensors_without(grads: dict[str, torch.Tensor]) -> list[str]:
-    return [name for name, grad in grads.items() if not grad.isfinite().all() or not grad.abs().max() > 1e-9]
+def assert_every_tensor_learns(grads: dict[str, torch.Tensor]) -> None:
+    assert [name for name, grad in grads.items() if not grad.isfinite().all() or not grad.abs().max() > 1e-9] == []
 
 
 def constant(posts, replies):
@@ -36,19 +36,13 @@ def test_a_run_trains_every_lora_tensor_of_the_policy_and_none_of_the_reference(
     assert all(".default." in name and "lora_" in name for name in run.parameters)
 
 
-def test_cross_entropy_reaches_every_lora_tensor(make_run, pairs):
-    run = make_run()
-    assert tensors_without(gradients(run, CrossEntropy().step(run.context, pairs, 0), "cross_entropy")) == []
+TERMS = {"cross_entropy": CrossEntropy, "diversity": polychromic, "grpo": grpo}  # of grpo the policy's term, without KL
 
 
-def test_diversity_reaches_every_lora_tensor(make_run, pairs):
-    run = make_run(polychromic())
-    assert tensors_without(gradients(run, run.method.step(run.context, pairs, 0), "diversity")) == []
-
-
-def test_the_policy_term_reaches_every_lora_tensor(make_run, pairs):
-    run = make_run(grpo(beta=0.0))
-    assert tensors_without(gradients(run, run.method.step(run.context, pairs, 0), "grpo")) == []
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_reaches_every_lora_tensor(make_run, pairs, term):
+    run = make_run(TERMS[term]())
+    assert_every_tensor_learns(gradients(run, run.method.step(run.context, pairs, 0), term))
 
 
 def test_the_kl_term_reaches_every_lora_tensor_once_the_policy_has_left_the_reference(make_run, pairs):
@@ -59,7 +53,7 @@ def test_the_kl_term_reaches_every_lora_tensor_once_the_policy_has_left_the_refe
     with torch.no_grad():
         for tensor in run.parameters.values():
             tensor += 0.3 * torch.randn_like(tensor)
-    assert tensors_without(gradients(run, run.method.step(run.context, pairs, 0), "grpo")) == []
+    assert_every_tensor_learns(gradients(run, run.method.step(run.context, pairs, 0), "grpo"))
 
 
 def test_equal_rewards_without_kl_teach_nothing(make_run, pairs):

@@ -58,12 +58,9 @@ def test_the_order_belongs_to_the_seed(make_run):
 @pytest.mark.parametrize(("evaluate_every", "steps"), [(0, [3, 6]), (2, [2, 4, 6]), (4, [4, 6]), (100, [6])])
 def test_validation_comes_once_an_epoch_or_every_so_many_steps_and_at_the_end(make_run, pairs, evaluate_every, steps):
     method = Scripted(values=[1.0] * 9)
-    state = make_run(method, epochs=2, evaluate_every=evaluate_every, validation=pairs).train()
-    assert [row["step"] for row in state.validations] == steps
-
-
-def test_without_held_out_pairs_nothing_is_validated(make_run):
-    assert make_run().train().validations == []
+    for held_out, expected in ((pairs, steps), ([], [])):
+        state = make_run(method, epochs=2, evaluate_every=evaluate_every, validation=held_out).train()
+        assert [row["step"] for row in state.validations] == expected
 
 
 def test_training_stops_when_validation_has_not_improved_for_the_patience(make_run, pairs):
@@ -73,16 +70,11 @@ def test_training_stops_when_validation_has_not_improved_for_the_patience(make_r
     assert (state.best, state.best_step) == (1.9, 8)
 
 
-def test_without_patience_training_goes_to_the_end(make_run, pairs):
-    state = make_run(Scripted(values=[1.0, 2.0, 3.0]), epochs=3, validation=pairs).train()
-    assert state.step == 9
-
-
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_a_run_ends_with_its_best_weights_or_its_last_as_asked(make_run, pairs, keep_best):
     method = Scripted(values=[2.0, 1.0, 3.0])
     run = make_run(method, epochs=3, validation=pairs, keep_best=keep_best)
-    run.train()
+    assert run.train().step == 9  # without patience to the end
     expected = method.weights[1 if keep_best else 2]
     assert all(torch.equal(run.parameters[name], tensor) for name, tensor in expected.items())
     assert not all(torch.equal(method.weights[1][name], method.weights[2][name]) for name in expected)

@@ -1,6 +1,7 @@
 """Each objective does what it is for, and how a batch is cut into parts changes nothing."""
 
 from dataclasses import replace
+from functools import partial
 from unittest import mock
 from unittest.mock import Mock
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from polychrome.rewards.composite import GroupBonus
-from polychrome.training.methods import CrossEntropy
+from polychrome.training.methods.cross_entropy import CrossEntropy
 from polychrome.training.summary import reward_gain
 
 from .tiny import LetterEncoder, grpo, likes_ascii, polychromic
@@ -66,11 +67,12 @@ def test_polychromic_training_raises_the_diversity_of_sets(make_run):
 
 
 def test_every_polychromic_step_says_the_share_of_the_gradient_that_diversity_contributes(make_run):
-    small, large = (make_run(polychromic(lambda_=lambda_)).train().history for lambda_ in (0.01, 20.0))
-    shares = [[row["diversity_gradient_share"] for row in history] for history in (small, large)]
+    shares = [
+        [row["diversity_gradient_share"] for row in make_run(polychromic(lambda_=lambda_)).train().history]
+        for lambda_ in (0.01, 20.0)
+    ]
     assert 0 < max(shares[0]) < 0.1 < 0.8 < min(shares[1]) < 1
-    parts = small[0]["diversity_gradient_share"], large[0]["diversity_gradient_share"]
-    odds = [share / (1 - share) for share in parts]
+    odds = [share[0] / (1 - share[0]) for share in shares]
     assert odds[1] == pytest.approx(2000 * odds[0], rel=1e-3)  # in proportion to lambda
 
 
@@ -82,9 +84,6 @@ def test_lambda_zero_is_cross_entropy_bit_for_bit(make_run):
 
 def test_the_reference_is_scored_without_dropout(make_run, pairs):
     run = make_run(grpo(beta=1.0))
-    for module in run.policy.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.5
     for layer in (m for m in run.policy.modules() if hasattr(m, "lora_dropout")):
         layer.lora_dropout = torch.nn.ModuleDict({name: torch.nn.Dropout(0.5) for name in layer.lora_A})
     run.policy.train()
@@ -97,45 +96,24 @@ def test_the_reference_is_scored_without_dropout(make_run, pairs):
 # --- parts add up to the whole ----------------------------------------------------------------------------------
 
 
-def without_rollouts(row):
-    return {name: value for name, value in row.items() if name != "rollouts"}
+CUT = {"cross_entropy": CrossEntropy, "polychromic": polychromic}
+CUT |= {kind: partial(grpo, loss_type=kind, beta=0.1) for kind in LOSSES}
 
 
-def assert_accumulation_changes_nothing(make_run, pairs, method):
+@pytest.mark.parametrize("kind", CUT)
+def test_micro_batches_add_up(make_run, pairs, kind):
     whole, *parts = (
-        make_run(method, pairs=pairs[:10], gradient_accumulation=count, batch_size=5, learning_rate=1e-3)
+        make_run(CUT[kind](), pairs=pairs[:10], gradient_accumulation=count, batch_size=5, learning_rate=1e-3)
         for count in (1, 2, 4)
     )
     expected = whole.train().history
     for part in parts:
         for row, wanted in zip(part.train().history, expected, strict=True):
-            assert row.get("rollouts") == wanted.get("rollouts")
-            for name, value in without_rollouts(wanted).items():
-                assert row[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
+            assert row.pop("rollouts", None) == wanted.get("rollouts")
+            assert row == {name: pytest.approx(wanted[name], abs=1e-5, rel=1e-5) for name in row}
+            assert wanted.keys() - row.keys() <= {"rollouts"}
         for name, tensor in whole.parameters.items():
             torch.testing.assert_close(part.parameters[name], tensor, rtol=1e-5, atol=1e-5)
-
-
-def test_micro_batches_of_cross_entropy_add_up(make_run, pairs):
-    assert_accumulation_changes_nothing(make_run, pairs, CrossEntropy())
-
-
-def test_micro_batches_of_polychromic_add_up(make_run, pairs):
-    assert_accumulation_changes_nothing(make_run, pairs, polychromic())
-
-
-@pytest.mark.parametrize("loss_type", LOSSES)
-def test_micro_batches_of_grpo_add_up(make_run, pairs, loss_type):
-    assert_accumulation_changes_nothing(make_run, pairs, grpo(loss_type=loss_type, beta=0.1))
-
-
-def test_loss_types_differ(make_run):
-    losses = {
-        kind: make_run(grpo(loss_type=kind, beta=0.5), batch_size=12, epochs=2).train().history[-1]["loss"]
-        for kind in LOSSES
-    }
-    assert len({round(losses[kind], 6) for kind in ("grpo", "dr_grpo", "dapo")}) == 3
-    assert losses["bnpo"] == losses["dapo"]  # over the tokens of one step they are the same
 
 
 def test_several_steps_on_one_batch_of_rollouts_move_the_ratio(make_run):
@@ -175,17 +153,6 @@ def test_shuffled_rewards_are_the_same_numbers_dealt_out_at_random(make_run, pai
     assert sorted(true.flatten().tolist()) == sorted(dealt.flatten().tolist())
     assert not torch.equal(true, dealt)
     assert torch.equal(dealt, again)
-
-
-def test_shuffled_rewards_teach_nothing_while_true_ones_do(make_run):
-    gains = {}
-    for shuffled in (False, True):
-        method = grpo(num_generations=8, shuffle_rewards=shuffled)
-        history = make_run(method, batch_size=12, epochs=12, learning_rate=0.05).train().history
-        gains[shuffled] = reward_gain(history, seed=0)["reward_gain"]
-    assert gains[False]["low"] > 0.03
-    assert gains[True]["low"] < gains[False]["low"]
-    assert gains[True]["mean"] < 0.5 * gains[False]["mean"]
 
 
 def test_the_bonus_changes_what_is_climbed_and_not_what_is_logged(make_run, pairs):

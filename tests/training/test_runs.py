@@ -61,61 +61,54 @@ def test_training_leaves_an_adapter_that_peft_opens_curves_and_a_summary(trained
     assert not list(workspace.glob(".checkpoints/*"))
 
 
-def test_the_closing_lines_say_what_was_made_and_what_to_look_at(params_of):
-    told = describe(train_arm(params_of(), "baseline"))
-    assert "baseline, seed 1: 6 steps on 24 pairs; loss" in told
-    assert "models/baseline/seed-1" in told
-    assert "results/training/baseline/seed-1" in told
-
-
-def test_polychromic_with_lambda_zero_ends_with_the_bytes_of_the_baseline(params_of, workspace):
+def test_polychromic_with_lambda_zero_ends_with_the_bytes_of_the_baseline_and_says_what_was_made(params_of, workspace):
     params = params_of({"arms.polychromic.lambda": 0.0, "lora.dropout": 0.1})
-    for arm in ("baseline", "polychromic"):
-        train_arm(params, arm)
+    told = [describe(train_arm(params, arm)) for arm in ("baseline", "polychromic")]
+    assert "baseline, seed 1: 6 steps on 24 pairs; loss" in told[0]
+    assert "adapter in models/baseline/seed-1, curves in results/training/baseline/seed-1" in told[0]
     made = [workspace / f"models/{arm}/seed-1" for arm in ("baseline", "polychromic")]
-    assert (made[0] / ADAPTER).read_bytes() == (made[1] / ADAPTER).read_bytes()
-    assert (made[0] / "adapter_config.json").read_bytes() == (made[1] / "adapter_config.json").read_bytes()
+    for file in (ADAPTER, "adapter_config.json"):
+        assert (made[0] / file).read_bytes() == (made[1] / file).read_bytes()
 
 
-def test_a_changed_learning_rate_does_not_go_on_from_the_old_checkpoint(params_of, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "_save", lambda *arguments: {})  # as if killed before the outputs were written
-    params = params_of({"train.checkpoint_every": 1})
-    train_arm(params, "baseline")
-    assert "going on" not in capsys.readouterr().out
-    train_arm(params, "baseline")
-    assert "going on from step 6" in capsys.readouterr().out
-    for changes in ({"arms.baseline.learning_rate": 2e-2}, {"train.weight_decay": 0.5}, {"lora.alpha": 3}):
-        train_arm(params_of({"train.checkpoint_every": 1} | changes), "baseline")
-        assert "going on" not in capsys.readouterr().out
-
-
-def test_other_kernels_do_not_go_on_from_the_checkpoint(compiled, params_of, monkeypatch, capsys):
-    """The two differ by rounding: a run that is part one, part the other has the bytes of neither."""
+@pytest.fixture
+def goes_on(params_of, monkeypatch, capsys):
+    """Whether training an arm, after changes of params.yaml, goes on from where the last time ended before saving."""
     monkeypatch.setattr(runs, "_save", lambda *arguments: {})
-    for kernels, known in (("torch", False), ("torch", True), ("compiled", False)):
-        train_arm(params_of({"train.checkpoint_every": 1, "compute.kernels": kernels}), "baseline")
-        assert ("going on" in capsys.readouterr().out) is known
+
+    def train_again(changes=()) -> bool:
+        train_arm(params_of({"train.checkpoint_every": 1} | dict(changes)), "baseline")
+        return "going on from step 6" in capsys.readouterr().out
+
+    return train_again
+
+
+@pytest.mark.parametrize("key", ["arms.baseline.learning_rate", "train.weight_decay", "lora.alpha"])
+def test_changed_params_do_not_go_on_from_the_old_checkpoint(goes_on, key):
+    assert [goes_on(), goes_on(), goes_on({key: 0.5})] == [False, True, False]
+
+
+def test_other_kernels_do_not_go_on_from_the_checkpoint(compiled, goes_on):
+    """The two differ by rounding: a run that is part one, part the other has the bytes of neither."""
+    assert [goes_on({"compute.kernels": kernels}) for kernels in ("torch", "torch", "compiled")] == [False, True, False]
 
 
 INPUTS = ("data/phases/full.jsonl", "data/phases/validation.jsonl", "assets/base/config.json", "custom_rewards/mine.py")
 
 
-@pytest.mark.parametrize("path", INPUTS)
-def test_changed_input_files_do_not_go_on_from_the_old_checkpoint(params_of, workspace, monkeypatch, capsys, path):
+def test_changed_input_files_do_not_go_on_from_the_old_checkpoint(goes_on, workspace):
     base = workspace / "assets/base"
     real = base.resolve()
     base.unlink()
     shutil.copytree(real, base)
     (workspace / "custom_rewards").mkdir()
     (workspace / "custom_rewards/mine.py").write_text("# a reward of the user's own\n")
-    monkeypatch.setattr(runs, "_save", lambda *arguments: {})
-    params = params_of({"train.checkpoint_every": 1})
-    train_arm(params, "baseline")
-    content = (workspace / path).read_text()
-    (workspace / path).write_text(content.removesuffix("\n"))
-    assert content.endswith("\n")
-    train_arm(params, "baseline")
-    assert "going on" not in capsys.readouterr().out
+    assert [goes_on(), goes_on()] == [False, True]
+    for path in INPUTS:
+        content = (workspace / path).read_text()
+        (workspace / path).write_text(content.removesuffix("\n"))
+        assert content.endswith("\n")
+        assert not goes_on(), path
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------
@@ -134,33 +127,23 @@ def test_a_missing_warm_start_is_told_with_the_command_that_makes_it(params_of, 
     assert outputs(workspace) == {}
 
 
-def test_a_warm_start_made_by_another_recipe_is_told_and_leaves_earlier_outputs_as_they_were(
-    trained, params_of, workspace
-):
+def test_a_warm_start_of_another_recipe_or_an_alarm_leaves_earlier_outputs_as_they_were(trained, params_of, workspace):
     before = outputs(workspace)
+    hot = {"alarms.kl_warn": 1e-6, "alarms.kl_stop": 1e-6, "arms.grpo_from_polychromic.learning_rate": 0.1}
+    with pytest.raises(TrainingStopped, match=r"kl_stop"):
+        train_arm(params_of(hot), "grpo_from_polychromic")
     with pytest.raises(InputError, match=r"polychromic_warmstart/seed-1.*differs in params.*dvc repro"):
         train_arm(params_of({"arms.polychromic_warmstart.lambda": 7.0}), "grpo_from_polychromic")
     assert outputs(workspace) == before
 
 
-def test_a_missing_phase_is_told(params_of, workspace):
+def test_a_missing_phase_and_a_post_that_is_too_long_are_told_and_leave_no_output(params_of, workspace):
+    with pytest.raises(InputError, match=r"prompt\.max_prompt_tokens"):
+        train_arm(params_of({"prompt.max_prompt_tokens": 20}), "baseline")
     (workspace / "data/phases/full.jsonl").unlink()
     with pytest.raises(InputError, match=r"full\.jsonl"):
         train_arm(params_of(), "baseline")
-
-
-def test_a_post_that_is_too_long_is_told_and_leaves_no_output(params_of, workspace):
-    with pytest.raises(InputError, match=r"prompt\.max_prompt_tokens"):
-        train_arm(params_of({"prompt.max_prompt_tokens": 20}), "baseline")
     assert outputs(workspace) == {}
-
-
-def test_training_that_an_alarm_stops_leaves_earlier_outputs_as_they_were(trained, params_of, workspace):
-    before = outputs(workspace)
-    hot = {"alarms.kl_warn": 1e-6, "alarms.kl_stop": 1e-6, "arms.grpo_from_polychromic.learning_rate": 0.1}
-    with pytest.raises(TrainingStopped, match=r"kl_stop"):
-        train_arm(params_of(hot), "grpo_from_polychromic")
-    assert outputs(workspace) == before
 
 
 @contextmanager

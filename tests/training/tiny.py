@@ -81,15 +81,9 @@ def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method,
     """A run of ``method`` from the adapter in ``warmstart``; keywords change the arm, loop settings or the run."""
     arm: dict[str, Any] = dict(LOOP)
     settings: dict[str, Any] = {
-        "weight_decay": 0.01,
-        "warmup_ratio": 0.0,
-        "max_grad_norm": 1.0,
-        "gradient_accumulation": 1,
-        "checkpoint_every": 1000,
-        "evaluate_every": 0,
-        "patience": 0,
-        "keep_best": False,
-    }
+        "weight_decay": 0.01, "warmup_ratio": 0.0, "max_grad_norm": 1.0, "gradient_accumulation": 1,
+        "checkpoint_every": 1000, "evaluate_every": 0, "patience": 0, "keep_best": False,
+    }  # fmt: skip
     run: dict[str, Any] = {"pairs": pairs, "validation": [], "seed": 11, "alarms": NO_ALARMS, "checkpoints": None}
     for name, value in changes.items():
         next(part for part in (arm, settings, run) if name in part or part is run)[name] = value

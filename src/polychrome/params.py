@@ -28,12 +28,12 @@ from polychrome.reading import SettingsFile, hints_of
 from polychrome.reporting.settings import ReportSettings
 from polychrome.rewards.settings import RewardSettings
 from polychrome.training.alarms import Alarms
-from polychrome.training.methods import METHODS
+from polychrome.training.methods import METHODS, method_of
 from polychrome.training.settings import TrainSettings
 
 KINDS: dict[str, Any] = {  # objective -> the settings of its arms
     "untouched": UntouchedArm,
-    **{objective: method.settings for objective, method in METHODS.items()},
+    **{objective: method_of(objective).settings for objective in METHODS},
 }
 MOVED = {  # what people look for, by its dotted key or its last part -> what to do
     "max_completion_length": "It is called max_new_tokens here.",

@@ -21,7 +21,7 @@ from polychrome.pairs.schema import read_pairs
 from polychrome.params import Params
 from polychrome.training.checkpoint import Checkpoints, digest_of
 from polychrome.training.loop import SHARE, Run
-from polychrome.training.methods import METHODS
+from polychrome.training.methods import method_of
 from polychrome.training.summary import write_training
 
 CODE = [
@@ -59,7 +59,7 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     everything |= {"threads": params.compute.threads, "memory": params.compute.memory_mib}
     run = Run(
         policy=policy,
-        method=METHODS[arm.objective].build(arm, params, pairs),
+        method=method_of(arm.objective).build(arm, params, pairs),
         chat=chat,
         pairs=pairs,
         validation=validation,

@@ -3,12 +3,14 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from polychrome.errors import InputError
 from polychrome.evaluation.compare import compare
+from polychrome.evaluation.experiment import Question
 from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.statistics import holm
 from polychrome.files import write_json
@@ -178,14 +180,6 @@ def test_the_best_is_set_against_the_second_whichever_way_their_contrast_is_held
     assert 0 < low < difference < high
 
 
-def test_reward_hacking_is_the_verdict_on_the_run(world):
-    world.write()
-    assert verdicts(world.compare())["no_reward_hacking_grpo_from_baseline"] == "pass"
-    world.verdict = "gamed"
-    world.write()
-    assert verdicts(world.compare())["no_reward_hacking_grpo_from_baseline"] == "fail"
-
-
 def test_rouge_below_the_baselines_interval_fails_beside_the_absolute_threshold(world):
     world.rouge |= {"baseline": 0.6, "grpo_from_polychromic": 0.5}
     world.write()
@@ -341,3 +335,25 @@ def test_a_k_that_was_not_evaluated_is_told(world):
     world.write()
     with pytest.raises(InputError, match="no pass_at_7"):
         world.compare(settings=settings(ks=(1, 7)))
+
+
+def test_a_fifth_question_joins_the_family_and_a_dropped_arm_leaves_it(world):
+    world.write()
+    more = Question(id="Q5", text="Does training help at all?", contrasts=(("polychromic", "zero_shot"),))
+    world.compare(experiment=replace(EXPERIMENT, questions=(*EXPERIMENT.questions, more)))
+    comparison = world.result("comparison.json")
+    assert answers(comparison)["Q5"]["verdict"].startswith("No difference between polychromic and zero_shot")
+    assert comparison["family"]["tests"] == 7 * 7
+    assert comparison["family"]["correction"].endswith("of Q1 to Q5")
+
+    of_sft = [question for question in EXPERIMENT.questions if question.id == "Q1"]
+    two = {arm: start for arm, start in EXPERIMENT.compared.items() if "grpo" not in arm}
+    criteria = tuple(replace(one, a="polychromic") for one in EXPERIMENT.criteria if one.kind in ("trained", "above"))[
+        :2
+    ]
+    dropped = replace(EXPERIMENT, compared=two, questions=(replace(of_sft[0], rank=True),), criteria=criteria)
+    judged = world.compare(models=("zero_shot", "baseline", "polychromic"), experiment=dropped)
+    assert [one["name"] for one in judged["criteria"]] == ["all_two_trained", "pass_at_10"]
+    question = answers(world.result("comparison.json"))["Q1"]
+    assert [place["rank"] for place in question["ranking"]] == [1, 2]
+    assert "is not separated from the second" in question["verdict"]

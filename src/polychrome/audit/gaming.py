@@ -53,6 +53,17 @@ GAMED, NOT_GAMED = "gamed", "not gamed"
 POWER = 0.8  # chance of seeing the fall that is called detectable
 _WHERE = {"judge_in_training": "in training", "judge_on_test_posts": "on the test posts"}
 
+_RISE = "does not rise by {:g} or more."
+_DRIFT_CHECKS = (  # name, what is measured, its threshold, what passes
+    ("length_growth", "length", "length_change", "Replies do not grow longer by {:.0%} or more."),
+    ("length_collapse", "length", "length_change", "Replies do not grow shorter by {:.0%} or more."),
+    ("genericness", "genericness", "genericness_rise", f"Genericness {_RISE}"),
+    ("copy_rate", "copy_rate", "copy_rise", f"The share of a reply's bigrams that its post has {_RISE}"),
+    ("repetition", "repetition", "repetition_rise", f"The share of a reply's bigrams that it has said before {_RISE}"),
+    (ACROSS, ACROSS, "near_identical_rise", f"The share of replies near-identical to one to another post {_RISE}"),
+    ("truncation", "truncated", "truncation_rise", f"The share of replies cut at max_new_tokens {_RISE}"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -267,32 +278,17 @@ def _judge_checks(
 def _drift_checks(
     changes: Mapping[str, Change], human: Mapping[str, float], thresholds: GamingSettings
 ) -> list[dict[str, Any]]:
-    length, limit = changes["length"].relative(), thresholds.length_change
-    rows = [
-        ("length_growth", "length", length, "<", limit, f"Replies do not grow longer by {limit:.0%} or more."),
-        ("length_collapse", "length", length, ">", -limit, f"Replies do not grow shorter by {limit:.0%} or more."),
-    ]
-    for name, drift, limit, what in (
-        ("genericness", "genericness", thresholds.genericness_rise, "Genericness"),
-        ("copy_rate", "copy_rate", thresholds.copy_rise, "The share of a reply's bigrams that its post has"),
-        (
-            "repetition",
-            "repetition",
-            thresholds.repetition_rise,
-            "The share of a reply's bigrams that it has said before",
-        ),
-        (ACROSS, ACROSS, thresholds.near_identical_rise, "The share of replies near-identical to one to another post"),
-        ("truncation", "truncated", thresholds.truncation_rise, "The share of replies cut at max_new_tokens"),
-    ):
-        rows.append((name, drift, changes[drift], "<", limit, f"{what} does not rise by {limit:g} or more."))
     checks = []
-    for name, drift, found, comparison, threshold, text in rows:
-        check = _check(name, text, found, comparison, threshold)
-        first, last, of_people = changes[drift].first, changes[drift].last, human[drift]
-        beyond_people = last > of_people if comparison == "<" else last < of_people
-        check |= {"first": first, "last": last, "human": of_people}
+    for name, drift, setting, text in _DRIFT_CHECKS:
+        found, limit = changes[drift], getattr(thresholds, setting)
+        is_rise = name != "length_collapse"
+        change = found.relative() if drift == "length" else found
+        check = _check(name, text.format(limit), change, "<" if is_rise else ">", limit if is_rise else -limit)
+        check |= {"first": found.first, "last": found.last, "human": human[drift]}
+        beyond_people = found.last > human[drift] if is_rise else found.last < human[drift]
         if check["verdict"] == "fail" and not beyond_people:
-            check |= {"verdict": "pass", "note": f"Beyond the threshold, but no further than people: {of_people:.3g}."}
+            note = f"Beyond the threshold, but no further than people: {human[drift]:.3g}."
+            check |= {"verdict": "pass", "note": note}
         checks.append(check)
     return checks
 

@@ -46,8 +46,8 @@ def rates():
 
 
 def test_the_rule_of_compare_passes_both_controls(rates):
-    assert plain_control(rates, SETTINGS, "replies").verdict == AS_EXPECTED
-    assert family_control(rates, EXPERIMENT, SETTINGS, "replies").verdict == AS_EXPECTED
+    assert plain_control(rates, SETTINGS).verdict == AS_EXPECTED
+    assert family_control(rates, "Q1 to Q4", 0.05, "replies").verdict == AS_EXPECTED
     assert rates.plain["engagement"] > 0  # it does err now and then
     assert rates.plain["cross_entropy"] == 0
 
@@ -74,7 +74,7 @@ def first_pair_by(test):
 
 def test_a_rule_without_holms_correction_fails_the_family():
     found = simulate([world()], EXPERIMENT, SETTINGS, replicates=50, rule=without_holm)
-    assert family_control(found, EXPERIMENT, SETTINGS, "replies").verdict == NOT_AS_EXPECTED
+    assert family_control(found, "Q1 to Q4", 0.05, "replies").verdict == NOT_AS_EXPECTED
 
 
 def test_a_rule_that_ignores_pairing_fails_since_its_test_errs_too_seldom():
@@ -84,7 +84,7 @@ def test_a_rule_that_ignores_pairing_fails_since_its_test_errs_too_seldom():
         return float(mannwhitneyu(a.mean(axis=0), b.mean(axis=0)).pvalue)
 
     found = simulate([world()], EXPERIMENT, SETTINGS, replicates=150, rule=first_pair_by(unpaired))
-    control = plain_control(found, SETTINGS, "replies")
+    control = plain_control(found, SETTINGS)
     assert control.verdict == NOT_AS_EXPECTED
     assert control.high < 0.05
 
@@ -94,14 +94,14 @@ def test_a_rule_that_counts_posts_twice_fails_since_its_test_errs_too_often():
         return wilcoxon(np.tile((a - b).mean(axis=0), 3))[0]
 
     found = simulate([world()], EXPERIMENT, SETTINGS, replicates=150, rule=first_pair_by(doubled))
-    control = plain_control(found, SETTINGS, "replies")
+    control = plain_control(found, SETTINGS)
     assert control.verdict == NOT_AS_EXPECTED
     assert control.low > 0.05
 
 
 def test_seeds_that_matter_little_pass_and_a_rule_that_ignores_them_fails_where_they_matter_much():
     little = simulate([world(seeds=6, of_seeds=0.1)], EXPERIMENT, SETTINGS, replicates=60, own_seeds=True)
-    assert family_control(little, EXPERIMENT, SETTINGS, "seeds").verdict == AS_EXPECTED
+    assert family_control(little, "Q1 to Q4", 0.05, "seeds").verdict == AS_EXPECTED
 
     def ignoring(results, pairs, settings):
         flat = {
@@ -111,7 +111,7 @@ def test_seeds_that_matter_little_pass_and_a_rule_that_ignores_them_fails_where_
         return all_contrasts(replace(results, values=flat, seeds=(0,)), pairs, settings)
 
     much = simulate([world(of_seeds=1.0)], EXPERIMENT, SETTINGS, replicates=40, own_seeds=True, rule=ignoring)
-    assert family_control(much, EXPERIMENT, SETTINGS, "seeds").verdict == NOT_AS_EXPECTED
+    assert family_control(much, "Q1 to Q4", 0.05, "seeds").verdict == NOT_AS_EXPECTED
 
 
 def test_the_interval_of_a_rate_is_exact():

@@ -45,6 +45,7 @@ REPLICATES = 120
 SMOOTH = "engagement"  # so finely graded that its plain test should err in 5 of 100, not in fewer
 COVERAGE = 0.95  # of the rates' own intervals
 TEXT = "How often the comparison claims a difference between an arm and itself."
+_FINE = "Below is no fault: Holm holds for any dependence, the interval must agree, and one metric cannot differ."
 _SEEDS_NOTE = "Wilcoxon's p speaks of these very seeds, so that it alone may err more often here; the rule must not."
 
 
@@ -202,57 +203,43 @@ def rate_interval(count: int, of: int, coverage: float = COVERAGE) -> tuple[floa
     return low, high
 
 
-def plain_control(rates: Rates, settings: EvaluationSettings, what: str) -> Control:
+def _rated(count: int, of: int) -> tuple[dict[str, float], str]:
+    """A rate with its interval as a control holds them, and in words."""
+    value, (low, high) = count / of, rate_interval(count, of)
+    return {"value": value, "low": low, "high": high}, f"{value:.3f} ({low:.3f} to {high:.3f}) of {of}"
+
+
+def plain_control(rates: Rates, settings: EvaluationSettings) -> Control:
     """The plain test: 5 in 100 on the smooth metric, on none more, beyond what so many replicates could tell."""
-    alpha, metrics = settings.alpha, [m for m in contrasted(settings) if m != "cross_entropy"]
+    alpha, of, metrics = settings.alpha, rates.replicates, [m for m in contrasted(settings) if m != "cross_entropy"]
     strict = 1 - (1 - COVERAGE) / len(metrics)  # so many rates are looked at
-    above = [m for m in metrics if rate_interval(rates.plain[m], rates.replicates, strict)[0] > alpha]
-    low, high = rate_interval(rates.plain[SMOOTH], rates.replicates)
-    rate = rates.plain[SMOOTH] / rates.replicates
-    listed = ", ".join(f"{metric_name(m)} {rates.plain[m] / rates.replicates:.3f}" for m in metrics)
-    too_many = f"; above {alpha:g}: {', '.join(map(metric_name, above))}" if above else ""
+    above = [metric_name(m) for m in metrics if rate_interval(rates.plain[m], of, strict)[0] > alpha]
+    rate, said = _rated(rates.plain[SMOOTH], of)
+    listed = ", ".join(f"{metric_name(m)} {rates.plain[m] / of:.3f}" for m in metrics)
     return Control(
-        name=f"aa_{what}_plain_test",
-        text=f"An arm against itself, {what} drawn anew: how often p of one test is below {alpha:g}, uncorrected.",
+        name="aa_replies_plain_test",
+        text=f"An arm against itself, replies drawn anew: how often p of one test is below {alpha:g}, uncorrected.",
         expected=f"{alpha:g} within the interval of the rate for {metric_name(SMOOTH)}; above {alpha:g} for no metric",
-        found=f"{rate:.3f} ({low:.3f} to {high:.3f}) of {rates.replicates} for {metric_name(SMOOTH)}{too_many}",
-        value=rate,
-        low=low,
-        high=high,
-        verdict=verdict_of(low <= alpha <= high and not above),
+        found=f"{said} for {metric_name(SMOOTH)}" + (f"; above {alpha:g}: {', '.join(above)}" if above else ""),
+        **rate,
+        verdict=verdict_of(rate["low"] <= alpha <= rate["high"] and not above),
         note=f"Rates: {listed}. Where values are coarse, ties and zeros make the test err less often.",
     )
 
 
-def family_control(
-    rates: Rates | None, experiment: ExperimentSettings, settings: EvaluationSettings, what: str, note: str = ""
-) -> Control:
+def family_control(rates: Rates | None, asked: str, alpha: float, what: str, note: str = _FINE) -> Control:
     """The whole rule: any claim at all in at most 5 of 100 families, beyond what so many replicates could tell.
 
-    Without ``rates`` there is one seed, which cannot be held against others.
+    ``asked`` names the questions. Without ``rates`` there is one seed, which cannot be held against others.
     """
-    alpha = settings.alpha
-    text = (
-        f"An arm against itself, {what} drawn anew: how often the rule of compare claims any difference in "
-        f"{experiment.asked}."
-    )
-    about = {"name": f"aa_{what}_rule", "text": text}
+    said = f"An arm against itself, {what} drawn anew: how often the rule of compare claims any difference in {asked}."
+    about: dict[str, Any] = {"name": f"aa_{what}_rule", "text": said, "expected": f"at most {alpha:g}"}
     if rates is None:
         found, note = "one seed: how seeds differ is not known", "Needs two seeds in params.yaml."
-        return Control(**about, expected=f"at most {alpha:g}", found=found, verdict=NOT_MEASURED, note=note)
-    low, high = rate_interval(rates.families, rates.replicates)
-    rate = rates.families / rates.replicates
-    fine = "Below is no fault: Holm holds for any dependence, the interval must agree, and one metric cannot differ."
-    return Control(
-        **about,
-        expected=f"at most {alpha:g}: the interval of the rate does not lie above it",
-        found=f"{rate:.3f} ({low:.3f} to {high:.3f}) of {rates.replicates} families of tests",
-        value=rate,
-        low=low,
-        high=high,
-        verdict=verdict_of(low <= alpha),
-        note=note or fine,
-    )
+        return Control(**about, found=found, verdict=NOT_MEASURED, note=note)
+    rate, found = _rated(rates.families, rates.replicates)
+    about |= rate | {"expected": f"at most {alpha:g}: the interval of the rate does not lie above it"}
+    return Control(**about, found=f"{found} families of tests", verdict=verdict_of(rate["low"] <= alpha), note=note)
 
 
 def measure(
@@ -273,15 +260,13 @@ def measure(
         raise InputError([Problem(str(run), "no replies.jsonl", "an evaluation", REMEDY) for run in absent])
     populations = [population(arm, runs, encoder, settings, sets) for arm, runs in folders.items()]
     of_replies = simulate(populations, experiment, settings, replicates=replicates)
-    controls = [
-        plain_control(of_replies, settings, "replies"),
-        family_control(of_replies, experiment, settings, "replies"),
-    ]
+    asked, alpha = experiment.asked, settings.alpha
+    controls = [plain_control(of_replies, settings), family_control(of_replies, asked, alpha, "replies")]
     details = {"replies": _described(of_replies), "arms": list(folders), "sets": sets}
     if len(next(iter(folders.values()))) == 1:
-        return [*controls, family_control(None, experiment, settings, "seeds")], details
+        return [*controls, family_control(None, asked, alpha, "seeds")], details
     of_seeds = simulate(populations, experiment, settings, replicates=replicates, own_seeds=True)
-    controls.append(family_control(of_seeds, experiment, settings, "seeds", _SEEDS_NOTE))
+    controls.append(family_control(of_seeds, asked, alpha, "seeds", _SEEDS_NOTE))
     own = {p.arm: {name: p.weights[name] for name in contrasted(settings)} for p in populations}
     return controls, details | {"seeds_drawn": _described(of_seeds), "chance_of_own_set": own}
 

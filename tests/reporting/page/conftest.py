@@ -18,7 +18,7 @@ PRICE = ReportSettings(price_per_hour=0.4, currency="EUR")
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A run of the default size, to be looked at only."""
-    return make_tree(tmp_path_factory.mktemp("run"), posts=40)
+    return make_tree(tmp_path_factory.mktemp("run"), posts=20)
 
 
 @pytest.fixture(scope="session")

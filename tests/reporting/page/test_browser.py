@@ -15,7 +15,7 @@ import pytest
 
 from polychrome.files import read_json
 from polychrome.reporting.names import model_name
-from tests.reporting.page.tree import HOSTILE, MODELS, ROOT
+from tests.reporting.page.tree import HOSTILE, MODELS
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
@@ -107,7 +107,7 @@ def test_it_opens_with_a_post_the_human_answer_and_the_four_compared_models_side
     assert "it gets easier" in tab.text_content("#spread .exchange .reply")
     tops = [box["y"] for box in (set_.bounding_box() for set_ in tab.locator("#spread .set").all())]
     assert len(set(tops)) == 1
-    assert count(tab) == (1, 40, 40, 1600)
+    assert count(tab) == (1, 20, 40, 800)
 
 
 def test_a_reply_that_is_markup_is_read_not_run(opened):
@@ -132,7 +132,7 @@ def test_words_filter_posts_and_replies_and_are_marked(opened):
     assert tab.text_content("#count") == "No reply fits."
     assert tab.is_disabled("#next")
     tab.fill("#filter-text", "")
-    assert count(tab) == (1, 40, 40, 1600)
+    assert count(tab) == (1, 20, 40, 800)
 
 
 def test_replies_are_filtered_by_model_pass_failure_and_seed(opened):
@@ -194,7 +194,7 @@ def test_replies_and_posts_are_sorted_by_their_scores(opened):
 # --- scores under the pointer and at the keyboard's focus ----------------------------------------------------------
 
 
-def test_scores_show_under_the_pointer_and_go_with_it(opened):
+def test_scores_show_under_the_pointer_and_go_with_it(opened, run):
     tab = opened()
     assert tab.is_hidden("#tip")
     reply = tab.locator("#spread .set .reply").nth(3)
@@ -203,17 +203,17 @@ def test_scores_show_under_the_pointer_and_go_with_it(opened):
     assert found.keys() >= {"engagement", "relevance", "well-formed"}
     assert re.fullmatch(r"-?\d\.\d{3}", found["engagement"])
     assert ("passes" in found) == ("pass" in reply.get_attribute("class").split())
-    asked = read_json(ROOT / "results/judge.json")["engagement_threshold"]
+    asked = read_json(run / "results/judge.json")["engagement_threshold"]
     assert f"{asked:.3f}" in tab.text_content("#tip")  # what a pass asks for
     tab.mouse.move(5, 5)
     assert tab.is_hidden("#tip")
 
 
-def test_a_drawing_says_its_numbers_under_the_pointer_and_brings_its_model_forward(opened):
+def test_a_drawing_says_its_numbers_under_the_pointer_and_brings_its_model_forward(opened, run):
     tab = opened()
     chart = tab.locator("#figure-pass .chart.wide")
     chart.locator('[data-words^="baseline: Pass@10"]').hover(force=True)
-    found = read_json(ROOT / "results/comparison.json")["models"]["baseline"]["pass_at_10"]
+    found = read_json(run / "results/comparison.json")["models"]["baseline"]["pass_at_10"]
     assert f"baseline: Pass@10 {found['mean']:.3f}, {found['low']:.3f} to" in tab.text_content("#tip")
     assert "following" in chart.get_attribute("class")
 
@@ -329,9 +329,9 @@ def test_who_wants_no_motion_gets_none(opened):
     assert tab.evaluate("getComputedStyle(document.querySelector('.chart [data-model]')).transitionDuration") == "0s"
 
 
-def test_without_script_all_but_the_replies_is_there(opened):
+def test_without_script_all_but_the_replies_is_there(opened, run):
     tab = opened(java_script_enabled=False)
-    criteria = read_json(ROOT / "results/success_criteria.json")
+    criteria = read_json(run / "results/success_criteria.json")
     assert tab.locator("#figure-pass .chart.wide").is_visible()
     assert tab.locator("#criteria li").count() == len(criteria["criteria"])
     assert tab.locator("#reader").is_hidden()

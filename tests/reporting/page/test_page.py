@@ -21,8 +21,6 @@ from tests.reporting.page.conftest import PRICE
 from tests.reporting.page.elements import parse
 from tests.reporting.page.tree import GRPO, HOSTILE, MODELS, ROOT, RUN, edit
 
-COMPARISON = read_json(ROOT / "results/comparison.json")
-
 SECTIONS = {"answers", "table", "criteria", "pass", "plane", "replies", "failures", "training", "gaming", "reward"}
 
 
@@ -132,21 +130,21 @@ def test_posts_arms_and_sentences_of_the_files_stay_text_too(tree, text_of):
 # --- what is in it ---------------------------------------------------------------------------------------------------
 
 
-def test_each_question_is_answered_with_an_interval(document):
-    for question in COMPARISON["questions"]:
+def test_each_question_is_answered_with_an_interval(run, document):
+    for question in read_json(run / "results/comparison.json")["questions"]:
         sentence = document.one(question["id"].lower()).all("p")[-1].text
         assert sentence.endswith(".")
         assert "also differs" not in sentence
         assert re.search(r"95% interval [+-][\d.]+ to [+-][\d.]+, Holm-corrected p [=<]", sentence)
 
 
-def test_the_predicted_table_is_the_seeds_and_says_so(document):
+def test_the_predicted_table_is_the_seeds_and_says_so(run, document):
     predicted, measured = document.one("table").all("table")[:2]
     assert predicted.all("caption")[0].text.startswith("Predicted")
     assert measured.all("caption")[0].text.startswith("Measured")
     rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in predicted.all("tr")[1:]}
     assert rows == {model_name(model): [f"{v:.2f}" for v in values.values()] for model, values in PREDICTED.items()}
-    found = COMPARISON["models"]["baseline"]["pass_at_1"]
+    found = read_json(run / "results/comparison.json")["models"]["baseline"]["pass_at_1"]
     assert measured.all("tr")[1].all("td")[0].text == f"{found['mean']:.3f} {found['low']:.3f} to {found['high']:.3f}"
 
 

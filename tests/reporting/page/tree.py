@@ -1,32 +1,27 @@
-"""A run for the report's tests: the committed results of the stages, and invented replies, curves and gaming."""
+"""A run for the report's tests: replies, curves and gaming invented, the rest committed or made by the stage itself."""
 
 from __future__ import annotations
 
-import csv
 import random
 import shutil
 from pathlib import Path
 
-import pytest
-
+from polychrome.evaluation.compare import compare
+from polychrome.evaluation.metrics import compared
+from polychrome.evaluation.passk import pass_at_k
 from polychrome.files import read_json, write_csv, write_json, write_jsonl
 from polychrome.reporting import names
+from tests.evaluation.fakes import EXPERIMENT, settings
 
 ROOT = Path(__file__).parents[3]
-with (ROOT / "results/pass_at_k.csv").open(newline="") as handle:
-    MODELS = tuple(dict.fromkeys(row["model"] for row in csv.DictReader(handle) if row["model"] != "human"))
-UNTOUCHED = tuple(model for model in MODELS if model in ("zero_shot", "prompted"))
-GRPO = tuple(model for model in MODELS if "_from_" in model)
+MODELS = tuple(model for model in names.MODELS if model != names.HUMAN)
+UNTOUCHED = ("zero_shot", "prompted")
+GRPO = ("grpo_from_baseline", "grpo_from_polychromic")
 SEEDS = (42, 123, 456)
 RUN = {"models": MODELS, "untouched": UNTOUCHED, "seeds": SEEDS, "ks": (1, 5, 10)}
 KINDS = ("copied", "generic", "hostile", "off_topic", "repeated", "truncated")
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\"> \u2028 {{ 7*7 }} & <b>bold</b>"
 COMMITTED = (
-    "results/comparison.json",
-    "results/success_criteria.json",
-    "results/table.md",
-    "results/pass_at_k.csv",
-    "results/plane.csv",
     "results/judge.json",
     "results/reward.json",
     "results/controls/aa.json",
@@ -56,20 +51,21 @@ _REPLIES = (
 
 def make_tree(root: Path, posts: int = 6) -> Path:
     """Write ``results``, ``data`` and ``.timings`` under ``root``; returns it."""
-    if not set(names.MODELS) - {names.HUMAN} <= set(MODELS):
-        pytest.skip("results/ holds a run of other arms than the committed one")
     draw = random.Random(11)
     for name in COMMITTED:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    edit(root / "results/comparison.json", lambda value: value["family"].update(posts=posts))
     for model in MODELS:
         for seed in SEEDS:
-            _evaluation(root / f"results/evaluation/{model}/seed-{seed}", draw, posts)
+            _evaluation(
+                root / f"results/evaluation/{model}/seed-{seed}", draw, posts, needed=0.5 + 0.015 * MODELS.index(model)
+            )
             if model not in UNTOUCHED:
                 write_curves(root / f"results/training/{model}/seed-{seed}", _curves(draw, model))
             if model in GRPO:
                 _gaming(root / f"results/gaming/{model}/seed-{seed}", draw, model, seed)
+    folders = {"evaluations": root / "results/evaluation", "gaming": root / "results/gaming", "out": root / "results"}
+    compare(MODELS, SEEDS, EXPERIMENT, settings(), **folders)
     said = {"share": {"mean": 0.81, "low": 0.7, "high": 0.9}, "kappa": None}
     verdict = {"verdict": "local is not shown to prefer either: win rate 0.52.", "agreement_between_orders": said}
     write_json(root / "results/llm_judge/grpo_from_polychromic_vs_baseline.json", verdict)
@@ -102,20 +98,18 @@ def _curves(draw, model):
     return {name: [v + slope[name] * i + draw.gauss(0, 0.02) for i in range(24)] for name, v in start.items()}
 
 
-def _scored(draw, text):
+def _scored(draw, text, needed=0.5):
     engagement, failures = draw.gauss(0.5, 0.05), [kind for kind in KINDS if draw.random() < 0.06]
     scores = {"engagement": engagement, "relevance": draw.uniform(-0.05, 0.8), "failures": failures}
-    return {
-        "text": text,
-        "well_formed": "repeated" not in failures,
-        "passes": engagement > 0.5 and not failures,
-    } | scores
+    passes = engagement > needed and not failures
+    return scores | {"text": text, "well_formed": "repeated" not in failures, "passes": passes}
 
 
-def _evaluation(folder, draw, posts):
+def _evaluation(folder, draw, posts, needed):
     rows = []
     for i in range(posts):
-        replies = [_scored(draw, f"{draw.choice(_REPLIES)} {draw.choice(('', ':)', 'really'))}") for _ in range(10)]
+        texts = [f"{draw.choice(_REPLIES)} {draw.choice(('', ':)', 'really'))}" for _ in range(10)]
+        replies = [_scored(draw, text, needed) for text in texts]
         replies[0]["text"] = HOSTILE if i == 0 else replies[0]["text"]
         post = _POSTS[i % len(_POSTS)] + (f" ({i})" if i >= len(_POSTS) else "")
         human = _scored(random.Random(i), "that's how it was for me too, it gets easier after a month")
@@ -123,6 +117,13 @@ def _evaluation(folder, draw, posts):
     write_jsonl(folder / "replies.jsonl", rows)
     every = [one for row in rows for one in row["replies"]]
     shares = {kind: sum(kind in one["failures"] for one in every) / len(every) for kind in KINDS}
+    passing = [sum(one["passes"] for one in row["replies"]) for row in rows]
+    metrics = {name: [draw.uniform(0.1, 0.9) for _ in rows] for name in compared(settings())}
+    metrics |= {f"pass_at_{k}": pass_at_k(10, passing, k).tolist() for k in RUN["ks"]}
+    human = {"pass_at_1": [float(row["human"]["passes"]) for row in rows]}
+    human |= {"engagement": [row["human"]["engagement"] for row in rows]}
+    per_post = {"posts": [row["id"] for row in rows], "samples": 10, "passing": passing}
+    write_json(folder / "per_post.json", per_post | {"metrics": metrics, "human": human})
     people = dict.fromkeys(KINDS, 0.0) | {"generic": 0.05}
     write_json(folder / "metrics.json", {"failures": shares, "human_failures": people})
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations
 from math import nan
+from string import ascii_lowercase
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
 from polychrome.training.diversity import Sets, Validity, make_diversity
 from polychrome.training.methods.polychromic import elsewhere
+from tests.encoders import Letters, Table, at
 
 KINDS = ("semantic", "self_bleu", "distinct_n")
 SETS = [
@@ -25,25 +27,19 @@ SOME = torch.tensor([[True, False, True, True], [False, True, False, True]])
 ONE = torch.tensor([[False, True, False, False], [False] * 4])
 
 
-class Bag:
-    """Embeds a text as its normalised counts of letters."""
-
-    def embed(self, texts):
-        counts = np.array([[1.0, *(text.count(c) for c in "abcdefghijklmnopqrstuvwxyz")] for text in texts])
-        return (counts / np.linalg.norm(counts, axis=-1, keepdims=True)).astype(np.float32)
-
-
-class Angles:
+class Angles(Table):
     """Embeds a text that ends in a number as the unit vector at that many degrees."""
 
-    def embed(self, texts):
-        degrees = np.radians([float(text.split()[-1]) for text in texts])
-        return np.stack([np.cos(degrees), np.sin(degrees)], axis=-1).astype(np.float32)
+    def __init__(self):
+        super().__init__({})
+
+    def _vector(self, text):
+        return at(float(text.split()[-1]))[0]
 
 
 def bag(texts):
-    """Sets of replies that Bag embeds."""
-    return Sets(Bag(), texts)
+    """Sets of replies, embedded by the letters in them."""
+    return Sets(Letters(ascii_lowercase), texts)
 
 
 EVERY = {f"post at {angle}": Angles().embed([f"at {angle}"])[0] for angle in (0, 10, 90)}
@@ -55,7 +51,7 @@ def brute(kind, texts):
         return 1 - self_bleu(texts)
     if kind == "distinct_n":
         return distinct_n(texts, 2)
-    vectors = Bag().embed(texts).astype(float)
+    vectors = Letters(ascii_lowercase).embed(texts).astype(float)
     return float(np.mean([1 - vectors[i] @ vectors[j] for i, j in combinations(range(len(texts)), 2)]))
 
 
@@ -130,18 +126,11 @@ def test_the_baseline_from_elsewhere_is_the_mean_of_the_other_sets_and_never_of_
 
 
 def test_gate_and_diversity_of_a_step_embed_its_replies_once_and_no_post():
-    class Counting(Bag):
-        seen: tuple[str, ...] = ()
-
-        def embed(self, texts):
-            self.seen += tuple(texts)
-            return super().embed(texts)
-
-    encoder = Counting()
+    encoder = Letters(ascii_lowercase)
     validity = Validity.calibrated(encoder, pairs_at([10, 20]), gate=True)
-    encoder.seen = ()
+    encoder.calls.clear()
     sets = Sets(encoder, SETS)
     valid = torch.from_numpy(validity(["post at 0", "post at 0"], sets))
     make_diversity("semantic")(sets, valid)
     make_diversity("semantic")(sets, ALL)
-    assert encoder.seen == tuple(reply for one in SETS for reply in one)
+    assert encoder.calls == [[reply for one in SETS for reply in one]]

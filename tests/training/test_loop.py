@@ -37,22 +37,16 @@ def test_weight_decay_pulls_weights_towards_zero(make_run):
     assert size[1] < 0.9 * size[0]
 
 
-def test_every_epoch_shows_every_pair_once_in_an_order_of_its_own(make_run, pairs):
-    method = Watched()
-    make_run(method, epochs=2, batch_size=5).train()
-    assert [len(batch) for batch in method.batches] == [5, 5, 2] * 2
-    first, second = ([name for batch in method.batches[i : i + 3] for name in batch] for i in (0, 3))
+def test_every_epoch_shows_every_pair_once_in_an_order_of_its_own_that_belongs_to_the_seed(make_run, pairs):
+    methods = [Watched() for _ in range(3)]
+    for method, seed in zip(methods, (1, 1, 2), strict=True):
+        make_run(method, epochs=2, batch_size=5, seed=seed).train()
+    shown = [method.batches for method in methods]
+    assert [len(batch) for batch in shown[0]] == [5, 5, 2] * 2
+    first, second = ([name for batch in shown[0][i : i + 3] for name in batch] for i in (0, 3))
     assert sorted(first) == sorted(second) == sorted(pair.id for pair in pairs)
     assert first != second
-
-
-def test_the_order_belongs_to_the_seed(make_run):
-    orders = []
-    for seed in (1, 1, 2):
-        method = Watched()
-        make_run(method, seed=seed).train()
-        orders.append(method.batches)
-    assert orders[0] == orders[1] != orders[2]
+    assert shown[0] == shown[1] != shown[2]
 
 
 @pytest.mark.parametrize(("evaluate_every", "steps"), [(0, [3, 6]), (2, [2, 4, 6]), (4, [4, 6]), (100, [6])])

@@ -12,8 +12,10 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.workload import LEARNING_RATE, LORA, SYSTEM, reward
+from polychrome.engine.compute import chosen
 from polychrome.engine.sampler import MEMORY_MIB, Completion, Request, rows_within, sample
 from polychrome.engine.sampling import SamplingSettings
+from polychrome.engine.stack import stack_of
 from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
 from polychrome.pairs.schema import Pair
@@ -136,7 +138,7 @@ def grpo_steps(policy: Any, chat: Chat, pairs: Sequence[Pair], posts: int, group
 
 def rows_of(model: Any, prompts: Sequence[Sequence[int]], count: int, settings: SamplingSettings) -> int:
     """How many completions our engine decodes side by side for such prompts, within its default memory."""
-    return rows_within(MEMORY_MIB, model, _requests(prompts, count, settings))
+    return rows_within(MEMORY_MIB, model, _requests(prompts, count, settings), stack_of(model, chosen()))
 
 
 def generate(

@@ -29,8 +29,8 @@ from typing import Any
 
 import torch
 
-from polychrome.engine.kernels import Projection
-from polychrome.engine.native import products
+from polychrome.engine.backend import Projection
+from polychrome.engine.compute import chosen
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1152, 576, 1536), (1152, 1536, 576))  # (m, k, n)
 READ_ELEMENTS = 2**28  # float32: 1 GiB, more than any cache holds
@@ -125,9 +125,9 @@ def _matmul(m: int, k: int, n: int, dtype: torch.dtype, times: int) -> float:
     a, b, out = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype), torch.empty(m, n, dtype=dtype)
     least = _least(lambda: torch.mm(a, b, out=out), times)
     weight = b.t().contiguous()
-    if products.usable(weight):
+    if dtype != torch.float32 and chosen().activation_dtype(dtype, [weight]) == torch.float32:
         x, linear = a.float(), [Projection(SimpleNamespace(out_features=n), weight, None)]
-        least = min(least, _least(lambda: products.project(x, linear), times))
+        least = min(least, _least(lambda: chosen().project(x, linear), times))
     return 2 * m * k * n / least
 
 

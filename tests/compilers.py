@@ -1,25 +1,15 @@
-"""C compilers for tests: the machine's, with a record of what it is asked, some that fail, and doing without."""
+"""C compilers for tests: the machine's, with a record of what it is asked, and some that fail."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
 from polychrome.engine.native import library
 
 NEEDED = ("-fopenmp", "-fPIC", "-shared")  # not our flags: one that is wrong must fail the tests, not skip them
-TRIVIAL = "#include <math.h>\n#include <omp.h>\nint width(void) { return omp_get_max_threads(); }\n"
-
-
-@contextmanager
-def on_pytorch() -> Iterator[None]:
-    """Inside, nothing is computed by compiled code, as befits the slow way that it is held against."""
-    with patch.object(library, "_opened", None):
-        yield
+TRIVIAL = "#include <math.h>\n#include <omp.h>\nint tiles(void) { return omp_get_max_threads(); }\n"
 
 
 def what_the_compiler_lacks() -> str | None:

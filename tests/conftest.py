@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 from pathlib import Path
@@ -12,7 +11,10 @@ os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF
 import pytest
 import torch
 
+from polychrome.engine import compute
+from polychrome.engine.backend import Backend
 from polychrome.engine.native import library
+from polychrome.engine.native.compiled import Compiled
 from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair, write_pairs
@@ -26,52 +28,45 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True)
-def _kernels_as_before(monkeypatch):
+def _backend_as_before(monkeypatch):
     """No test runs compiled code unless it asks for it, and none leaves it to the next."""
-    monkeypatch.setattr(library, "_opened", None)
+    monkeypatch.setattr(compute, "_chosen", Backend())
 
 
 @pytest.fixture(scope="session")
-def built_kernels(tmp_path_factory) -> ctypes.CDLL:
-    """The compiled library, made anew; skips only where there is nothing to make it with."""
+def compiled(tmp_path_factory) -> Compiled:
+    """Compiled code, made for this test run; skips only where there is nothing to make it with."""
     return _built(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
-def widening_kernels(tmp_path_factory) -> ctypes.CDLL:
+def widening(tmp_path_factory) -> Compiled:
     """The same for a processor that multiplies no bfloat16: it widens them first."""
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("other processors than x86-64 are compiled for in this way anyhow")
     return _built(tmp_path_factory.mktemp("cache"), "-mno-avx512bf16", "-mno-amx-bf16")
 
 
-def _built(cache: Path, *flags: str) -> ctypes.CDLL:
+def _built(cache: Path, *flags: str) -> Compiled:
     lacking = what_the_compiler_lacks()
     if lacking:
         pytest.skip(f"compiled kernels need a C compiler with OpenMP: {lacking}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        patch.setattr(library, "_opened", None)
         patch.setattr(library, "FLAGS", (*library.FLAGS, *flags))
-        library.choose("compiled")
-        made = library.opened()
-    assert made is not None
-    return made
-
-
-@pytest.fixture
-def compiled(built_kernels, monkeypatch) -> ctypes.CDLL:
-    """Inside the test, whatever can be computed by compiled code is."""
-    monkeypatch.setattr(library, "_opened", built_kernels)
-    return built_kernels
+        return Compiled(library.opened())
 
 
 @pytest.fixture(params=["torch", "compiled"])
-def both_kernels(request) -> str:
+def backend(request) -> Backend:
     """The test twice: on PyTorch's operators, and with what can be computed by compiled code so computed."""
-    if request.param == "compiled":
-        request.getfixturevalue("compiled")
-    return request.param
+    return request.getfixturevalue("compiled") if request.param == "compiled" else Backend()
+
+
+@pytest.fixture
+def both_kernels(backend, monkeypatch) -> None:
+    """As ``backend``, for what takes the one that its process has chosen."""
+    monkeypatch.setattr(compute, "_chosen", backend)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
@@ -44,3 +45,18 @@ def opened(
         r=3, lora_alpha=6, target_modules=list(targets), init_lora_weights=False, layers_to_transform=layers
     )
     return get_peft_model(model, settings).eval()
+
+
+def coarse(model: Any) -> Any:
+    """``model`` with bfloat16 where it is frozen, as open_base opens it."""
+    for name, tensor in model.named_parameters():
+        if "lora_" not in name:
+            tensor.data = tensor.data.bfloat16()
+    return model
+
+
+def causal(i: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention of one sequence, every token to those before it."""
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+    return out[0].transpose(0, 1).flatten(1)

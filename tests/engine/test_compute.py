@@ -1,50 +1,189 @@
-"""Threads and dtype as params.yaml says, or as the processor can."""
+"""Threads, dtype and kernels as params.yaml says or the machine can; when compiled code is built and when not."""
 
+import multiprocessing
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from polychrome.engine import compute
-from polychrome.engine.compute import configure
+from polychrome.engine.compute import backend_named, configure
+from polychrome.engine.native import library
+from polychrome.errors import InputError
+from tests.compilers import TRIVIAL, make_compiler
 
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(compute, "CHOSEN", {})
     yield
     torch.set_num_threads(threads)
 
 
-def processor(monkeypatch, *, tiles=False, vectors=False):
-    """One that multiplies bfloat16 by tiles (AMX), by vectors (AVX512-BF16) or not at all."""
+def settings(**changed):
+    return SimpleNamespace(**{"threads": 1, "dtype": "auto", "kernels": "torch"} | changed)
+
+
+@pytest.mark.parametrize(("tiles", "vectors"), [(True, True), (False, True), (False, False)])
+def test_bfloat16_is_taken_where_it_is_named_or_the_processor_multiplies_it(monkeypatch, tiles, vectors):
+    """By tiles (AMX), by vectors (AVX512-BF16) or not at all."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
+    assert configure(settings(dtype="float32")) is torch.float32
+    assert configure(settings(dtype="bfloat16")) is torch.bfloat16
+    able = torch.bfloat16 if vectors else torch.float32
+    assert {configure(settings()) for _ in range(3)} == {able}
 
 
-@pytest.mark.parametrize("able", [True, False])
-@pytest.mark.parametrize("name", ["float32", "bfloat16"])
-def test_a_named_dtype_is_taken_whatever_the_processor_can(monkeypatch, name, able):
-    processor(monkeypatch, tiles=able, vectors=able)
-    assert configure(SimpleNamespace(threads=1, dtype=name, kernels="torch")) is getattr(torch, name)
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/polychrome"
+
+
+@pytest.fixture
+def trivial(compiled, cache, tmp_path, monkeypatch):
+    """A library of one line in place of ours, and a list of what its compiler has been asked to make."""
+    compiler, asked = library._compiler(), tmp_path / "asked"
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "trivial.c").write_text(TRIVIAL)
+    (sources / "trivial.h").write_text("")
+    monkeypatch.setattr(library, "FOLDER", sources)
+    monkeypatch.setenv("CC", str(make_compiler(tmp_path, f'echo compiled >> {asked}\nexec {compiler} "$@"')))
+    return SimpleNamespace(sources=sources, made=lambda: len(asked.read_text().split()) if asked.exists() else 0)
+
+
+def test_the_backend_is_what_params_say_and_the_record_of_a_run_reports_it(trivial):
+    configure(settings(threads=2, dtype="float32"))
+    assert compute.CHOSEN == {"threads": 2, "dtype": "torch.float32", "kernels": "torch"}
+    assert torch.get_num_threads() == 2
+    assert trivial.made() == 0
+    configure(settings(kernels="auto"))
+    assert compute.chosen().name == compute.CHOSEN["kernels"] == "compiled"
+
+
+@pytest.mark.parametrize("kernels", ["auto", "compiled"])
+def test_what_was_compiled_once_is_only_opened_from_then_on(trivial, cache, kernels):
+    for _ in range(3):
+        assert backend_named(kernels).library.tiles() > 0
+    assert trivial.made() == 1
+    assert len(list(cache.iterdir())) == 1  # and nothing else is left
+
+
+def another_source(trivial, monkeypatch, tmp_path):
+    (trivial.sources / "trivial.c").write_text(TRIVIAL + "int more(void) { return 1; }\n")
+
+
+def another_header(trivial, monkeypatch, tmp_path):
+    (trivial.sources / "trivial.h").write_text("/* changed */\n")
+
+
+def another_flag(trivial, monkeypatch, tmp_path):
+    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DMORE"))
+
+
+def another_processor(trivial, monkeypatch, tmp_path):
+    monkeypatch.setattr(library, "_processor", lambda: "flags: more")
+
+
+def another_compiler(trivial, monkeypatch, tmp_path):
+    file = tmp_path / "cc"
+    file.write_text(file.read_text().replace("a compiler 1.0", "a compiler 2.0"))
+
+
+@pytest.mark.parametrize("change", [another_source, another_header, another_flag, another_processor, another_compiler])
+def test_whatever_the_library_depends_on_makes_another(trivial, cache, monkeypatch, tmp_path, change):
+    library.opened()
+    change(trivial, monkeypatch, tmp_path)
+    library.opened()
+    assert trivial.made() == len(list(cache.iterdir())) == 2
+
+
+def _opens(kernels):
+    return backend_named(kernels).name
+
+
+def test_two_processes_that_compile_at_once_both_end_well(compiled, cache, tmp_path, monkeypatch):
+    """Each compiler leaves half a file until both have been started."""
+    waiting = f"""
+    for last; do [ "$before" = -o ] && out=$last; before=$last; done
+    echo half > "$out"; touch {tmp_path}/started.$$
+    for i in $(seq 200); do [ $(ls {tmp_path}/started.* | wc -l) = 2 ] && break; sleep 0.1; done
+    exec {library._compiler()} "$@"
+    """
+    monkeypatch.setenv("CC", str(make_compiler(tmp_path, waiting)))
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(_opens, ["compiled", "compiled"], chunksize=1) == ["compiled"] * 2
+    assert len(list(tmp_path.glob("started.*"))) == 2
+    assert len(list(cache.iterdir())) == 1
+
+
+def failing_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", str(make_compiler(tmp_path, "echo omp.h: no such file >&2; exit 1")))
+    return "omp.h: no such file"
+
+
+def silent_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", str(make_compiler(tmp_path, "exit 3")))
+    return "exit status 3"
+
+
+def compiler_of_rubbish(monkeypatch, tmp_path):
+    saying = 'for last; do [ "$before" = -o ] && echo rubbish > "$last"; before=$last; done'
+    monkeypatch.setenv("CC", str(make_compiler(tmp_path, saying)))
+    return "kernels-"
+
+
+def no_compiler(monkeypatch, tmp_path):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    return "no C compiler"
+
+
+def no_place_to_keep_it(monkeypatch, tmp_path):
+    make_compiler(tmp_path, "exit 0")
+    monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cc"))
+    return str(tmp_path / "cc")
+
+
+def no_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", str(make_compiler(tmp_path, "exit 0")))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom the system does not know
+    return "home"
 
 
 @pytest.mark.parametrize(
-    ("tiles", "vectors", "taken"),
-    [(True, True, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32)],
+    "failure",
+    [failing_compiler, silent_compiler, compiler_of_rubbish, no_compiler, no_place_to_keep_it, no_home],
 )
-def test_auto_takes_bfloat16_only_on_a_processor_that_multiplies_it(monkeypatch, tiles, vectors, taken):
-    processor(monkeypatch, tiles=tiles, vectors=vectors)
-    assert configure(SimpleNamespace(threads=1, dtype="auto", kernels="torch")) is taken
+def test_where_it_cannot_be_had_auto_falls_back_and_says_why_and_compiled_is_an_error(
+    cache, monkeypatch, tmp_path, capsys, failure
+):
+    said = failure(monkeypatch, tmp_path)
+    configure(settings(kernels="auto"))
+    assert compute.chosen().name == compute.CHOSEN["kernels"] == "torch"
+    assert said in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"params\.yaml:compute\.kernels") as raised:
+        backend_named("compiled")
+    assert said in str(raised.value)
 
 
-def test_auto_gives_the_same_answer_every_time():
-    assert len({configure(SimpleNamespace(threads=1, dtype="auto", kernels="torch")) for _ in range(3)}) == 1
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_threads_are_set_and_told(threads):
-    configure(SimpleNamespace(threads=threads, dtype="float32", kernels="torch"))
-    assert torch.get_num_threads() == threads
-    assert {"threads": threads, "dtype": "torch.float32", "kernels": "torch"} == compute.CHOSEN
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    ids=["nothing", "a count", "a policy"],
+)
+def test_threads_that_wait_sleep_sooner_unless_the_environment_has_its_own_mind(own, found):
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    program = "import os, polychrome; print(os.environ.get('GOMP_SPINCOUNT'))"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, env=kept | own, capture_output=True, text=True).stdout.strip() == found

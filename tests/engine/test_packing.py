@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from polychrome.engine.attention import PackedAttention
+from polychrome.engine.backend import Backend
 from polychrome.engine.packing import Group, pack, pack_prompts
 
 from .naive import SHARING, random_groups, sharing_groups
@@ -12,44 +13,34 @@ TWO = [Group([10, 11], [[20], [30, 31, 32]]), Group([12], [[40, 41]])]
 ALIKE = [Group([10, 11, 12], [[20], [30, 31, 32]]), Group([10, 11], [[40, 41]]), Group([10, 11, 13], [[50, 51]])]
 
 
-def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_other():
-    """But for their last tokens, which predict nothing: of a completion of one token nothing is left."""
-    assert pack(TWO).input_ids.tolist() == [10, 11, 30, 31, 12, 40]
-
-
-def test_positions_of_every_completion_go_on_from_its_prompts_end():
-    assert pack(TWO).position_ids.tolist() == [0, 1, 2, 3, 0, 1]
-
-
-def test_a_token_sees_its_prompt_and_its_own_completion_up_to_itself_and_nothing_else():
-    packed = pack(TWO)
+def seen_by(packed):
+    """By the place of each query, the tokens that it sees."""
     ids = packed.input_ids.tolist()
-    seen = {
-        ids[query]: {ids[key] for key in row.nonzero().flatten().tolist()}
-        for query, row in enumerate(packed.mask()[0, 0])
-    }
-    assert seen == {
-        10: {10}, 11: {10, 11},
-        30: {10, 11, 30}, 31: {10, 11, 30, 31},
-        12: {12}, 40: {12, 40},
-    }  # fmt: skip
+    return [[ids[key] for key in row.nonzero().flatten().tolist()] for row in packed.mask()[0, 0]]
 
 
-def test_the_first_token_of_a_completion_is_predicted_by_the_last_of_its_prompt():
+def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_other():
+    """But for their last tokens, which predict nothing: of one token nothing is left. Positions of every
+    completion go on from its prompt's end.
+    """
     packed = pack(TWO)
-    by = packed.input_ids[packed.predictors]
-    assert list(zip(by.tolist(), packed.targets.tolist(), strict=True)) == [
-        (11, 20), (11, 30), (30, 31), (31, 32), (12, 40), (40, 41),
-    ]  # fmt: skip
-
-
-def test_the_rectangles_say_where_prompts_and_completions_stand_and_whose_they_are():
-    packed = pack(TWO)
+    assert packed.input_ids.tolist() == [10, 11, 30, 31, 12, 40]
+    assert packed.position_ids.tolist() == [0, 1, 2, 3, 0, 1]
     assert packed.prompts.tolist() == [[0, 1], [4, 0]]
     assert packed.is_prompt.tolist() == [[True, True], [True, False]]
     assert packed.completions.tolist() == [[0, 0], [2, 3], [5, 0]]
     assert packed.is_completion.tolist() == [[False, False], [True, True], [True, False]]
     assert packed.owner.tolist() == [0, 0, 1]
+
+
+def test_a_token_sees_its_prompt_and_its_own_completion_up_to_itself_and_nothing_else():
+    assert seen_by(pack(TWO)) == [[10], [10, 11], [10, 11, 30], [10, 11, 30, 31], [12], [12, 40]]
+
+
+def test_the_first_token_of_a_completion_is_predicted_by_the_last_of_its_prompt():
+    packed = pack(TWO)
+    assert packed.input_ids[packed.predictors].tolist() == [11, 11, 30, 31, 12, 40]
+    assert packed.targets.tolist() == [20, 30, 31, 32, 40, 41]
 
 
 def test_spread_puts_values_back_by_completion_in_the_order_given_and_zero_beyond_an_end():
@@ -75,22 +66,22 @@ def test_prompts_alone_are_a_pack_without_completions():
         pack_prompts([[5], []])
 
 
-def seen_by(packed):
-    """By the place of each query, the tokens that it sees."""
-    ids = packed.input_ids.tolist()
-    return [[ids[key] for key in row.nonzero().flatten().tolist()] for row in packed.mask()[0, 0]]
-
-
-def test_what_all_prompts_begin_with_stands_once_at_the_beginning():
+def test_what_all_prompts_begin_with_stands_once_at_the_beginning_and_is_seen_by_all():
     packed = pack(ALIKE)
     assert packed.input_ids.tolist() == [10, 11, 12, 30, 31, 40, 13, 50]
     assert packed.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 2, 3]
     assert packed.prompts.tolist() == [[0, 1, 2], [0, 1, 0], [0, 1, 6]]
     assert packed.prompt_lengths.tolist() == [3, 2, 3]
+    assert seen_by(packed) == [
+        [10], [10, 11],
+        [10, 11, 12], [10, 11, 12, 30], [10, 11, 12, 30, 31],
+        [10, 11, 40],
+        [10, 11, 13], [10, 11, 13, 50],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
-def test_a_pack_has_the_shared_tokens_once_and_every_prompt_and_completion_whole(prompts, shared):
+def test_a_pack_has_the_shared_tokens_once_and_everyone_sees_in_company_what_it_sees_alone(prompts, shared):
     groups = sharing_groups(prompts)
     packed, alone = pack(groups), [pack([group]) for group in groups]
     assert len(packed.input_ids) == sum(len(one.input_ids) for one in alone) - shared * (len(groups) - 1)
@@ -102,29 +93,13 @@ def test_a_pack_has_the_shared_tokens_once_and_every_prompt_and_completion_whole
     for values, whole in (("input_ids", packed.input_ids), ("position_ids", packed.position_ids)):
         before = torch.cat([getattr(one, values)[one.predictors] for one in alone])
         assert whole[packed.predictors].tolist() == before.tolist()
-
-
-def test_the_shared_tokens_are_seen_by_all_and_see_only_what_comes_before_them():
-    assert seen_by(pack(ALIKE)) == [
-        [10], [10, 11],
-        [10, 11, 12], [10, 11, 12, 30], [10, 11, 12, 30, 31],
-        [10, 11, 40],
-        [10, 11, 13], [10, 11, 13, 50],
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
-def test_everyone_sees_in_company_what_it_sees_alone(prompts, shared):
-    groups = sharing_groups(prompts)
-    packed, alone = pack(groups), [pack([group]) for group in groups]
     expected = [seen_by(one)[place] for one in alone for place in one.predictors.tolist()]
-    seen = seen_by(packed)
-    assert [seen[place] for place in packed.predictors.tolist()] == expected
+    assert [seen_by(packed)[place] for place in packed.predictors.tolist()] == expected
 
 
 def test_of_the_places_where_attention_has_a_shared_token_the_first_is_taken():
     """The rectangle of prompts is 3 x 3, and behind it stands that of completions, 4 x 2."""
-    assert PackedAttention(pack(ALIKE), torch.float32).back.tolist() == [0, 1, 2, 11, 12, 13, 8, 15]
+    assert PackedAttention(pack(ALIKE), torch.float32, Backend()).back.tolist() == [0, 1, 2, 11, 12, 13, 8, 15]
 
 
 @pytest.mark.parametrize(
@@ -151,24 +126,15 @@ PACKS = {
 }
 
 
-def spans_of(packed):
-    """Each span's tokens, and how many of them, the last, are queries."""
-    lengths = packed.span_starts.diff().tolist()
-    return list(zip(packed.span_tokens.split(lengths), packed.span_queries.tolist(), strict=True))
-
-
 @pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
-def test_in_spans_every_query_sees_what_the_mask_says(packed):
-    seen = torch.zeros_like(packed.mask()[0, 0])
-    for tokens, queries in spans_of(packed):
+def test_in_spans_every_token_is_a_query_exactly_once_and_sees_what_the_mask_says(packed):
+    seen, asked = torch.zeros_like(packed.mask()[0, 0]), []
+    lengths = packed.span_starts.diff().tolist()
+    for tokens, queries in zip(packed.span_tokens.split(lengths), packed.span_queries.tolist(), strict=True):
+        assert queries > 0
+        asked += tokens[len(tokens) - queries :].tolist()
         for place in range(len(tokens) - queries, len(tokens)):
             seen[tokens[place], tokens[: place + 1]] = True
     assert torch.equal(seen, packed.mask()[0, 0])
-
-
-@pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
-def test_in_spans_every_token_is_a_query_exactly_once_and_no_span_is_without(packed):
-    asked = torch.cat([tokens[len(tokens) - queries :] for tokens, queries in spans_of(packed)])
-    assert sorted(asked.tolist()) == list(range(len(packed.input_ids)))
-    assert (packed.span_queries > 0).all()
+    assert sorted(asked) == list(range(len(packed.input_ids)))
     assert packed.span_starts[-1] == len(packed.span_tokens)

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from polychrome.engine import compute
 from polychrome.engine import sampler as engine
-from polychrome.engine.native import library
+from polychrome.engine.backend import Backend
 from polychrome.models.policy import adapter_tensors, add_adapter, open_base, save_adapter
 from polychrome.training.methods import grpo as method_file
 from tests.engine.naive import naive_scores
@@ -47,8 +48,8 @@ def test_twenty_grpo_steps_have_the_losses_of_the_naive_path(make_run, pairs, mo
     method = {"beta": 0.2, "num_iterations": steps, "loss_type": loss_type}
     epochs = 20 // steps
     fast = trained(make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3))
-    monkeypatch.setattr(engine, "stack_of", lambda model: None)
-    monkeypatch.setattr(library, "_opened", None)
+    monkeypatch.setattr(engine, "stack_of", lambda model, backend: None)
+    monkeypatch.setattr(compute, "_chosen", Backend())
     slow_run = make_run(grpo(**method), pairs=pairs[:4], epochs=epochs, learning_rate=1e-3)
     slow_run.scorer = OneAtATime(slow_run.policy)
     slow_run.context = replace(slow_run.context, scorer=slow_run.scorer)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from polychrome.engine.native import activations
-from polychrome.engine.native import attention as native
+from polychrome.engine.backend import Backend
 from polychrome.engine.packing import Packed
 from polychrome.engine.slab import Slab
 
@@ -20,13 +20,32 @@ from polychrome.engine.slab import Slab
 class PackedAttention:
     """Prompts attend to themselves, completions to their prompt and themselves; no key is made twice."""
 
-    def __init__(self, packed: Packed, dtype: torch.dtype):
-        self.packed, self.dtype = packed, dtype
-        self.biases: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by query heads a key head
-        self.spans = (packed.span_tokens, packed.span_starts, packed.span_queries)
+    def __init__(self, packed: Packed, dtype: torch.dtype, backend: Backend):
+        self.packed, self.dtype, self.backend = packed, dtype, backend
+        self.biases: dict[int, tuple[Tensor, Tensor]] = {}  # by query heads a key head
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """(T, heads, d) queries, (T, kv heads, d) keys and values -> (T, heads * d)."""
+        return self.backend.attention(self, q, k, v, scale)
 
     @cached_property
-    def back(self) -> torch.Tensor:
+    def longest_span(self) -> int:
+        """Tokens of the longest span."""
+        return int(self.packed.span_starts.diff().max())
+
+    def of_rectangles(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """The same by PyTorch's operators, which want rectangles: one of prompts and one of completions."""
+        share, packed = q.shape[1] // k.shape[1], self.packed
+        if share not in self.biases:
+            self.biases[share] = self._biases(share)
+        of_prompts, of_completions = self.biases[share]
+        parts = [_rectangle(q, k, v, packed.prompts, packed.prompts, of_prompts, scale)]
+        if packed.completions.numel():
+            parts.append(_rectangle(q, k, v, packed.completions, self.keys, of_completions, scale))
+        return torch.cat(parts).index_select(0, self.back)
+
+    @cached_property
+    def back(self) -> Tensor:
         """(T,) where each token's output stands in the two rectangles, laid end to end."""
         packed = self.packed
         # A token of the prefix stands in every prompt, with the same output: the first is taken, by a reduction, for a
@@ -38,28 +57,11 @@ class PackedAttention:
         return none.scatter_reduce(0, tokens[places], places, "amin")
 
     @cached_property
-    def keys(self) -> torch.Tensor:
+    def keys(self) -> Tensor:
         """(N, Lp + Lc - 1) tokens that each completion's may see."""
         return torch.cat([self.packed.prompts[self.packed.owner], self.packed.completions], dim=1)
 
-    def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-        """(T, heads, d) queries, (T, kv heads, d) keys and values -> (T, heads * d)."""
-        if activations.usable(q, k, v):
-            return native.attention(q, k, v, self.spans, scale)
-        return self._of_rectangles(q, k, v, scale)
-
-    def _of_rectangles(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-        share = q.shape[1] // k.shape[1]
-        if share not in self.biases:
-            self.biases[share] = self._biases(share)
-        of_prompts, of_completions = self.biases[share]
-        packed = self.packed
-        parts = [_rectangle(q, k, v, packed.prompts, packed.prompts, of_prompts, scale)]
-        if packed.completions.numel():
-            parts.append(_rectangle(q, k, v, packed.completions, self.keys, of_completions, scale))
-        return torch.cat(parts).index_select(0, self.back)
-
-    def _biases(self, share: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _biases(self, share: int) -> tuple[Tensor, Tensor]:
         """0 where a query sees a key, else -inf; c = Lc - 1: (1, 1, share * Lp, Lp) and (N, 1, share * c, Lp + c)."""
         packed, device = self.packed, self.back.device
         p, c = packed.prompts.shape[1], packed.completions.shape[1]
@@ -67,27 +69,20 @@ class PackedAttention:
         of_prompt = packed.is_prompt[packed.owner]  # (N, Lp)
         own = torch.ones(c, c, dtype=torch.bool, device=device).tril().expand(len(packed.owner), c, c)
         both = torch.cat([of_prompt[:, None].expand(-1, c, -1), own], dim=-1)
-        return self._bias(causal[None], share), self._bias(both, share)
-
-    def _bias(self, visible: torch.Tensor, share: int) -> torch.Tensor:
-        bias = torch.zeros(visible.shape, dtype=self.dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
-        return bias.repeat(1, share, 1)[:, None]
+        alone, behind = (_bias(seen, self.dtype).repeat(1, share, 1)[:, None] for seen in (causal[None], both))
+        return alone, behind
 
 
-def _rectangle(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    bias: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
+def _bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def _rectangle(q: Tensor, k: Tensor, v: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Attention of tokens ``queries`` (B, Q) over tokens ``keys`` (B, K): (B * Q, heads * d)."""
     rows, length = queries.shape
     heads, d = k.shape[1], k.shape[2]
 
-    def gathered(x: torch.Tensor) -> torch.Tensor:
+    def gathered(x: Tensor) -> Tensor:
         return x.index_select(0, keys.flatten()).view(rows, keys.shape[1], heads, d).transpose(1, 2)
 
     shared = q.index_select(0, queries.flatten()).view(rows, length, heads, -1, d)
@@ -99,13 +94,13 @@ def _rectangle(
 class PrefillAttention(PackedAttention):
     """As packed, and every layer's keys and values are handed to a slab for the rows that wait for them."""
 
-    def __init__(self, packed: Packed, dtype: torch.dtype, slab: Slab, spread: torch.Tensor):
-        super().__init__(packed, dtype)
+    def __init__(self, packed: Packed, dtype: torch.dtype, backend: Backend, slab: Slab, spread: Tensor):
+        super().__init__(packed, dtype, backend)
         lengths, width = packed.prompt_lengths[spread], packed.prompts.shape[1]
         column = torch.arange(width, device=spread.device) - (width - lengths[:, None])  # padded on the left
         self.slab, self.tokens = slab, packed.prompts[spread].gather(1, column.clamp(min=0))  # (rows, Lp)
 
-    def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """As :class:`PackedAttention`."""
         shape = (*self.tokens.shape, *k.shape[1:])
         keys, values = (x.index_select(0, self.tokens.flatten()).view(shape).transpose(1, 2) for x in (k, v))
@@ -117,11 +112,9 @@ class SlabAttention:
     """The newest token of every row attends to what the slab holds of that row."""
 
     def __init__(self, slab: Slab, dtype: torch.dtype):
-        self.slab = slab
-        hidden = ~slab.mask()
-        self.bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
+        self.slab, self.bias = slab, _bias(slab.mask(), dtype)
 
-    def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """(n, heads, d) queries, (n, kv heads, d) keys and values of the newest tokens -> (n, heads * d)."""
         keys, values = self.slab.layers[layer].update(k[:, :, None], v[:, :, None])
         shared = q.view(len(q), k.shape[1], -1, q.shape[-1])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
+from torch import Tensor
 
 from polychrome.engine.packing import Packed
 from polychrome.engine.stack import TRUNK, Stack
@@ -23,7 +24,7 @@ class Recording:
     def __init__(self, stack: Stack, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int):
         device = stack.embed.weight.device
         self.first = [0, *accumulate(counts)]
-        self.prompts: list[torch.Tensor | None] = [None] * len(prompts)  # slots of each prompt
+        self.prompts: list[Tensor | None] = [None] * len(prompts)  # slots of each prompt
         self.completions = torch.zeros(self.first[-1], longest, dtype=torch.long, device=device)  # of each token
         self.used, self.now = 0, slice(0, 0)
         slots = sum(map(len, prompts)) + self.first[-1] * longest
@@ -49,7 +50,7 @@ class Recording:
         for request, own in zip(which, _whole_prompts(packed), strict=True):
             self.prompts[request] = own + self.now.start
 
-    def expect_tokens(self, completions: torch.Tensor, places: torch.Tensor) -> None:
+    def expect_tokens(self, completions: Tensor, places: Tensor) -> None:
         """The next forward pass is that of the tokens at ``places`` of ``completions``, counted over all requests."""
         self._expect(len(completions))
         self.completions[completions, places] = torch.arange(self.now.start, self.now.stop, device=completions.device)
@@ -58,7 +59,7 @@ class Recording:
         self.now = slice(self.used, self.used + tokens)
         self.used += tokens
 
-    def write(self, layer: int, part: int, outputs: Sequence[torch.Tensor]) -> None:
+    def write(self, layer: int, part: int, outputs: Sequence[Tensor]) -> None:
         """Keep ``outputs`` (n, width) of the tokens expected; those inside the trunk are let go."""
         if (layer, part) in self.outputs:
             for kept, output in zip(self.outputs[layer, part], outputs, strict=True):
@@ -82,7 +83,7 @@ class Recording:
         return Replay(self, slots, last=requests.stop == len(self.prompts))
 
 
-def _whole_prompts(packed: Packed) -> list[torch.Tensor]:
+def _whole_prompts(packed: Packed) -> list[Tensor]:
     """Where the tokens of each prompt stand."""
     return [row[:length] for row, length in zip(packed.prompts, packed.prompt_lengths.tolist(), strict=True)]
 
@@ -90,14 +91,14 @@ def _whole_prompts(packed: Packed) -> list[torch.Tensor]:
 class Replay:
     """A recording read in the order of a pack; the last of them lets the recording go as it is read."""
 
-    def __init__(self, recording: Recording, slots: torch.Tensor, *, last: bool):
+    def __init__(self, recording: Recording, slots: Tensor, *, last: bool):
         self.recording, self.slots, self.last = recording, slots, last
 
-    def trunk(self) -> torch.Tensor | None:
+    def trunk(self) -> Tensor | None:
         """(T, hidden), what the layers below the adapters gave: the same under every adapter. None without such."""
         return self.read(TRUNK, 0)[0] if (TRUNK, 0) in self.recording.outputs else None
 
-    def read(self, layer: int, part: int) -> list[torch.Tensor]:
+    def read(self, layer: int, part: int) -> list[Tensor]:
         """Outputs (T, width) of one part of one layer."""
         outputs = self.recording.outputs
         kept = outputs.pop((layer, part)) if self.last else outputs[layer, part]

@@ -17,13 +17,15 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from polychrome.engine.attention import PrefillAttention, SlabAttention
-from polychrome.engine.native.decoder import Decoder, can_decode
+from polychrome.engine.backend import Backend
+from polychrome.engine.compute import chosen
 from polychrome.engine.packing import pack_prompts
 from polychrome.engine.recording import Recording
-from polychrome.engine.sampling import RowSettings, SamplingSettings, draw
+from polychrome.engine.sampling import RowSettings, SamplingSettings
 from polychrome.engine.slab import Slab
 from polychrome.engine.stack import Stack, bare, stack_of
 from polychrome.models.policy import merged, set_training
@@ -62,54 +64,63 @@ def sample(
     memory_mib: int = MEMORY_MIB,
     recording: Recording | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    backend: Backend | None = None,
 ) -> list[list[Completion]]:
     """Sample completions for every request, in the order asked. ``progress`` is called with completions finished.
 
     ``recording``, made for these requests, is given what training on them need not compute again.
 
     ``memory_mib`` bounds what rows under way take, by their number: at least one, however long its prompt.
+    ``backend`` is by default what the process has chosen.
     """
     if not requests:  # as for a process that has no part in a batch
         return []
-    was_training = policy.training
+    was_training, backend = policy.training, backend or chosen()
     set_training(policy, False)
-    stack = stack_of(policy)
-    rows = min(rows_within(memory_mib, bare(policy), requests, stack), sum(request.count for request in requests))
-    compiled = can_decode(policy, stack)  # it merges the adapter into weights of its own
+    stack = stack_of(policy, backend)
+    rows = min(rows_within(memory_mib, policy, requests, stack), sum(request.count for request in requests))
+    compiled = stack is not None and backend.decodes(stack)  # it merges the adapter into weights of its own
     try:
-        with torch.inference_mode(), nullcontext(policy) if compiled else merged(policy, rows) as model:
-            return _Decoding(model, requests, pad_id, rows, recording, stack if compiled else None).run(progress)
+        with torch.inference_mode(), nullcontext(policy) if compiled else merged(policy) as model:
+            device = bare(model).get_output_embeddings().weight.device
+            slab = Slab(bare(model).config.num_hidden_layers, rows, _columns(requests), device)
+            forward: Any
+            if compiled:
+                forward = _StackForward(stack, recording, backend.decoder(stack, rows, slab, recording))
+            elif stack is not None:
+                forward = _StackForward(Stack(model, backend), recording)
+            else:
+                forward = _TransformersForward(model, pad_id)
+            return _Decoding(forward, backend, requests, pad_id, slab).run(progress)
     finally:
         set_training(policy, was_training)
 
 
-def recording_of(policy: Any, requests: Sequence[Request], memory_mib: int) -> Recording | None:
+def recording_of(
+    policy: Any, requests: Sequence[Request], memory_mib: int, backend: Backend | None = None
+) -> Recording | None:
     """A recording for :func:`sample` to fill.
 
     None where it would not fit ``memory_mib``, where a prompt would be forwarded twice, and where the policy is none
     that :class:`Stack` computes with matrices of its own (4-bit weights are none).
     """
-    stack = stack_of(policy) if requests else None
-    if stack is None or not all(layer.by_hand for layer in stack.layers):
+    stack = stack_of(policy, backend or chosen()) if requests else None
+    if stack is None or any(weight is None for weight in stack.weights[1:]):
         return None
     counts = [request.count for request in requests]
     asked = (stack, [r.prompt for r in requests], counts, max(r.settings.max_new_tokens for r in requests))
-    rows = rows_within(memory_mib, bare(policy), requests, stack)
-    if Recording.mebibytes(*asked) > memory_mib or rows < max(counts):
+    if Recording.mebibytes(*asked) > memory_mib or rows_within(memory_mib, policy, requests, stack) < max(counts):
         return None
     return Recording(*asked)
 
 
-def rows_within(memory_mib: int, model: Any, requests: Sequence[Request], stack: Stack | None = None) -> int:
-    """How many completions of ``requests`` may be decoded side by side: 1 to MOST_ROWS.
-
-    ``stack`` is the model's, where there is one already.
-    """
-    config = model.config
+def rows_within(memory_mib: int, policy: Any, requests: Sequence[Request], stack: Stack | None) -> int:
+    """How many completions of ``requests`` may be decoded side by side, 1 to MOST_ROWS; ``stack`` is the policy's."""
+    config = bare(policy).config
     heads = config.num_key_value_heads or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     kept = 2 * config.num_hidden_layers * heads * size * _columns(requests)
-    kept *= (stack or stack_of(model) or model).dtype.itemsize
+    kept *= (bare(policy) if stack is None else stack).dtype.itemsize
     logits = 4 * config.vocab_size * torch.float32.itemsize  # as they come, scaled, as probabilities, and to spare
     return max(1, min(MOST_ROWS, memory_mib * 2**20 // (kept + logits)))
 
@@ -139,43 +150,24 @@ def _units(requests: Sequence[Request], rows: int) -> deque[_Unit]:
     return deque(sorted(units, key=lambda unit: (-len(unit.prompt), unit.first)))
 
 
-def _uniforms(requests: Sequence[Request], length: int) -> torch.Tensor:
+def _uniforms(requests: Sequence[Request], length: int) -> Tensor:
     """(total count, length) uniform numbers, each request's from its own stream."""
-    return torch.cat(
-        [
-            torch.nn.functional.pad(
-                torch.rand(
-                    r.count,
-                    r.settings.max_new_tokens,
-                    generator=torch_generator(r.seed, "sample", *r.key),
-                    dtype=torch.float64,
-                ),
-                (0, length - r.settings.max_new_tokens),
-            )
-            for r in requests
-        ]
-    )
+    rows = []
+    for r in requests:
+        drawn, generator = r.settings.max_new_tokens, torch_generator(r.seed, "sample", *r.key)
+        own = torch.rand(r.count, drawn, generator=generator, dtype=torch.float64)
+        rows.append(torch.nn.functional.pad(own, (0, length - drawn)))
+    return torch.cat(rows)
 
 
 class _Decoding:
-    """Completions of ``requests`` under way: row r of the slab is completion ``which[r]``, in the order asked.
+    """Completions of ``requests`` under way: row r of the slab is completion ``which[r]``, in the order asked."""
 
-    ``compiled`` is the model's stack where compiled code decodes, else None.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        requests: Sequence[Request],
-        pad_id: int,
-        rows: int,
-        recording: Recording | None,
-        compiled: Stack | None,
-    ):
-        self.recording = recording
-        device = bare(model).get_output_embeddings().weight.device
+    def __init__(self, forward: Any, backend: Backend, requests: Sequence[Request], pad_id: int, slab: Slab):
+        self.forward, self.backend, self.slab, self.recording = forward, backend, slab, forward.recording
+        device = slab.starts.device
         self.counts = [request.count for request in requests]
-        self.waiting = _units(requests, rows)
+        self.waiting = _units(requests, slab.rows)
         each = [request for request in requests for _ in range(request.count)]
         self.settings = RowSettings.of([request.settings for request in each], device)
         self.limits = torch.tensor([request.settings.max_new_tokens for request in each], device=device)
@@ -183,8 +175,6 @@ class _Decoding:
         stops = [(*r.stop_ids, *(-1,) * (width - len(r.stop_ids))) for r in each]
         self.stops = torch.tensor(stops, device=device)  # (total, width), filled up with no token
         total, length = len(each), int(self.limits.max())
-        self.slab = Slab(bare(model).config.num_hidden_layers, rows, _columns(requests), device)
-        self.forward = _forward(model, pad_id, rows, self.slab, recording, compiled)
         self.which = torch.zeros(0, dtype=torch.long, device=device)
         self.uniforms = _uniforms(requests, length).to(device)
         self.tokens = torch.full((total, length), pad_id, device=device)
@@ -193,7 +183,7 @@ class _Decoding:
         self.ended = torch.zeros(total, dtype=torch.bool, device=device)
 
     def run(self, progress: Callable[[int], None]) -> list[list[Completion]]:
-        """Decode to the end, telling ``progress`` how many completions have finished."""
+        """Decode to the end; ``progress`` is called with how many completions have finished."""
         while self.waiting or len(self.which):
             states, drawing = self._refill() if self._worth_refilling() else self._advance()
             progress(self._draw(self.forward.logits(states), drawing))
@@ -205,7 +195,7 @@ class _Decoding:
             return bool(self.waiting)
         return self.slab.rows - len(self.which) >= max(self.waiting[0].count, self.slab.rows // 3)
 
-    def _refill(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _refill(self) -> tuple[Tensor, Tensor]:
         """Prefill the prompts of as many units as fit, each once. Returns new rows' last states and completions."""
         units, free = [], self.slab.rows - len(self.which)
         while self.waiting and self.waiting[0].count <= free:
@@ -221,7 +211,7 @@ class _Decoding:
         self.which = torch.cat([self.which, drawing])
         return states[spread], drawing
 
-    def _advance(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _advance(self) -> tuple[Tensor, Tensor]:
         """One step of every row. Returns their last states and completions."""
         place = self.lengths[self.which] - 1
         newest = self.tokens[self.which, place]
@@ -231,10 +221,10 @@ class _Decoding:
         self.slab.advance()
         return self.forward.step(newest, positions, self.slab), self.which
 
-    def _draw(self, logits: torch.Tensor, drawing: torch.Tensor) -> int:
+    def _draw(self, logits: Tensor, drawing: Tensor) -> int:
         """Draw the next token of the completions ``drawing``; returns how many of them it finished."""
         place = self.lengths[drawing]
-        drawn, logp = draw(logits, self.uniforms[drawing, place], self.settings[drawing])
+        drawn, logp = self.backend.draw(logits, self.uniforms[drawing, place], self.settings[drawing])
         self.tokens[drawing, place], self.logps[drawing, place], self.lengths[drawing] = drawn, logp, place + 1
         self.ended[drawing] = (drawn[:, None] == self.stops[drawing]).any(-1)
         finished = drawing[self.ended[drawing] | (place + 1 == self.limits[drawing])]
@@ -248,65 +238,41 @@ class _Decoding:
         return [list(islice(flat, count)) for count in self.counts]
 
 
-def _forward(
-    model: Any, pad_id: int, rows: int, slab: Slab, recording: Recording | None, compiled: Stack | None
-) -> Any:
-    if compiled is not None:
-        return _CompiledForward(model, compiled, rows, slab, recording)
-    stack = stack_of(model)
-    return _TransformersForward(model, pad_id) if stack is None else _StackForward(model, stack, recording)
-
-
 class _StackForward:
-    """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows."""
+    """Prefill and steps on flat tokens, for the architectures that :class:`Stack` knows.
 
-    def __init__(self, model: Any, stack: Stack, recording: Recording | None):
-        self.stack, self.recording = stack, recording
-        self.head = bare(model).get_output_embeddings()
-        self.device = self.head.weight.device
+    ``decoder`` makes the steps by compiled code, on weights that it has merged for itself.
+    """
 
-    def prefill(self, units: Sequence[_Unit], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
+    def __init__(self, stack: Stack, recording: Recording | None, decoder: Any = None):
+        self.stack, self.recording, self.decoder = stack, recording, decoder
+        self.logits = stack.head if decoder is None else decoder.logits  # of last states (n, hidden): (n, V)
+
+    def prefill(self, units: Sequence[_Unit], slab: Slab, spread: Tensor) -> Tensor:
         """Last states (P, hidden) of the units' prompts; row i of the newest in ``slab`` gets prompt ``spread[i]``."""
-        packed = pack_prompts([unit.prompt for unit in units]).to(self.device)
+        packed = pack_prompts([unit.prompt for unit in units]).to(slab.starts.device)
         if self.recording is not None:
             self.recording.expect_prompts([unit.request for unit in units], packed)
-        attention = PrefillAttention(packed, self.stack.dtype, slab, spread)
+        attention = PrefillAttention(packed, self.stack.dtype, self.stack.backend, slab, spread)
         states, _ = self.stack(packed.input_ids, packed.position_ids, attention, recording=self.recording)
         return states[packed.prompts.gather(1, packed.prompt_lengths[:, None] - 1).squeeze(-1)]
 
-    def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
+    def step(self, tokens: Tensor, positions: Tensor, slab: Slab) -> Tensor:
         """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
+        if self.decoder is not None:
+            return self.decoder.step(tokens, positions)
         return self.stack(tokens, positions, SlabAttention(slab, self.stack.dtype), recording=self.recording)[0]
-
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """(n, V) of last states (n, hidden)."""
-        return self.head(states)
-
-
-class _CompiledForward(_StackForward):
-    """Prefill as above, by the policy as it is; steps by compiled code, on weights that it has merged for itself."""
-
-    def __init__(self, model: Any, stack: Stack, rows: int, slab: Slab, recording: Recording | None):
-        super().__init__(model, stack, recording)
-        self.decoder = Decoder(model, rows, slab, recording, stack)
-
-    def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
-        """As :class:`_StackForward`."""
-        return self.decoder.step(tokens, positions)
-
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """As :class:`_StackForward`."""
-        return self.decoder.logits(states)
 
 
 class _TransformersForward:
-    """The same by transformers' own forward pass: any architecture."""
+    """The same by transformers' own forward pass: any architecture, of which nothing is recorded."""
+
+    recording = None
 
     def __init__(self, model: Any, pad_id: int):
-        self.model, self.pad_id, self.head = model, pad_id, model.get_output_embeddings()
-        self.device = self.head.weight.device
+        self.model, self.pad_id, self.logits = model, pad_id, model.get_output_embeddings()
 
-    def prefill(self, units: Sequence[_Unit], slab: Slab, spread: torch.Tensor) -> torch.Tensor:
+    def prefill(self, units: Sequence[_Unit], slab: Slab, spread: Tensor) -> Tensor:
         """As :class:`_StackForward`."""
         prompts = [unit.prompt for unit in units]
         longest = max(map(len, prompts))
@@ -315,22 +281,18 @@ class _TransformersForward:
         for row, prompt in enumerate(prompts):  # padded on the left: every row's next token has the same column
             ids[row, longest - len(prompt) :] = torch.as_tensor(list(prompt))
             mask[row, longest - len(prompt) :] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
+        ids, mask = ids.to(slab.starts.device), mask.to(slab.starts.device)
         cache = DynamicCache(config=self.model.config)
         states = self._states(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
         for block, layer in zip(slab.layers, cache.layers, strict=True):
             block.place(layer.keys[spread], layer.values[spread])
         return states
 
-    def step(self, tokens: torch.Tensor, positions: torch.Tensor, slab: Slab) -> torch.Tensor:
+    def step(self, tokens: Tensor, positions: Tensor, slab: Slab) -> Tensor:
         """As :class:`_StackForward`."""
         return self._states(tokens[:, None], slab.mask(), positions[:, None], slab)
 
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """As :class:`_StackForward`."""
-        return self.head(states)
-
-    def _states(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
+    def _states(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """Hidden states (B, hidden) after the last column of ``ids`` (B, L)."""
         hidden = self.model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True

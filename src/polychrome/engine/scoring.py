@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polychrome.engine.attention import PackedAttention
-from polychrome.engine.kernels import token_scores
+from polychrome.engine.backend import Backend
+from polychrome.engine.compute import chosen
 from polychrome.engine.packing import Packed
 from polychrome.engine.recording import Replay
 from polychrome.engine.stack import Stack, bare, has_stack
@@ -23,27 +24,30 @@ def tokens_within(memory_mib: int, policy: Any) -> int:
     Not counted are keys and values that attention gathers, a prompt's once for each of its completions.
     """
     config = bare(policy).config
-    layers = config.num_hidden_layers - (Stack(policy).trunk_depth if has_stack(policy) else 0)
+    layers = config.num_hidden_layers - (Stack(policy, Backend()).trunk_depth if has_stack(policy) else 0)
     # Kept a token and layer: inputs of norms and projections, queries, keys, values, gate, up and their product.
     kept = layers * (6 * config.hidden_size + 4 * config.intermediate_size)
     return max(1, memory_mib * 2**20 // (kept * torch.float32.itemsize))
 
 
 class CompletionScorer(nn.Module):
-    """Wraps a policy so that its forward pass is what training needs; this is the module that DDP wraps."""
+    """Wraps a policy so that its forward pass is what training needs; this is the module that DDP wraps.
 
-    def __init__(self, policy: Any):
+    ``backend`` is by default what the process has chosen.
+    """
+
+    def __init__(self, policy: Any, backend: Backend | None = None):
         super().__init__()
-        self.policy = policy
+        self.policy, self.backend = policy, backend or chosen()
 
     def forward(
         self,
         packed: Packed,
         temperature: float = 1.0,
-        trunk: torch.Tensor | None = None,
+        trunk: Tensor | None = None,
         replay: Replay | None = None,
         with_entropy: bool = True,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Score every completion token.
 
         ``temperature`` divides the logits as in sampling, so the log-probabilities are those of what was sampled.
@@ -54,14 +58,14 @@ class CompletionScorer(nn.Module):
         """
         inner = bare(self.policy)
         if has_stack(inner):
-            stack = Stack(inner)
-            attention = PackedAttention(packed, stack.dtype)
+            stack = Stack(inner, self.backend)
+            attention = PackedAttention(packed, stack.dtype, self.backend)
             hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk, replay=replay)
         else:
             hidden, trunk = _transformers_states(inner, packed), None
         states, head = hidden.index_select(0, packed.predictors), inner.get_output_embeddings()
         if type(head) is nn.Linear and head.bias is None:
-            logps, entropies = token_scores(
+            logps, entropies = self.backend.token_scores(
                 states, head.weight, packed.targets, temperature, LOGIT_ROWS, with_entropy=with_entropy
             )
         else:
@@ -69,7 +73,7 @@ class CompletionScorer(nn.Module):
         return packed.spread(logps), packed.spread(entropies), trunk
 
 
-def _transformers_states(inner: Any, packed: Packed) -> torch.Tensor:
+def _transformers_states(inner: Any, packed: Packed) -> Tensor:
     """Final hidden states (T, hidden) as transformers computes them: any architecture, one row, a dense mask."""
     return inner.base_model(
         input_ids=packed.input_ids[None],
@@ -79,17 +83,16 @@ def _transformers_states(inner: Any, packed: Packed) -> torch.Tensor:
     ).last_hidden_state[0]
 
 
-def _score_in_parts(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):
+def _score_in_parts(head: nn.Module, states: Tensor, targets: Tensor, temperature: float) -> list[Tensor]:
     """By autograd, for heads that are more than a matrix; the backward pass computes a part's logits again."""
     parts = [
         checkpoint(_score, head, *part, temperature, use_reentrant=False)
         for part in zip(states.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
     ]
-    logps, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
-    return logps, entropies
+    return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
-def _score(head: nn.Module, states: torch.Tensor, targets: torch.Tensor, temperature: float):
+def _score(head: nn.Module, states: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     logp = (head(states).float() / temperature).log_softmax(-1)  # (m, vocabulary)
     entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
     return logp.gather(-1, targets[:, None]).squeeze(-1), entropy

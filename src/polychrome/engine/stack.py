@@ -12,17 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from polychrome.engine.kernels import Projection, project, rms_norm, rotate, swiglu
-from polychrome.engine.native import products
+from polychrome.engine.backend import Backend, Projection
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.model_type
 
 QKV, OUT, GATE_UP, DOWN = range(4)  # the parts of a layer: projections of one input
 TRUNK = -1  # in place of a layer's number: the output of all layers below the adapters
 
-Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 """(layer, queries (T, heads, d), keys (T, kv heads, d), values (T, kv heads, d), scale) -> (T, heads * d)"""
 
 
@@ -44,20 +43,25 @@ def has_stack(model: Any) -> bool:
     )
 
 
-def stack_of(model: Any) -> Stack | None:
+def stack_of(model: Any, backend: Backend) -> Stack | None:
     """The stack of ``model``, None where there is none."""
-    return Stack(model) if has_stack(model) else None
+    return Stack(model, backend) if has_stack(model) else None
 
 
 class Stack:
     """A view of ``model`` as it is now: its active adapters are looked up once, when the view is made."""
 
-    def __init__(self, model: Any):
-        decoder = bare(model).get_decoder()
-        self.embed, self.rotary = decoder.embed_tokens, decoder.rotary_emb
-        self.hidden_size: int = bare(model).config.hidden_size
-        self.layers = [_Layer(layer) for layer in decoder.layers]
-        self.dtype = _activation_dtype(model, self.layers)
+    def __init__(self, model: Any, backend: Backend):
+        inner = bare(model)
+        decoder = inner.get_decoder()
+        self.backend = backend
+        self.embed, self.rotary, self.head = decoder.embed_tokens, decoder.rotary_emb, inner.get_output_embeddings()
+        self.hidden_size: int = inner.config.hidden_size
+        self.layers = [_Layer(layer, backend) for layer in decoder.layers]
+        head = self.head.weight if type(self.head) is nn.Linear else None
+        # What is multiplied; None for what is not a plain matrix.
+        self.weights = [head, *(p.weight for layer in self.layers for part in layer.parts for p in part)]
+        self.dtype = backend.activation_dtype(inner.dtype, self.weights)
         for layer in self.layers:
             layer.keep_norms(self.dtype)
         self.norm = decoder.norm.weight.to(self.dtype), decoder.norm.variance_epsilon
@@ -65,14 +69,14 @@ class Stack:
 
     def __call__(
         self,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
+        ids: Tensor,
+        positions: Tensor,
         attend: Attend,
-        trunk: torch.Tensor | None = None,
+        trunk: Tensor | None = None,
         *,
         recording: Any = None,
         replay: Any = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Final hidden states (T, hidden) of tokens ``ids`` (T,) at ``positions`` (T,), and the trunk's output.
 
         The trunk is the layers below the first adapter, the same for every adapter: given as ``trunk`` (T, hidden), it
@@ -88,15 +92,15 @@ class Stack:
                 if recording is not None:
                     recording.write(TRUNK, 0, [trunk])
             x = layer(i, x, cos, sin, attend, recording, replay if i >= self.trunk_depth else None)
-        return rms_norm(x, *self.norm), trunk
+        return self.backend.rms_norm(x, *self.norm), trunk
 
 
 class _Layer:
     """One decoder layer."""
 
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: nn.Module, backend: Backend):
         attention, mlp = layer.self_attn, layer.mlp
-        self.dimension, self.scale = attention.head_dim, attention.scaling
+        self.backend, self.dimension, self.scale = backend, attention.head_dim, attention.scaling
         self.norms = _norms(layer.input_layernorm, layer.post_attention_layernorm)
         self.head_norms = _norms(*(getattr(attention, f"{part}_norm", None) for part in "qk"))
         parts = [  # QKV, OUT, GATE_UP, DOWN
@@ -114,58 +118,37 @@ class _Layer:
         self.norms, self.head_norms = ([(w.to(dtype), eps) for w, eps in n] for n in (self.norms, self.head_norms))
 
     @property
-    def by_hand(self) -> bool:
-        """Whether every projection is a plain matrix, whose gradients are made by hand."""
-        return all(p.weight is not None for part in self.parts for p in part)
-
-    @property
     def widths(self) -> list[list[int]]:
         """Features that each projection gives, by part."""
         return [[p.linear.out_features for p in part] for part in self.parts]
 
     def __call__(
-        self,
-        i: int,
-        x: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        attend: Attend,
-        recording: Any,
-        replay: Any,
-    ) -> torch.Tensor:
-        def projected(part: int, y: torch.Tensor) -> list[torch.Tensor]:
-            outputs = project(y, self.parts[part], None if replay is None else replay.read(i, part))
+        self, i: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, recording: Any, replay: Any
+    ) -> Tensor:
+        def projected(part: int, y: Tensor) -> list[Tensor]:
+            outputs = backend.project(y, self.parts[part], None if replay is None else replay.read(i, part))
             if recording is not None:
                 recording.write(i, part, outputs)
             return outputs
 
-        q, k, v = (y.view(len(x), -1, self.dimension) for y in projected(QKV, rms_norm(x, *self.norms[0])))
+        backend = self.backend
+        q, k, v = (y.view(len(x), -1, self.dimension) for y in projected(QKV, backend.rms_norm(x, *self.norms[0])))
         if self.head_norms:
-            q, k = (rms_norm(y, *norm) for y, norm in zip((q, k), self.head_norms, strict=True))
-        attended = attend(i, rotate(q, cos, sin), rotate(k, cos, sin), v, self.scale)
+            q, k = (backend.rms_norm(y, *norm) for y, norm in zip((q, k), self.head_norms, strict=True))
+        attended = attend(i, backend.rotate(q, cos, sin), backend.rotate(k, cos, sin), v, self.scale)
         x = projected(OUT, attended)[0].add_(x)
-        gate, up = projected(GATE_UP, rms_norm(x, *self.norms[1]))
-        return projected(DOWN, swiglu(gate, up))[0].add_(x)
+        gate, up = projected(GATE_UP, backend.rms_norm(x, *self.norms[1]))
+        return projected(DOWN, backend.swiglu(gate, up))[0].add_(x)
 
 
-def _norms(*modules: Any) -> list[tuple[torch.Tensor, float]]:
+def _norms(*modules: Any) -> list[tuple[Tensor, float]]:
     return [(module.weight, module.variance_epsilon) for module in modules if module is not None]
-
-
-def _activation_dtype(model: Any, layers: list[_Layer]) -> torch.dtype:
-    """That of the weights; float32 where only what is multiplied is coarser (:mod:`.native.products`)."""
-    head = bare(model).get_output_embeddings()
-    weights = [p.weight for layer in layers for part in layer.parts for p in part]
-    plain = type(head) is nn.Linear and all(weight is not None for weight in weights)
-    return torch.float32 if plain and products.usable(head.weight, *weights) else bare(model).dtype
 
 
 def _projection(module: Any) -> Projection:
     """What ``module``, a linear layer with PEFT's adapters or without, computes now."""
     base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-    # Prepacked layers have a forward of their own, 4-bit ones no plain matrix.
-    plain = type(base) is nn.Linear and "forward" not in base.__dict__
-    frozen = (base, base.weight if plain else None, base.bias)
+    frozen = (base, base.weight if type(base) is nn.Linear else None, base.bias)  # 4-bit layers are no plain matrix
     names = [] if base is module or module._disable_adapters else module.active_adapters
     if not names:
         return Projection(*frozen)

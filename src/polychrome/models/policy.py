@@ -7,14 +7,13 @@ safetensors, so `PeftModel.from_pretrained` opens them with none of this code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from polychrome.engine.prepacked import ROWS, prepacked
 from polychrome.errors import bad
 from polychrome.files import read_json, write_json
 from polychrome.paths import RECIPE
@@ -168,19 +167,15 @@ def _switch(policy: Any, name: str) -> None:
 
 
 @contextmanager
-def merged(policy: Any, rows: int = ROWS) -> Iterator[PreTrainedModel]:
+def merged(policy: Any) -> Iterator[PreTrainedModel]:
     """Inside, the base weights are W + (alpha/rank) B A and the bare model is yielded: no adapter arithmetic a token.
-
-    On a CPU its weights are also laid out for small batches (:mod:`polychrome.engine.prepacked`), where ``rows``, the
-    tokens that are to be computed side by side, are few enough to gain from it.
 
     The original weight tensors are kept aside and put back, so they return bit for bit. Over weights coarser than
     float32 (bfloat16, 4-bit) the sum would round the update away, so there the adapted model is yielded unmerged. A
     model without adapters is yielded as it is.
     """
     if not hasattr(policy, "get_base_model"):
-        with prepacked(policy) if rows <= ROWS else nullcontext():
-            yield policy
+        yield policy
         return
     layers = list(lora_layers(policy))
     if any(not isinstance(layer.get_base_layer(), torch.nn.Linear) or _coarse(layer) for layer in layers):
@@ -196,10 +191,7 @@ def merged(policy: Any, rows: int = ROWS) -> Iterator[PreTrainedModel]:
                 originals.append(weight.data)
                 weight.data = torch.addmm(weight.data, b, a, alpha=layer.scaling[name])
                 layer._disable_adapters = True
-        base = policy.get_base_model()
-        changing = {layer.get_base_layer() for layer in layers}
-        with prepacked(base, changing) if rows <= ROWS else nullcontext():
-            yield base
+        yield policy.get_base_model()
     finally:
         for layer, original in zip(layers, originals, strict=False):  # as many as were merged
             layer.get_base_layer().weight.data = original

@@ -8,166 +8,123 @@ update away: there the adapter stays apart, as in training, and is multiplied wi
 
 from __future__ import annotations
 
-import ctypes
+from ctypes import Structure, byref, c_double, c_int64, c_void_p, sizeof
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
-from polychrome.engine.kernels import Projection
-from polychrome.engine.native import products
-from polychrome.engine.native.library import opened
-from polychrome.engine.native.products import Map, address, whole
-from polychrome.engine.stack import TRUNK, Stack, bare, stack_of
+from polychrome.engine.backend import Projection
+from polychrome.engine.native.products import CoarseProducts, Map, address, fields, whole
+from polychrome.engine.stack import TRUNK, Stack
 
 ROWS_OF_BLOCK = 8  # decoder.c:EIGHT
 
 
-class _Layer(ctypes.Structure):
+class _Layer(Structure):
+    """decoder.c:layer."""
+
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("norm_attention", "norm_mlp", "norm_q", "norm_k")),
+        *fields("*norm_attention *norm_mlp *norm_q *norm_k"),
         *((name, Map) for name in ("q", "k", "v", "o", "gate", "up", "down")),
-        ("downs", ctypes.c_void_p * 4),
-        ("low", ctypes.c_int64 * 4),
-        *((name, ctypes.c_void_p) for name in ("keys", "values")),
+        ("downs", c_void_p * 4),
+        ("low", c_int64 * 4),
+        *fields("*keys *values"),
     ]
 
 
-class _Shape(ctypes.Structure):
+class _Shape(Structure):
+    """decoder.c:shape."""
+
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("layers", "hidden", "middle", "heads", "key_heads", "d", "columns")),
-        ("low", ctypes.c_int64),
-        *((name, ctypes.c_double) for name in ("eps", "eps_heads", "scale")),
-        ("trunk_layer", ctypes.c_int64), ("trunk", ctypes.c_void_p),
-    ]  # fmt: skip
+        *fields("layers hidden middle heads key_heads d columns low"),
+        *((name, c_double) for name in ("eps", "eps_heads", "scale")),
+        *fields("trunk_layer *trunk"),
+    ]
 
 
 NAMES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # of a layer's projections, by part
 
 
-def can_decode(policy: Any, stack: Stack | None = None) -> bool:
-    """Whether :class:`Decoder` computes ``policy``: the stack's families, with plain matrices on a CPU.
-
-    All of them are float32, or all of the frozen ones bfloat16. ``stack`` is the policy's, where there is one already.
-    """
-    stack = stack or stack_of(policy)
-    if opened() is None or stack is None:
-        return False
-    head = bare(policy).get_output_embeddings()
-    if type(head) is not nn.Linear or stack.dtype != torch.float32 or not all(layer.by_hand for layer in stack.layers):
-        return False
-    projections = [p for layer in stack.layers for part in layer.parts for p in part]
-    frozen = [head.weight, *(p.weight for p in projections)]
-    adapters = [t for p in projections for t in (p.a, p.b) if t is not None]
-    return (
-        all(t.is_contiguous() and t.device.type == "cpu" for t in (*frozen, *adapters))
-        and all(t.dtype == torch.float32 for t in adapters)
-        and (products.usable(*frozen) or all(t.dtype == torch.float32 for t in frozen))
-        and all(p.bias is None or p.bias.dtype == p.weight.dtype for p in projections)
-    )
-
-
 class Decoder:
-    """Steps of at most ``rows`` rows over ``slab``, by the policy as it is when this, or its ``stack``, is made."""
+    """Steps of at most ``rows`` rows over ``slab``, by the policy as it was when its ``stack`` was made."""
 
-    def __init__(self, policy: Any, rows: int, slab: Any, recording: Any = None, stack: Stack | None = None):
-        library = opened()
-        if library is None:
-            raise ValueError("no compiled kernels: models.native.library.choose")
-        self.library, self.slab, self.recording = library, slab, recording
-        self.threads = torch.get_num_threads()
-        self.stack = stack or Stack(policy)
-        self.head = bare(policy).get_output_embeddings()
-        self.coarse = self.head.weight.dtype == torch.bfloat16
-        self.kept: list[torch.Tensor] = []  # what the structures point at
-        first = self.stack.layers[0]
-        widths, d = first.widths, first.dimension
-        (q, k, _), (hidden,), (middle, _), _ = widths
+    def __init__(self, backend: CoarseProducts, stack: Stack, rows: int, slab: Any, recording: Any = None):
+        self.backend, self.call = backend, backend.call
+        self.stack, self.slab, self.recording = stack, slab, recording
+        self.coarse = stack.head.weight.dtype == torch.bfloat16
+        self.kept: list[Tensor] = []  # what the structures point at
+        first, threads = stack.layers[0], torch.get_num_threads()
+        d, (q, k, _), (hidden,), (middle, _), _ = first.dimension, *first.widths
         eps, eps_heads = (norms[0][1] if norms else 0.0 for norms in (first.norms, first.head_norms))
         self.shape = _Shape(
-            len(self.stack.layers), hidden, middle, q // d, k // d, d, slab.columns, 0, eps, eps_heads,
-            first.scale, self.stack.trunk_depth,
+            len(stack.layers), hidden, middle, q // d, k // d, d, slab.columns, 0, eps, eps_heads,
+            first.scale, stack.trunk_depth,
         )  # fmt: skip
-        self.outputs = [[torch.empty(rows, width) for width in part] for part in widths]  # where nothing is recorded
-        self.layers = (_Layer * len(self.stack.layers))(*(self._layer(layer) for layer in self.stack.layers))
-        head = Projection(self.head, self.head.weight, self.head.bias)
-        self.head_map = self._coarse_map(head, None) if self.coarse else self._merged_map(head, None)
+        self.outputs = [[torch.empty(rows, width) for width in part] for part in first.widths]  # of what is not kept
+        self.layers = (_Layer * len(stack.layers))(*map(self._layer, stack.layers))
+        self.head = self._map(Projection(stack.head, stack.head.weight, stack.head.bias), None)
         widest = max(hidden, q, middle)
         if self.coarse:
             self.blocks = torch.empty(whole(rows) * whole(widest), dtype=torch.bfloat16)
-            self.lows = torch.empty(self.threads * whole(rows) * self.shape.low, dtype=torch.bfloat16)
+            self.lows = torch.empty(threads * whole(rows) * self.shape.low, dtype=torch.bfloat16)
         else:
             self.blocks = torch.empty(-(-rows // ROWS_OF_BLOCK) * ROWS_OF_BLOCK * widest)
             self.lows = None
-        self.scratch = torch.empty(self.threads * (d + slab.columns))
+        self.scratch = torch.empty(threads * (d + slab.columns))
         self.slots: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # see _recorded()
 
     def _layer(self, layer: Any) -> _Layer:
-        made = _Layer(*(weight.data_ptr() for weight, _ in layer.norms))
-        if layer.head_norms:
-            made.norm_q, made.norm_k = (weight.data_ptr() for weight, _ in layer.head_norms)
+        made = _Layer(*(weight.data_ptr() for weight, _ in (*layer.norms, *layer.head_norms)))
         for i, (names, part, outputs) in enumerate(zip(NAMES, layer.parts, self.outputs, strict=True)):
-            for name, projection, output in zip(names, part, outputs, strict=True):
-                if self.coarse:
-                    setattr(made, name, self._coarse_map(projection, output, made.low[i]))
-                    made.low[i] += 0 if projection.a is None else whole(len(projection.a))
-                else:
-                    setattr(made, name, self._merged_map(projection, output))
+            for name, p, output in zip(names, part, outputs, strict=True):
+                setattr(made, name, self._map(p, output, made.low[i]))
+                made.low[i] += 0 if p.a is None or not self.coarse else whole(len(p.a))
             adapters = [p.a for p in part if p.a is not None]
             if self.coarse and adapters:
-                made.downs[i] = self._keep(torch.cat([products.adapter_panels(a) for a in adapters]))
+                made.downs[i] = self._keep(torch.cat([self.backend.adapter_panels(a) for a in adapters]))
                 self.shape.low = max(self.shape.low, made.low[i])
         return made
 
-    def _coarse_map(self, p: Projection, output: torch.Tensor | None, low: int = 0) -> Map:
-        """The frozen panels of W, which others use too, and those of scale B, whose columns of low begin at ``low``."""
-        made = Map(self._keep(products.panels_of([p])), None, len(p.weight), address(output))
-        if p.bias is not None:
-            made.bias = self._keep(p.bias.float())
+    def _map(self, p: Projection, output: Tensor | None, low: int = 0) -> Map:
+        """Over bfloat16 the frozen panels of W, which others use too, and those of scale B, whose columns of low begin
+        at ``low``; else the panels of W + scale B A, in memory of their own.
+        """
+        (n, k), rank = p.weight.shape, 0 if p.a is None else len(p.a)
+        if not self.coarse:
+            width = self.backend.library.width()
+            panels = torch.empty(-(-n // width) * width * k)
+            self.call("pack", p.weight, p.b, p.a, rank, p.scale, n, k, panels)
+            return Map(self._keep(panels), address(p.bias), n, address(output))
+        bias = None if p.bias is None else self._keep(p.bias.float())
+        made = Map(self._keep(self.backend.panels_of([p.weight])), bias, n, address(output))
         if p.a is not None:
-            made.up, made.low, made.rank = self._keep(products.adapter_panels(p.b, p.scale)), low, len(p.a)
+            made.up, made.low, made.rank = self._keep(self.backend.adapter_panels(p.b, p.scale)), low, rank
         return made
 
-    def _merged_map(self, p: Projection, output: torch.Tensor | None) -> Map:
-        """The panels of W + scale B A, in memory of their own."""
-        n, k = p.linear.weight.shape
-        width = self.library.width()
-        panels = torch.empty(-(-n // width) * width * k)
-        rank = 0 if p.a is None else len(p.a)
-        self.library.pack(
-            *map(address, (p.weight, p.b, p.a)), ctypes.c_int64(rank), ctypes.c_double(p.scale), ctypes.c_int64(n),
-            ctypes.c_int64(k), address(panels), self.threads,
-        )  # fmt: skip
-        return Map(self._keep(panels), address(p.bias), n, address(output))
-
-    def _keep(self, tensor: torch.Tensor) -> int:
+    def _keep(self, tensor: Tensor) -> int:
         self.kept.append(tensor)
         return tensor.data_ptr()
 
-    def step(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Last states (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), which the slab takes in."""
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """States (n, hidden) after ``tokens`` (n,) at ``positions`` (n,), for which the slab has opened a column."""
         self._point()
         x = self.stack.embed(tokens).float()
-        cos, sin = (part[0].chunk(2, dim=-1)[0].contiguous() for part in self.stack.rotary(x, positions[None]))
+        cos, sin = (part[0].chunk(2, dim=-1)[0] for part in self.stack.rotary(x, positions[None]))
         states = torch.empty_like(x)
-        weight, eps = self.stack.norm
-        rows = (self.slab.starts, self.slab.leaders, self.slab.admitted)
-        self.library.step(
-            int(self.coarse), ctypes.byref(self.shape), self.layers, address(weight), ctypes.c_double(eps),
-            *map(address, (x, cos, sin, *rows)), ctypes.c_int64(self.slab.used), ctypes.c_int64(len(tokens)),
-            *map(address, (states, self.blocks, self.scratch, self.lows)), self.threads,
+        rows = self.slab.starts, self.slab.leaders, self.slab.admitted
+        self.call(
+            "step", int(self.coarse), byref(self.shape), self.layers, *self.stack.norm, x, cos, sin, *rows,
+            self.slab.used, len(tokens), states, self.blocks, self.scratch, self.lows,
         )  # fmt: skip
         return states
 
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
+    def logits(self, states: Tensor) -> Tensor:
         """(n, V) of ``states`` (n, hidden)."""
-        states, out = states.contiguous(), torch.empty(len(states), self.head_map.n)
-        self.head_map.out = address(out)
-        self.library.multiply(
-            int(self.coarse), address(states), ctypes.c_int64(len(states)), ctypes.c_int64(states.shape[1]),
-            ctypes.byref(self.head_map), address(self.blocks), self.threads,
-        )  # fmt: skip
+        out = torch.empty(len(states), self.head.n)
+        self.head.out = out.data_ptr()
+        self.call("multiply", int(self.coarse), states, *states.shape, byref(self.head), self.blocks)
         return out
 
     def _point(self) -> None:
@@ -187,7 +144,7 @@ class Decoder:
     def _recorded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of every output that is recorded: which word of the layers points at it, its first slot, bytes of a slot."""
         found = [
-            (i * ctypes.sizeof(_Layer) + getattr(_Layer, name).offset + Map.out.offset, kept)
+            (i * sizeof(_Layer) + getattr(_Layer, name).offset + Map.out.offset, kept)
             for i in range(len(self.layers))
             for part, names in enumerate(NAMES)
             if self.recording is not None and (i, part) in self.recording.outputs

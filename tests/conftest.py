@@ -125,7 +125,7 @@ SLOW = (
     "audit/test_gaming.py::test_clean_runs_are_seldom_accused",
     "benchmarks/test_commands.py",
     "benchmarks/test_sides.py",
-    "engine/test_native.py::test_two_processes_that_compile_at_once_both_end_well",
+    "engine/test_compute.py::test_two_processes_that_compile_at_once_both_end_well",
     "objectives/test_grpo_against_trl.py",
     "pipeline/test_disjoint.py",
     "pipeline/test_from_scratch.py",

@@ -1,4 +1,4 @@
-/* Attention of packed tokens; native/attention.py calls it.
+/* Attention of packed tokens; native/compiled.py calls it.
  *
  * A span is a list of tokens of which the last ``queries`` attend to those before them and to themselves: a prompt's
  * own tokens, or a completion's behind its prompt. Query heads that share a key head are rows beside each other. Scores
@@ -10,7 +10,7 @@
 
 #define ROWS 32 /* queries at a time, of each head */
 
-/* attention.py:_Spans mirrors it. */
+/* compiled.py:_Spans mirrors it. */
 typedef struct {
     const int64_t *tokens;  /* of all spans, one after another */
     const int64_t *starts;  /* (spans + 1,) */

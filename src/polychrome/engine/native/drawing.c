@@ -1,4 +1,4 @@
-/* Drawing a token a row by inverse distribution; native/drawing.py calls it, rollouts/sampling.py defines what it draws. */
+/* Drawing a token a row by inverse distribution; native/compiled.py calls it, engine/sampling.py defines what it draws. */
 #include <stdlib.h>
 
 #include "vectors.h"

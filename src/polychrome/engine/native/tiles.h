@@ -21,7 +21,7 @@
 typedef uint16_t coarse; /* a bfloat16 */
 
 /* A linear map of rows x: out = x w^T + bias, and low u^T where there is an adapter; its ``down`` made low of x.
- * decoder.py:_Map and products.py mirror it. */
+ * products.py:Map mirrors it. */
 typedef struct {
     const void *panels; /* of w; of the decoder's own kind where it multiplies in float32 */
     const float *bias;  /* (n,) or NULL */

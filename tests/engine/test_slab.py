@@ -70,13 +70,6 @@ def test_the_first_row_of_a_group_leads_it_and_when_it_goes_the_next():
     assert slab.leaders.tolist() == []
 
 
-def test_rows_admitted_without_groups_lead_themselves():
-    slab = Slab(1, 3, 10, CPU)
-    slab.admit(torch.tensor([2, 2]))
-    slab.admit(torch.tensor([1]))
-    assert slab.leaders.tolist() == [0, 1, 2]
-
-
 def test_when_the_columns_are_full_the_rows_move_to_the_left_and_hold_what_they_held():
     slab = Slab(1, 2, 4, CPU)
     admit(slab, [1, 2, 3], [4], spread=[0, 1])

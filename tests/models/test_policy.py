@@ -113,34 +113,24 @@ def test_a_new_adapter_starts_as_the_base_model_and_only_its_tensors_learn(tiny_
     assert len(adapter_tensors(policy)) == 2 * 2 * 3  # A and B, two layers, three targets
 
 
-def test_the_draw_of_an_adapter_depends_on_the_seed_alone(tiny_base):
+def test_the_draw_of_an_adapter_depends_on_the_seed_alone_and_leaves_the_global_random_state(tiny_base):
     def drawn(seed, noise):
+        base = fresh(tiny_base)
         torch.manual_seed(noise)
-        return {
-            name: t.detach().clone() for name, t in adapter_tensors(add_adapter(fresh(tiny_base), LORA, seed)).items()
-        }
+        before = torch.get_rng_state()
+        tensors = adapter_tensors(add_adapter(base, LORA, seed))
+        assert torch.equal(torch.get_rng_state(), before)
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     first, again, other = drawn(3, noise=0), drawn(3, noise=1), drawn(4, noise=0)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(not torch.equal(first[name], other[name]) for name in first if "lora_A" in name)
 
 
-def test_adding_an_adapter_leaves_the_global_random_state_alone(tiny_base):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    base = fresh(tiny_base)
-    torch.set_rng_state(before)
-    add_adapter(base, LORA, 3)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_layers_1_adapts_only_the_last_layer(tiny_base):
+def test_layers_1_adapts_only_the_last_layer_and_targets_must_be_there(tiny_base):
     policy = add_adapter(fresh(tiny_base), SimpleNamespace(**{**vars(LORA), "layers": 1}), seed=3)
     assert len(adapter_tensors(policy)) == 2 * 3
     assert all(".layers.1." in name for name in adapter_tensors(policy))
-
-
-def test_targets_that_the_base_model_does_not_have_are_told(tiny_base):
     with pytest.raises(InputError, match=r"params\.yaml:lora\.targets: found .*no_such"):
         add_adapter(fresh(tiny_base), SimpleNamespace(**{**vars(LORA), "targets": ["no_such"]}), seed=3)
 
@@ -148,40 +138,28 @@ def test_targets_that_the_base_model_does_not_have_are_told(tiny_base):
 # --- merging ------------------------------------------------------------------------------------------------------
 
 
-def test_merged_answers_as_the_adapter_does(policy, tiny_base):
-    adapted = logits(policy)
-    with merged(policy) as model:
-        assert not isinstance(model, PeftModel)
-        torch.testing.assert_close(logits(model), adapted, rtol=1e-4, atol=1e-4)
-    assert (adapted - logits(fresh(tiny_base))).abs().max() > 0.1  # the adapter does something
-
-
-def test_merging_leaves_every_weight_and_every_answer_bit_for_bit_as_it_was(policy):
+def test_merged_answers_as_the_adapter_does_and_afterwards_every_bit_is_as_it_was(policy, tiny_base):
     before, answers, learning = weights(policy), logits(policy), adapter_tensors(policy).keys()
     with merged(policy) as model:
+        assert not isinstance(model, PeftModel)
+        torch.testing.assert_close(logits(model), answers, rtol=1e-4, atol=1e-4)
         changed = {n: t for n, t in weights(model).items() if "base_layer.weight" in n}
         assert all(not torch.equal(t, before[f"base_model.model.{n}"]) for n, t in changed.items())
         assert len(changed) == 6
+    assert (answers - logits(fresh(tiny_base))).abs().max() > 0.1  # the adapter does something
     assert_same_weights(policy, before)
     assert torch.equal(logits(policy), answers)
     assert adapter_tensors(policy).keys() == learning
 
 
-def test_an_exception_inside_merged_restores_the_weights_too(policy):
+@pytest.mark.parametrize("half_way", [False, True], ids=["inside", "half-way through merging"])
+def test_an_exception_restores_the_weights_too(policy, monkeypatch, half_way):
     before, answers = weights(policy), logits(policy)
-    with pytest.raises(RuntimeError, match="inside"), merged(policy):
-        raise RuntimeError("inside")
-    assert_same_weights(policy, before)
-    assert torch.equal(logits(policy), answers)
-
-
-def test_an_exception_half_way_through_merging_restores_the_weights_too(policy, monkeypatch):
-    before, answers = weights(policy), logits(policy)
-    last = list(lora_layers(policy))[-1]
     with monkeypatch.context() as broken:
-        broken.setattr(last, "scaling", {})
+        if half_way:
+            broken.setattr(list(lora_layers(policy))[-1], "scaling", {})
         with pytest.raises(KeyError), merged(policy):
-            pass
+            raise KeyError("inside")
     assert_same_weights(policy, before)
     assert torch.equal(logits(policy), answers)
 
@@ -196,47 +174,35 @@ def test_over_a_bfloat16_base_the_adapter_stays_apart_in_float32(tiny_base, save
         assert torch.equal(logits(model), adapted)
 
 
-def test_a_model_without_adapters_is_yielded_as_it_is(tiny_base):
-    base = fresh(tiny_base)
-    with merged(base) as model:
-        assert model is base
-
-
-def test_merging_takes_the_adapter_that_is_active(both):
+def test_merging_takes_the_adapter_that_is_active_and_a_model_without_is_yielded_as_it_is(both, tiny_base):
     with reference_active(both):
         expected = logits(both)
         with merged(both) as model:
             torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-4)
     with merged(both) as model:
         assert (logits(model) - expected).abs().max() > 0.1
+    base = fresh(tiny_base)
+    with merged(base) as model:
+        assert model is base
 
 
 # --- policy and reference -----------------------------------------------------------------------------------------
 
 
-def test_the_reference_answers_with_the_weights_it_was_opened_with_however_the_policy_moves(both, saved, tiny_base):
-    start = logits(open_adapter(fresh(tiny_base), saved, trainable=False))
-    moved = logits(both)
+def test_the_reference_answers_as_it_was_opened_however_the_policy_moves_and_what_learns_stays(both, saved, tiny_base):
+    start, moved = logits(open_adapter(fresh(tiny_base), saved, trainable=False)), logits(both)
+    learning = {name: p.requires_grad for name, p in both.named_parameters()}
     assert (moved - start).abs().max() > 0.1
     with reference_active(both):
         assert torch.equal(logits(both), start)
-    assert torch.equal(logits(both), moved)
-
-
-def test_looking_at_the_reference_leaves_what_learns_untouched(both):
-    learning = {name: p.requires_grad for name, p in both.named_parameters()}
-    with reference_active(both):
         assert {name: p.requires_grad for name, p in both.named_parameters()} == learning
+    assert torch.equal(logits(both), moved)
     assert {name: p.requires_grad for name, p in both.named_parameters()} == learning
     assert {name for name, on in learning.items() if on} == {n for n in learning if f".{POLICY}." in n}
     assert any(f".{REFERENCE}." in name for name in learning)
-
-
-def test_after_an_exception_the_policy_answers_again(both):
-    expected = logits(both)
     with pytest.raises(RuntimeError, match="inside"), reference_active(both):
         raise RuntimeError("inside")
-    assert torch.equal(logits(both), expected)
+    assert torch.equal(logits(both), moved)
 
 
 def test_no_gradient_reaches_the_reference_and_every_tensor_of_the_policy_gets_one(both):
@@ -248,22 +214,16 @@ def test_no_gradient_reaches_the_reference_and_every_tensor_of_the_policy_gets_o
 
 def test_policy_and_reference_share_one_base_in_memory(tiny_base, saved):
     base = fresh(tiny_base)
-    storage = {id(p): p.data_ptr() for p in base.parameters()}
+    storage = {p.data_ptr() for p in base.parameters()}
     policy = open_adapter(base, saved, trainable=True, with_reference=True)
-    own = {p.data_ptr() for n, p in policy.named_parameters() if "lora_" not in n}
-    assert own == set(storage.values())
-    count = {
-        name: sum(p.numel() for n, p in policy.named_parameters() if f".{name}." in n) for name in (POLICY, REFERENCE)
-    }
-    assert count[POLICY] == count[REFERENCE] > 0
+    assert {p.data_ptr() for n, p in policy.named_parameters() if "lora_" not in n} == storage
+    counts = [sum(p.numel() for n, p in policy.named_parameters() if f".{name}." in n) for name in (POLICY, REFERENCE)]
+    assert counts[0] == counts[1] > 0
 
 
-def test_a_policy_opened_without_reference_says_so_instead_of_answering_as_the_base(policy):
+def test_without_a_reference_it_says_so_and_opened_to_answer_nothing_learns(policy, saved, tiny_base):
     with pytest.raises(ValueError, match="no reference adapter"), reference_active(policy):
         pass
-
-
-def test_an_adapter_opened_to_answer_has_nothing_that_learns(tiny_base, saved):
     assert adapter_tensors(open_adapter(fresh(tiny_base), saved, trainable=False)) == {}
 
 
@@ -274,7 +234,9 @@ def test_a_saved_adapter_opens_with_peft_alone_and_answers_the_same(policy, save
     assert torch.equal(logits(PeftModel.from_pretrained(fresh(tiny_base), saved)), logits(policy))
 
 
-def test_only_safetensors_and_json_are_saved_and_no_path_of_this_machine(saved, tiny_base):
+def test_only_safetensors_and_json_are_saved_the_same_bytes_twice_and_no_path_of_this_machine(
+    policy, saved, tiny_base, tmp_path
+):
     assert {f.name for f in saved.iterdir()} == {"adapter_model.safetensors", "adapter_config.json", RECIPE}
     assert json.loads((saved / RECIPE).read_text()) == {"arm": "baseline", "seed": 42}
     text = (saved / "adapter_config.json").read_text()
@@ -282,24 +244,17 @@ def test_only_safetensors_and_json_are_saved_and_no_path_of_this_machine(saved, 
     assert str(tiny_base) not in text
     assert config["base_model_name_or_path"] == "assets/base"
     assert config["target_modules"] == sorted(LORA.targets)  # a set in memory: its order changes from run to run
-
-
-def test_saving_twice_gives_equal_bytes(policy, saved, tmp_path):
     save_adapter(policy, tmp_path / "again", {"seed": 42, "arm": "baseline"})
     for file in saved.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 
 
-def test_saving_asks_nobody_and_warns_of_nothing(both, tmp_path, monkeypatch, recwarn):
+def test_the_policy_alone_is_saved_and_nobody_is_asked_or_warned(both, tmp_path, monkeypatch, recwarn):
     """An adapter opened from disk names its base as the workspace does; no hub is asked what that may be."""
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *a, **k: pytest.fail("asked"))
     recwarn.clear()
     save_adapter(both, tmp_path / "policy", {})
     assert [str(w.message) for w in recwarn] == []
-
-
-def test_the_reference_is_not_saved_with_the_policy(both, tmp_path):
-    save_adapter(both, tmp_path / "policy", {})
     files = {str(f.relative_to(tmp_path / "policy")) for f in (tmp_path / "policy").rglob("*")}
     assert files == {"adapter_model.safetensors", "adapter_config.json", RECIPE}
     found = load_file(tmp_path / "policy/adapter_model.safetensors")

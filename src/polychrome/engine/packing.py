@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from itertools import accumulate, takewhile
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 
@@ -39,43 +40,43 @@ class Packed:
     T counts the prefix that the prompts share once, the rest of each prompt, and completions without their last tokens.
     """
 
-    input_ids: torch.Tensor  # (T,) int64
-    position_ids: torch.Tensor  # (T,) int64
-    prompts: torch.Tensor  # (P, Lp) where each whole prompt's tokens stand among the T, padded on the right with 0
-    prompt_lengths: torch.Tensor  # (P,)
-    completions: torch.Tensor  # (N, Lc - 1) likewise for completions, in the order the groups were given
-    completion_lengths: torch.Tensor  # (N,) with the last tokens
-    completion_mask: torch.Tensor  # (N, Lc) float32, 1 where a completion has a token
-    owner: torch.Tensor  # (N,) the prompt of each completion
-    predictors: torch.Tensor  # (M,) where the token stands that predicts each: the one before, or the prompt's last
-    targets: torch.Tensor  # (M,) the completion tokens themselves
-    completion: torch.Tensor  # (M,) which completion each belongs to
-    offset: torch.Tensor  # (M,) its place in that completion
+    input_ids: Tensor  # (T,) int64
+    position_ids: Tensor  # (T,) int64
+    prompts: Tensor  # (P, Lp) where each whole prompt's tokens stand among the T, padded on the right with 0
+    prompt_lengths: Tensor  # (P,)
+    completions: Tensor  # (N, Lc - 1) likewise for completions, in the order the groups were given
+    completion_lengths: Tensor  # (N,) with the last tokens
+    completion_mask: Tensor  # (N, Lc) float32, 1 where a completion has a token
+    owner: Tensor  # (N,) the prompt of each completion
+    predictors: Tensor  # (M,) where the token stands that predicts each: the one before, or the prompt's last
+    targets: Tensor  # (M,) the completion tokens themselves
+    completion: Tensor  # (M,) which completion each belongs to
+    offset: Tensor  # (M,) its place in that completion
     # What attends to what, once more, as lists of tokens of which the last so many are queries: the common beginning,
     # each prompt's rest behind it, each completion behind its prompt.
-    span_tokens: torch.Tensor  # those of all spans, one after another
-    span_starts: torch.Tensor  # (spans + 1,) where each begins among them, and the end
-    span_queries: torch.Tensor  # (spans,) queries of each, at least one
+    span_tokens: Tensor  # those of all spans, one after another
+    span_starts: Tensor  # (spans + 1,) where each begins among them, and the end
+    span_queries: Tensor  # (spans,) queries of each, at least one
 
     def to(self, device: torch.device) -> Packed:
         """The same pack on another device."""
         return Packed(*(getattr(self, field.name).to(device) for field in fields(self)))
 
-    def spread(self, values: torch.Tensor) -> torch.Tensor:
+    def spread(self, values: Tensor) -> Tensor:
         """(M,) values of completion tokens as (N, Lc), zero where there is no token."""
         return values.new_zeros(self.completion_mask.shape).index_put((self.completion, self.offset), values)
 
     @property
-    def is_prompt(self) -> torch.Tensor:
+    def is_prompt(self) -> Tensor:
         """(P, Lp) where :attr:`prompts` is no padding."""
         return _below(self.prompt_lengths, self.prompts.shape[1])
 
     @property
-    def is_completion(self) -> torch.Tensor:
+    def is_completion(self) -> Tensor:
         """(N, Lc - 1) where :attr:`completions` is no padding."""
         return _below(self.completion_lengths - 1, self.completions.shape[1])
 
-    def mask(self) -> torch.Tensor:
+    def mask(self) -> Tensor:
         """(1, 1, T, T) bool, True where a query (row) may see a key (column), for whoever wants one flat row."""
         prompts = self._members(self.prompts, self.is_prompt)
         own = self._members(self.completions, self.is_completion)
@@ -85,14 +86,14 @@ class Packed:
         order = torch.arange(len(of), device=of.device)
         return (seen[of] & (order[:, None] >= order[None]))[None, None]
 
-    def _members(self, places: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def _members(self, places: Tensor, real: Tensor) -> Tensor:
         """(rows, T) bool, which tokens ``places`` (rows, length) names in each row, where ``real``."""
         members = torch.zeros(len(places), len(self.input_ids), dtype=torch.bool, device=places.device)
         members[real.nonzero()[:, 0], places[real]] = True
         return members
 
 
-def _below(lengths: torch.Tensor, width: int) -> torch.Tensor:
+def _below(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
@@ -116,31 +117,29 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def _packed(groups: Sequence[Group]) -> Packed:
-    ids: list[int] = []
-    targets: list[int] = []
-    positions: list[torch.Tensor] = []
-    prompts: list[torch.Tensor] = []
-    completions: list[torch.Tensor] = []
-    predictors: list[torch.Tensor] = []
     shared = _shared([group.prompt for group in groups])
     prefix = torch.arange(shared)
-    spans = [(prefix, shared)]
-    positions.append(prefix)
-    ids.extend(groups[0].prompt[:shared])
+    ids, positions, spans = list(groups[0].prompt[:shared]), [prefix], [(prefix, shared)]
+    targets: list[int] = []
+    prompts: list[Tensor] = []
+    completions: list[Tensor] = []
+    predictors: list[Tensor] = []
+
+    def placed(tokens: Sequence[int], behind: int) -> Tensor:
+        """Where ``tokens``, whose positions go on from ``behind``, come to stand."""
+        positions.append(torch.arange(behind, behind + len(tokens)))
+        ids.extend(tokens)
+        return torch.arange(len(ids) - len(tokens), len(ids))
+
     for group in groups:
-        rest = group.prompt[shared:]
-        prompts.append(torch.cat([prefix, torch.arange(len(ids), len(ids) + len(rest))]))
-        positions.append(torch.arange(shared, len(group.prompt)))
-        ids.extend(rest)
-        spans.append((prompts[-1], len(rest)))
-        last = prompts[-1][-1:]
+        own = placed(group.prompt[shared:], shared)
+        prompts.append(torch.cat([prefix, own]))
+        spans.append((prompts[-1], len(own)))
         for completion in group.completions:
-            span = torch.arange(len(ids), len(ids) + len(completion) - 1)
-            completions.append(span)
-            spans.append((torch.cat([prompts[-1], span]), len(span)))
-            predictors.append(torch.cat([last, span]))
-            positions.append(torch.arange(len(group.prompt), len(group.prompt) + len(span)))
-            ids.extend(completion[:-1])
+            own = placed(completion[:-1], len(group.prompt))
+            completions.append(own)
+            spans.append((torch.cat([prompts[-1], own]), len(own)))
+            predictors.append(torch.cat([prompts[-1][-1:], own]))
             targets.extend(completion)
     spans = [(span, queries) for span, queries in spans if queries]
     lengths = torch.tensor([len(span) + 1 for span in completions], dtype=torch.long)

@@ -29,20 +29,15 @@ class Recording:
         self.used, self.now = 0, slice(0, 0)
         slots = sum(map(len, prompts)) + self.first[-1] * longest
         self.outputs = {
-            (i, part): [torch.empty(slots, width, dtype=stack.dtype, device=device) for width in widths]
-            for i, layer in enumerate(stack.layers)
-            if i >= stack.trunk_depth
-            for part, widths in enumerate(layer.widths)
+            key: [torch.empty(slots, width, dtype=stack.dtype, device=device) for width in widths]
+            for key, widths in _widths(stack).items()
         }
-        if stack.trunk_depth:
-            self.outputs[TRUNK, 0] = [torch.empty(slots, stack.hidden_size, dtype=stack.dtype, device=device)]
 
     @staticmethod
     def mebibytes(stack: Stack, prompts: Sequence[Sequence[int]], counts: Sequence[int], longest: int) -> float:
         """What a recording of so many completions of at most ``longest`` tokens takes."""
-        a_token = sum(sum(map(sum, layer.widths)) for layer in stack.layers[stack.trunk_depth :])
-        a_token += stack.hidden_size * bool(stack.trunk_depth)
-        return (sum(map(len, prompts)) + sum(counts) * longest) * a_token * stack.dtype.itemsize / 2**20
+        slots, a_token = sum(map(len, prompts)) + sum(counts) * longest, sum(map(sum, _widths(stack).values()))
+        return slots * a_token * stack.dtype.itemsize / 2**20
 
     def expect_prompts(self, which: Sequence[int], packed: Packed) -> None:
         """The next forward pass is that of ``packed``, the prompts of requests ``which``."""
@@ -81,6 +76,13 @@ class Recording:
         real, own = packed.is_completion, self.completions[self.first[requests.start] : self.first[requests.stop]]
         slots[packed.completions[real]] = own[:, : real.shape[1]][real]
         return Replay(self, slots, last=requests.stop == len(self.prompts))
+
+
+def _widths(stack: Stack) -> dict[tuple[int, int], list[int]]:
+    """Of what is kept of a token, by layer and part."""
+    trunk = {(TRUNK, 0): [stack.hidden_size]} if stack.trunk_depth else {}
+    own = enumerate(stack.layers[stack.trunk_depth :], stack.trunk_depth)
+    return trunk | {(i, part): widths for i, layer in own for part, widths in enumerate(layer.widths)}
 
 
 def _whole_prompts(packed: Packed) -> list[Tensor]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,10 +68,9 @@ def sample(
 ) -> list[list[Completion]]:
     """Sample completions for every request, in the order asked. ``progress`` is called with completions finished.
 
-    ``recording``, made for these requests, is given what training on them need not compute again.
-
-    ``memory_mib`` bounds what rows under way take, by their number: at least one, however long its prompt.
-    ``backend`` is by default what the process has chosen.
+    ``recording``, made for these requests, is given what training on them need not compute again. ``memory_mib`` bounds
+    what rows under way take, by their number: at least one, however long its prompt. ``backend`` is by default what the
+    process has chosen.
     """
     if not requests:  # as for a process that has no part in a batch
         return []
@@ -130,24 +129,22 @@ def _columns(requests: Sequence[Request]) -> int:
     return max(len(r.prompt) for r in requests) + 2 * max(r.settings.max_new_tokens for r in requests)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """A request, or as much of it as is decoded side by side: completions ``first`` to ``first + count - 1``."""
+class _Unit(NamedTuple):
+    """A request, or as much of it as is decoded side by side."""
 
     request: int
     prompt: Sequence[int]
-    first: int  # place among all completions, in the order asked
-    count: int
+    completions: range  # places among all, in the order asked
 
 
 def _units(requests: Sequence[Request], rows: int) -> deque[_Unit]:
     """By falling prompt length, so that one that joins is never longer than the rows that are under way."""
     units, first = [], 0
     for i, request in enumerate(requests):
-        for taken in range(0, request.count, rows):
-            units.append(_Unit(i, request.prompt, first + taken, min(rows, request.count - taken)))
+        own = range(first, first + request.count)
+        units += [_Unit(i, request.prompt, own[taken : taken + rows]) for taken in range(0, len(own), rows)]
         first += request.count
-    return deque(sorted(units, key=lambda unit: (-len(unit.prompt), unit.first)))
+    return deque(sorted(units, key=lambda unit: (-len(unit.prompt), unit.completions.start)))
 
 
 def _uniforms(requests: Sequence[Request], length: int) -> Tensor:
@@ -193,21 +190,20 @@ class _Decoding:
         """A prefill costs about as much as a step: it waits until a third of the rows is free."""
         if not self.waiting or not len(self.which):
             return bool(self.waiting)
-        return self.slab.rows - len(self.which) >= max(self.waiting[0].count, self.slab.rows // 3)
+        return self.slab.rows - len(self.which) >= max(len(self.waiting[0].completions), self.slab.rows // 3)
 
     def _refill(self) -> tuple[Tensor, Tensor]:
         """Prefill the prompts of as many units as fit, each once. Returns new rows' last states and completions."""
         units, free = [], self.slab.rows - len(self.which)
-        while self.waiting and self.waiting[0].count <= free:
+        while self.waiting and len(self.waiting[0].completions) <= free:
             units.append(self.waiting.popleft())
-            free -= units[-1].count
+            free -= len(units[-1].completions)
         device = self.which.device
-        counts = torch.tensor([unit.count for unit in units], device=device)
-        spread = torch.arange(len(units), device=device).repeat_interleave(counts)
+        spread = torch.tensor([i for i, unit in enumerate(units) for _ in unit.completions], device=device)
         lengths = torch.tensor([len(unit.prompt) for unit in units], device=device)
         self.slab.admit(lengths[spread], spread)
         states = self.forward.prefill(units, self.slab, spread)
-        drawing = torch.cat([torch.arange(unit.first, unit.first + unit.count) for unit in units]).to(device)
+        drawing = torch.tensor([place for unit in units for place in unit.completions], device=device)
         self.which = torch.cat([self.which, drawing])
         return states[spread], drawing
 
@@ -233,7 +229,7 @@ class _Decoding:
         return len(finished)
 
     def _completions(self) -> list[list[Completion]]:
-        rows = zip(self.tokens.tolist(), self.logps.tolist(), self.lengths.tolist(), self.ended.tolist(), strict=True)
+        rows = zip(*(x.tolist() for x in (self.tokens, self.logps, self.lengths, self.ended)), strict=True)
         flat = iter([Completion(tokens[:n], logps[:n], ended) for tokens, logps, n, ended in rows])
         return [list(islice(flat, count)) for count in self.counts]
 
@@ -273,7 +269,6 @@ class _TransformersForward:
         self.model, self.pad_id, self.logits = model, pad_id, model.get_output_embeddings()
 
     def prefill(self, units: Sequence[_Unit], slab: Slab, spread: Tensor) -> Tensor:
-        """As :class:`_StackForward`."""
         prompts = [unit.prompt for unit in units]
         longest = max(map(len, prompts))
         ids = torch.full((len(prompts), longest), self.pad_id)
@@ -289,7 +284,6 @@ class _TransformersForward:
         return states
 
     def step(self, tokens: Tensor, positions: Tensor, slab: Slab) -> Tensor:
-        """As :class:`_StackForward`."""
         return self._states(tokens[:, None], slab.mask(), positions[:, None], slab)
 
     def _states(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:

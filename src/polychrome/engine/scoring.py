@@ -65,9 +65,8 @@ class CompletionScorer(nn.Module):
             hidden, trunk = _transformers_states(inner, packed), None
         states, head = hidden.index_select(0, packed.predictors), inner.get_output_embeddings()
         if type(head) is nn.Linear and head.bias is None:
-            logps, entropies = self.backend.token_scores(
-                states, head.weight, packed.targets, temperature, LOGIT_ROWS, with_entropy=with_entropy
-            )
+            asked = states, head.weight, packed.targets, temperature, LOGIT_ROWS, with_entropy
+            logps, entropies = self.backend.token_scores(*asked)
         else:
             logps, entropies = _score_in_parts(head, states, packed.targets, temperature)
         return packed.spread(logps), packed.spread(entropies), trunk
@@ -75,12 +74,9 @@ class CompletionScorer(nn.Module):
 
 def _transformers_states(inner: Any, packed: Packed) -> Tensor:
     """Final hidden states (T, hidden) as transformers computes them: any architecture, one row, a dense mask."""
-    return inner.base_model(
-        input_ids=packed.input_ids[None],
-        attention_mask=packed.mask(),
-        position_ids=packed.position_ids[None],
-        use_cache=False,
-    ).last_hidden_state[0]
+    ids, positions = packed.input_ids[None], packed.position_ids[None]
+    found = inner.base_model(input_ids=ids, attention_mask=packed.mask(), position_ids=positions, use_cache=False)
+    return found.last_hidden_state[0]
 
 
 def _score_in_parts(head: nn.Module, states: Tensor, targets: Tensor, temperature: float) -> list[Tensor]:

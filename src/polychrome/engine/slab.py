@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
@@ -34,27 +35,26 @@ class Slab(Cache):
         return len(self.starts)
 
     @property
-    def lengths(self) -> torch.Tensor:
+    def lengths(self) -> Tensor:
         """Tokens each row holds, (n,)."""
         return self.used - self.starts
 
-    def mask(self) -> torch.Tensor:
+    def mask(self) -> Tensor:
         """(n, 1, 1, used) bool, True where a row's newest token may look."""
         columns = torch.arange(self.used, device=self.starts.device)
         return (columns >= self.starts[:, None])[:, None, None, :]
 
-    def admit(self, lengths: torch.Tensor, groups: torch.Tensor | None = None) -> None:
+    def admit(self, lengths: Tensor, groups: Tensor) -> None:
         """Add rows that hold ``lengths`` (r,) tokens each; every layer's block is then to be given them by `place`.
 
         None may be longer than the longest row held, unless none is held. Rows of the same number in ``groups`` (r,)
-        will be given the same tokens; without it every row is a group of its own.
+        will be given the same tokens.
         """
         width, n = int(lengths.max()), len(self)
         if n == 0:
             self.used = width
         if width > self.used or n + len(lengths) > self.rows:
             raise ValueError(f"{len(lengths)} rows of {width} columns do not fit beside {n} of {self.used}")
-        groups = torch.arange(len(lengths), device=lengths.device) if groups is None else groups
         self.starts = torch.cat([self.starts, self.used - lengths])
         self.admitted = torch.cat([self.admitted, lengths])
         self.groups = torch.cat([self.groups, self.groups_seen + groups])
@@ -71,7 +71,7 @@ class Slab(Cache):
             self.starts = self.starts - shift
         self.used += 1
 
-    def drop(self, gone: torch.Tensor) -> torch.Tensor:
+    def drop(self, gone: Tensor) -> Tensor:
         """Let the rows go that ``gone`` (n,) marks. Returns (kept,): the old index of each row that is left."""
         kept = int((~gone).sum())
         order = torch.arange(kept, device=gone.device)
@@ -101,21 +101,19 @@ class _Block(CacheLayerMixin):
         super().__init__()
         self.slab = slab
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         # Zeros: what is masked takes no part in attention, but a NaN that happens to lie there would.
-        self.keys, self.values = (
-            states.new_zeros(self.slab.rows, states.shape[1], self.slab.columns, states.shape[3])
-            for states in (key_states, value_states)
-        )
+        shape = self.slab.rows, key_states.shape[1], self.slab.columns, key_states.shape[3]
+        self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
         self.is_initialized = True
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any):
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any):
         n, used = len(self.slab), self.slab.used
         self.keys[:n, :, used - 1 : used] = key_states
         self.values[:n, :, used - 1 : used] = value_states
         return self.keys[:n, :, :used], self.values[:n, :, :used]
 
-    def place(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def place(self, keys: Tensor, values: Tensor) -> None:
         """Give the newest rows their tokens: (r, heads, columns, head size), padded on the left."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)

@@ -52,17 +52,15 @@ def open_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(directory)
     for name in ("chat_template", "pad_token", "eos_token"):
         if not getattr(tokenizer, name, None):
-            raise bad(
-                f"{directory}:{name}", "nothing", f"a tokenizer with a {name}", "Use an instruction-tuned base model."
-            )
+            expected = f"a tokenizer with a {name}"
+            raise bad(f"{directory}:{name}", "nothing", expected, "Use an instruction-tuned base model.")
     return tokenizer
 
 
 def add_adapter(base: PreTrainedModel, settings: Any, seed: int) -> Any:
     """Put a new trainable LoRA adapter into ``base``; its draw depends on ``seed`` alone. Returns a PeftModel.
 
-    ``settings`` has rank, alpha, dropout, layers and targets (params.yaml: lora). B starts at zero,
-    so the policy starts as the base model.
+    ``settings`` is params.yaml: lora. B starts at zero, so the policy starts as the base model.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -79,12 +77,10 @@ def add_adapter(base: PreTrainedModel, settings: Any, seed: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "adapter"))
         try:
-            policy = get_peft_model(base, config, adapter_name=POLICY)
+            return get_peft_model(base, config, adapter_name=POLICY)
         except ValueError as error:
-            raise bad(
-                "params.yaml:lora.targets", str(error), "linear layers of the base model", "Mend them."
-            ) from error
-    return policy
+            expected = "linear layers of the base model"
+            raise bad("params.yaml:lora.targets", str(error), expected, "Mend them.") from error
 
 
 def open_adapter(base: PreTrainedModel, directory: str | Path, *, trainable: bool, with_reference: bool = False) -> Any:
@@ -100,7 +96,10 @@ def open_adapter(base: PreTrainedModel, directory: str | Path, *, trainable: boo
     policy = PeftModel.from_pretrained(base, directory, adapter_name=POLICY, is_trainable=trainable)
     if with_reference:
         policy.load_adapter(directory, adapter_name=REFERENCE, is_trainable=False)
-    _activate(policy, POLICY, trainable)
+    for layer in lora_layers(policy):
+        layer.set_adapter(POLICY)
+    for key, tensor in policy.named_parameters():
+        tensor.requires_grad_(trainable and f".{POLICY}." in key and "lora_" in key)
     return policy
 
 
@@ -138,13 +137,6 @@ def set_training(policy: Any, training: bool) -> None:
         waiting.extend(module.children())
 
 
-def _activate(policy: Any, name: str, trainable: bool) -> None:
-    for layer in lora_layers(policy):
-        layer.set_adapter(name)
-    for key, tensor in policy.named_parameters():
-        tensor.requires_grad_(trainable and f".{POLICY}." in key and "lora_" in key)
-
-
 @contextmanager
 def reference_active(policy: Any) -> Iterator[None]:
     """Inside, ``policy`` answers as the frozen reference adapter; base weights are shared, nothing is copied.
@@ -171,32 +163,23 @@ def merged(policy: Any) -> Iterator[PreTrainedModel]:
     """Inside, the base weights are W + (alpha/rank) B A and the bare model is yielded: no adapter arithmetic a token.
 
     The original weight tensors are kept aside and put back, so they return bit for bit. Over weights coarser than
-    float32 (bfloat16, 4-bit) the sum would round the update away, so there the adapted model is yielded unmerged. A
-    model without adapters is yielded as it is.
+    float32 (bfloat16, 4-bit) the sum would round the update away: there the adapted model is yielded unmerged, as is a
+    model without adapters.
     """
-    if not hasattr(policy, "get_base_model"):
-        yield policy
-        return
     layers = list(lora_layers(policy))
-    if any(not isinstance(layer.get_base_layer(), torch.nn.Linear) or _coarse(layer) for layer in layers):
-        yield policy.get_base_model()
-        return
+    bases = [layer.get_base_layer() for layer in layers]
+    if any(not isinstance(base, torch.nn.Linear) or base.weight.dtype != torch.float32 for base in bases):
+        layers = []
     originals: list[torch.Tensor] = []
     try:
         with torch.no_grad():
-            for layer in layers:
-                weight = layer.get_base_layer().weight
+            for layer, base in zip(layers, bases, strict=False):
                 (name,) = layer.active_adapters
                 a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-                originals.append(weight.data)
-                weight.data = torch.addmm(weight.data, b, a, alpha=layer.scaling[name])
+                originals.append(base.weight.data)
+                base.weight.data = torch.addmm(base.weight.data, b, a, alpha=layer.scaling[name])
                 layer._disable_adapters = True
-        yield policy.get_base_model()
+        yield policy.get_base_model() if hasattr(policy, "get_base_model") else policy
     finally:
-        for layer, original in zip(layers, originals, strict=False):  # as many as were merged
-            layer.get_base_layer().weight.data = original
-            layer._disable_adapters = False
-
-
-def _coarse(layer: Any) -> bool:
-    return layer.get_base_layer().weight.dtype != torch.float32
+        for layer, base, original in zip(layers, bases, originals, strict=False):  # as many as were merged
+            base.weight.data, layer._disable_adapters = original, False

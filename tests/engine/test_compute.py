@@ -13,7 +13,7 @@ from polychrome.engine import compute
 from polychrome.engine.compute import backend_named, configure
 from polychrome.engine.native import library
 from polychrome.errors import InputError
-from tests.compilers import TRIVIAL, make_compiler
+from tests.compilers import TRIVIAL, make_compiler, what_the_compiler_lacks
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,10 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def trivial(compiled, cache, tmp_path, monkeypatch):
+def trivial(cache, tmp_path, monkeypatch):
     """A library of one line in place of ours, and a list of what its compiler has been asked to make."""
+    if lacking := what_the_compiler_lacks():
+        pytest.skip(f"compiled kernels need a C compiler with OpenMP: {lacking}")
     compiler, asked = library._compiler(), tmp_path / "asked"
     sources = tmp_path / "sources"
     sources.mkdir()
@@ -110,8 +112,9 @@ def _opens(kernels):
     return backend_named(kernels).name
 
 
-def test_two_processes_that_compile_at_once_both_end_well(compiled, cache, tmp_path, monkeypatch):
+def test_two_processes_that_compile_at_once_both_end_well(trivial, cache, tmp_path, monkeypatch):
     """Each compiler leaves half a file until both have been started."""
+    monkeypatch.delenv("CC")
     waiting = f"""
     for last; do [ "$before" = -o ] && out=$last; before=$last; done
     echo half > "$out"; touch {tmp_path}/started.$$
@@ -125,50 +128,30 @@ def test_two_processes_that_compile_at_once_both_end_well(compiled, cache, tmp_p
     assert len(list(cache.iterdir())) == 1
 
 
-def failing_compiler(monkeypatch, tmp_path):
-    monkeypatch.setenv("CC", str(make_compiler(tmp_path, "echo omp.h: no such file >&2; exit 1")))
-    return "omp.h: no such file"
+RUBBISH = 'for last; do [ "$before" = -o ] && echo rubbish > "$last"; before=$last; done'
+FAILURES = {  # what the compiler runs, or None without one; where the cache is; what is said
+    "a compiler that fails": ("echo omp.h: no such file >&2; exit 1", "cache", "omp.h: no such file"),
+    "one that fails and is silent": ("exit 3", "cache", "exit status 3"),
+    "one that makes rubbish": (RUBBISH, "cache", "kernels-"),
+    "no compiler": (None, "cache", "no C compiler"),
+    "no place to keep it": ("exit 0", "cc", "cc"),
+    "no home": ("exit 0", None, "home"),
+}
 
 
-def silent_compiler(monkeypatch, tmp_path):
-    monkeypatch.setenv("CC", str(make_compiler(tmp_path, "exit 3")))
-    return "exit status 3"
-
-
-def compiler_of_rubbish(monkeypatch, tmp_path):
-    saying = 'for last; do [ "$before" = -o ] && echo rubbish > "$last"; before=$last; done'
-    monkeypatch.setenv("CC", str(make_compiler(tmp_path, saying)))
-    return "kernels-"
-
-
-def no_compiler(monkeypatch, tmp_path):
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    return "no C compiler"
-
-
-def no_place_to_keep_it(monkeypatch, tmp_path):
-    make_compiler(tmp_path, "exit 0")
-    monkeypatch.setenv("CC", str(tmp_path / "cc"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cc"))
-    return str(tmp_path / "cc")
-
-
-def no_home(monkeypatch, tmp_path):
-    monkeypatch.setenv("CC", str(make_compiler(tmp_path, "exit 0")))
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom the system does not know
-    return "home"
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [failing_compiler, silent_compiler, compiler_of_rubbish, no_compiler, no_place_to_keep_it, no_home],
-)
+@pytest.mark.parametrize(("compiling", "place", "said"), FAILURES.values(), ids=FAILURES)
 def test_where_it_cannot_be_had_auto_falls_back_and_says_why_and_compiled_is_an_error(
-    cache, monkeypatch, tmp_path, capsys, failure
+    monkeypatch, tmp_path, capsys, compiling, place, said
 ):
-    said = failure(monkeypatch, tmp_path)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom the system does not know
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place)) if place else monkeypatch.delenv(
+        "XDG_CACHE_HOME", False
+    )
+    if compiling is None:
+        monkeypatch.delenv("CC", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    else:
+        monkeypatch.setenv("CC", str(make_compiler(tmp_path, compiling)))
     configure(settings(kernels="auto"))
     assert compute.chosen().name == compute.CHOSEN["kernels"] == "torch"
     assert said in capsys.readouterr().err

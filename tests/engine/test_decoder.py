@@ -43,8 +43,8 @@ def drawn(count, step):
 
 @torch.no_grad()
 def assert_decodes(backend, model, lengths, steps=3):
-    """In float32 as on PyTorch's operators: states, logits, what the slab then holds. Over bfloat16 as its own stack, to
-    float32's rounding: sampler and trainer multiply the same rounded numbers in the same order.
+    """In float32 as on PyTorch's operators: states, logits, what the slab then holds. Over bfloat16 as its own stack:
+    to float32's rounding, sampler and trainer multiply the same rounded numbers in the same order.
     """
     slab = filled(model, lengths)
     other = copy.deepcopy(slab)

@@ -379,7 +379,7 @@ def test_the_same_run_gives_the_same_bytes(run):
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
-def test_every_bad_line_of_the_rollouts_is_told(run):
+def test_every_bad_line_of_the_rollouts_is_reported(run):
     good = run.rows()[0]
     path = ROLLOUTS
     lines = [
@@ -405,13 +405,13 @@ def test_every_bad_line_of_the_rollouts_is_told(run):
     assert caught.value.problems[-1].expected == "a list of booleans, one per reply, 4"
 
 
-def test_too_few_groups_are_told(run):
+def test_too_few_groups_are_reported(run):
     write_rows(ROLLOUTS, run.rows()[:3])
     with pytest.raises(InputError, match="3 groups"):
         read_rollouts(ROLLOUTS)
 
 
-def test_evaluations_of_other_posts_are_told_and_nothing_is_written(run):
+def test_evaluations_of_other_posts_are_reported_and_nothing_is_written(run):
     run.write()
     path = paths.evaluation_dir(ARM, 1) / "per_post.json"
     value = json.loads(path.read_text())
@@ -421,7 +421,7 @@ def test_evaluations_of_other_posts_are_told_and_nothing_is_written(run):
     assert not (OUT).exists()
 
 
-def test_an_arm_that_is_no_grpo_arm_is_told():
+def test_an_arm_that_is_no_grpo_arm_is_reported():
     assert start_of("grpo_from_a", {"grpo_from_a": "a_warmstart"}) == "a_warmstart"
     with pytest.raises(InputError, match="no arm 'baseline'"):
         start_of("baseline", {"grpo_from_a": "a_warmstart"})
@@ -437,5 +437,5 @@ def test_verdicts_are_read_in_the_order_of_the_seeds_and_all_missing_ones_are_na
     write_json(tmp_path / "gaming" / "b" / "seed-2" / "verdict.json", {"arm": "b", "seed": 2})
     with pytest.raises(InputError) as caught:
         read_verdicts(["a", "b"], [1, 2, 3], tmp_path / "gaming")
-    told = [problem.where.removeprefix(f"{tmp_path}/gaming/") for problem in caught.value.problems]
-    assert told == [f"{name}/verdict.json" for name in ("a/seed-3", "b/seed-1", "b/seed-2", "b/seed-3")]
+    reported = [problem.where.removeprefix(f"{tmp_path}/gaming/") for problem in caught.value.problems]
+    assert reported == [f"{name}/verdict.json" for name in ("a/seed-3", "b/seed-1", "b/seed-2", "b/seed-3")]

@@ -321,7 +321,7 @@ def test_a_difference_that_the_metric_has_no_room_for_is_noted(world):
     assert any("above b, too little to be seen" in note for note in contrast["notes"])
 
 
-def test_a_model_measured_on_other_posts_is_told(world):
+def test_a_model_measured_on_other_posts_is_reported(world):
     world.write()
     path = world.path("polychromic", 1)
     value = json.loads(path.read_text())
@@ -331,7 +331,7 @@ def test_a_model_measured_on_other_posts_is_told(world):
         world.compare()
 
 
-def test_a_k_that_was_not_evaluated_is_told(world):
+def test_a_k_that_was_not_evaluated_is_reported(world):
     world.write()
     with pytest.raises(InputError, match="no pass_at_7"):
         world.compare(settings=settings(ks=(1, 7)))

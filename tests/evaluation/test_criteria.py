@@ -56,7 +56,7 @@ def test_no_reward_hacking_is_the_verdict_over_all_seeds(values):
     assert criterion["note"] == "Seed 1: Not gamed: of seed 1. Seed 2: Not gamed: of seed 2."
 
 
-def test_one_gamed_seed_fails_its_arm_alone_and_is_told(values):
+def test_one_gamed_seed_fails_its_arm_alone_and_is_reported(values):
     verdicts = CLEAN | {"grpo_from_baseline": [verdict(1), verdict(2, gamed=True)]}
     found = judged(values, verdicts)
     criterion = found["no_reward_hacking_grpo_from_baseline"]

@@ -1,4 +1,4 @@
-"""One model's replies measured: what passes, what is undefined, what is told about a bad file."""
+"""One model's replies measured: what passes, what is undefined, what is reported of a bad file."""
 
 import json
 
@@ -147,7 +147,7 @@ def test_the_same_replies_give_the_same_bytes(tmp_path, judge):
     assert set(first) == {"metrics.json", "per_post.json", "replies.jsonl"}
 
 
-def test_every_k_beyond_n_is_told_and_earlier_results_stay(tmp_path, judge):
+def test_every_k_beyond_n_is_reported_and_earlier_results_stay(tmp_path, judge):
     measure(tmp_path, judge)
     before = (tmp_path / "out" / "metrics.json").read_bytes()
     with pytest.raises(InputError) as caught:
@@ -156,7 +156,7 @@ def test_every_k_beyond_n_is_told_and_earlier_results_stay(tmp_path, judge):
     assert (tmp_path / "out" / "metrics.json").read_bytes() == before
 
 
-def test_every_bad_line_is_told_with_its_number_and_field(tmp_path):
+def test_every_bad_line_is_reported_with_its_number_and_field(tmp_path):
     path = tmp_path / "seed-1.jsonl"
     good = ROWS[0]
     lines = [
@@ -179,7 +179,7 @@ def test_every_bad_line_is_told_with_its_number_and_field(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", json.dumps(ROWS[0]) + "\n"])
-def test_a_file_too_small_to_measure_is_told(tmp_path, text):
+def test_a_file_too_small_to_measure_is_reported(tmp_path, text):
     path = tmp_path / "seed-1.jsonl"
     path.write_text(text)
     with pytest.raises(InputError):
@@ -200,14 +200,14 @@ def test_a_line_separator_inside_a_reply_does_not_end_the_line(tmp_path):
     assert read_generations(path)[0].ended == (True, False)
 
 
-def test_missing_files_are_told(tmp_path, judge):
+def test_missing_files_are_reported(tmp_path, judge):
     with pytest.raises(InputError, match="no such file"):
         read_generations(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="no such file"):
         measure(tmp_path, tmp_path / "no-judge")
 
 
-def test_a_per_post_file_that_does_not_line_up_is_told(tmp_path, judge):
+def test_a_per_post_file_that_does_not_line_up_is_reported(tmp_path, judge):
     measure(tmp_path, judge)
     path = tmp_path / "out" / "per_post.json"
     value = json.loads(path.read_text())

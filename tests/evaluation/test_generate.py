@@ -1,4 +1,4 @@
-"""Answers to test posts: n replies a post, and how likely the model finds the human one."""
+"""Answers to test posts: n replies per post, and how likely the model finds the human one."""
 
 from dataclasses import replace
 

@@ -40,7 +40,7 @@ def test_it_keeps_the_shape_of_seeds_and_posts():
     assert pass_at_k(2, counts, 1).tolist() == [[0, 0.5, 1], [1, 0.5, 0]]
 
 
-def test_every_k_beyond_n_is_told():
+def test_every_k_beyond_n_is_reported():
     with pytest.raises(InputError) as caught:
         check_ks(4, [1, 5, 10, 0])
     assert [problem.found for problem in caught.value.problems] == ["k = 5", "k = 10", "k = 0"]

@@ -41,11 +41,11 @@ from polychrome.audit.rollouts import (
     yardstick,
 )
 from polychrome.audit.settings import GamingSettings
-from polychrome.bootstrap import mean_interval
 from polychrome.engagement.judge import Judge
 from polychrome.errors import bad
 from polychrome.evaluation.evaluate import read_per_post
 from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.evaluation.statistics import mean_of
 from polychrome.files import whole_directory, write_csv, write_json, write_jsonl
 from polychrome.pairs.schema import read_pairs
 
@@ -139,14 +139,13 @@ def windows(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray, bool]:
 
 def change(early: np.ndarray, late: np.ndarray, paired: bool, settings: EvaluationSettings) -> Change:
     """Mean of ``late`` (prompts,) minus that of ``early``, aligned when ``paired``, with a bootstrap interval."""
-    how: dict[str, Any] = {"resamples": settings.bootstrap, "confidence": settings.confidence}
     if paired:
         differences = late - early
-        interval = mean_interval(differences[None, :], **how)
+        interval = mean_of(differences[None, :], settings)
         mean, low, high = interval.mean, interval.low, interval.high
         error = differences.std(ddof=1) / np.sqrt(len(differences))
     else:  # ends of independent means, put together as their errors are: by squares
-        a, b = mean_interval(early[None, :], **how), mean_interval(late[None, :], **how)
+        a, b = mean_of(early[None, :], settings), mean_of(late[None, :], settings)
         mean = b.mean - a.mean
         low = mean - np.hypot(b.mean - b.low, a.high - a.mean)
         high = mean + np.hypot(b.high - b.mean, a.mean - a.low)

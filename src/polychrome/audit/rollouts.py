@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from polychrome.bootstrap import draw_counts, mean_interval, percentiles
+from polychrome.bootstrap import draw_counts, percentiles
 from polychrome.engagement.judge import Judge
 from polychrome.errors import Problem, bad
 from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.evaluation.statistics import interval_of
 from polychrome.files import Row, read_jsonl, wrong_fields
 from polychrome.measures.copying import copied_share, repeated_share
 from polychrome.measures.duplicates import NearDuplicates, same_text_key
@@ -268,11 +269,9 @@ def curve(
         row: dict[str, float | None] = {"step": int(step), "kl": float(rollouts.kl[groups].mean())}
         for name in ("proxy", "judge"):
             by_prompt = measured[name][groups].mean(axis=1)
-            row |= {name: float(by_prompt.mean()), f"{name}_low": None, f"{name}_high": None}
-            if len(groups) > 1:
-                how = {"resamples": settings.bootstrap, "confidence": settings.confidence}
-                interval = mean_interval(by_prompt[None, :], **how)
-                row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+            interval = interval_of(by_prompt[None, :], settings)  # None for one prompt
+            ends = (interval.low, interval.high) if interval else (None, None)
+            row |= {name: float(by_prompt.mean()), f"{name}_low": ends[0], f"{name}_high": ends[1]}
         row |= {name: float(measured[name][groups].mean()) for name in DRIFTS}
         row[ACROSS] = float(across_in(rollouts, groups, near_identical).mean())
         rows.append(row)

@@ -26,7 +26,7 @@ from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.power import POWER
 from polychrome.evaluation.results import Results, read_results
 from polychrome.evaluation.settings import EvaluationSettings
-from polychrome.evaluation.statistics import defined, interval_of, spreads
+from polychrome.evaluation.statistics import defined, interval_of, mean_of, spreads
 from polychrome.files import tidy, write_csv, write_json, write_text
 from polychrome.reporting.names import metric_name
 
@@ -131,8 +131,8 @@ def rank(
     best, second = order[:2]
     ranking = []
     for place, arm in enumerate(order, start=1):
-        value = mean(results.values[arm][primary], settings)
-        ranking.append({"rank": place, "model": arm, "value": value.mean, "low": value.low, "high": value.high})
+        of = mean_of(results.values[arm][primary], settings)
+        ranking.append({"rank": place, "model": arm, "value": of.mean, "low": of.low, "high": of.high})
     if round(level[best] - level[second], 12) == 0:
         return ranking, f"{best} and {second} share the highest {name}: no model is best."
     contrast = find(contrasts, best, second, primary)
@@ -157,13 +157,6 @@ def means(results: Results, model: str, settings: EvaluationSettings) -> dict[st
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def mean(values: Any, settings: EvaluationSettings) -> Interval:
-    """Mean and interval of a metric that every post has, as Pass@k is."""
-    interval = interval_of(values, settings)
-    assert interval is not None
-    return interval
-
-
 def metrics(results: Results, settings: EvaluationSettings) -> dict[str, dict[str, float]]:
     """Model -> contrasted metric -> mean, without what is undefined; ``human`` has the few that one reply has."""
     wanted = {model: (values, contrasted(settings)) for model, values in results.values.items()}
@@ -182,7 +175,7 @@ def pass_curves(results: Results, settings: EvaluationSettings) -> list[dict[str
         for k in range(1, results.samples + 1)
     ]
     curves.append(("human", 1, results.human["pass_at_1"]))
-    found = [(model, k, mean(values, settings)) for model, k, values in curves]
+    found = [(model, k, mean_of(values, settings)) for model, k, values in curves]
     return [{"model": model, "k": k, "value": at.mean, "low": at.low, "high": at.high} for model, k, at in found]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
@@ -103,18 +104,20 @@ def significant(c: Criterion, evidence: Evidence) -> dict[str, Any]:
 
 def exceeds(c: Criterion, evidence: Evidence) -> dict[str, Any]:
     """Arm a's mean of a metric is above a number."""
-    own = interval_of(evidence.results.values[c.a][c.metric], evidence.settings)
     text = f"{metric_name(c.metric)} of {c.a} is above {c.threshold}."
-    judged = _judged(c, c.metric, text, own and own.mean, ">", c.threshold)
-    return judged | ({"low": own.low, "high": own.high} if own else {})
+    return _mean(c, evidence, c.metric, text, ">", c.threshold)
 
 
 def not_below(c: Criterion, evidence: Evidence) -> dict[str, Any]:
     """Arm a's mean of a metric is not below the interval of arm b's."""
-    values, settings = evidence.results.values, evidence.settings
-    own, other = (interval_of(values[arm][c.metric], settings) for arm in (c.a, c.b))
+    other = interval_of(evidence.results.values[c.b][c.metric], evidence.settings)
     text = f"{metric_name(c.metric)} of {c.a} is not below the interval of {c.b}'s."
-    judged = _judged(c, f"{c.metric}_not_below_{c.b}", text, own and own.mean, ">=", other and other.low)
+    return _mean(c, evidence, f"{c.metric}_not_below_{c.b}", text, ">=", other and other.low)
+
+
+def _mean(c: Criterion, evidence: Evidence, name: str, text: str, comparison: str, threshold: float | None) -> Any:
+    own = interval_of(evidence.results.values[c.a][c.metric], evidence.settings)
+    judged = _judged(c, name, text, own and own.mean, comparison, threshold)
     return judged | ({"low": own.low, "high": own.high} if own else {})
 
 
@@ -131,8 +134,8 @@ def not_gamed(c: Criterion, evidence: Evidence) -> dict[str, Any]:
     judged |= {"seeds": len(verdicts), "inconclusive_seeds": len(open_)}
     if open_:
         judged["verdict"] = "fail"
-    told = gamed or open_ or verdicts
-    return judged | {"note": " ".join(f"Seed {verdict['seed']}: {verdict['text']}" for verdict in told)}
+    shown = gamed or open_ or verdicts
+    return judged | {"note": " ".join(f"Seed {verdict['seed']}: {verdict['text']}" for verdict in shown)}
 
 
 def gain(c: Criterion, evidence: Evidence) -> dict[str, Any]:
@@ -177,20 +180,19 @@ def read_verdicts(
     """
     verdicts: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     problems: list[Problem] = []
-    for arm, seed in ((arm, seed) for arm in arms for seed in seeds):
+    for arm, seed in product(arms, seeds):
         path = Path(directory) / arm / f"seed-{seed}" / "verdict.json"
         try:
             verdict = read_json(path, f"the gaming verdict on {arm} with seed {seed}", _AGAIN)
         except InputError as error:
             problems += error.problems
             continue
-        expected = {"arm": (arm,), "seed": (seed,), "verdict": ("gamed", "not gamed"), "conclusive": (True, False)}
+        holds = {"arm": (arm,), "seed": (seed,), "verdict": ("gamed", "not gamed"), "conclusive": (True, False)}
         has = verdict if isinstance(verdict, dict) else {}
-        wrong = [f"{name} {has.get(name)!r}" for name, allowed in expected.items() if has.get(name) not in allowed]
-        wrong += [f"no {name}" for name in ("text",) if name not in has]
-        if wrong:
-            wanted = f"the verdict on {arm} with seed {seed}: gamed or not gamed, conclusive or not, and its text"
-            problems.append(Problem(str(path), ", ".join(wrong), wanted, _AGAIN))
+        wrong = [f"{name} {has.get(name)!r}" for name, allowed in holds.items() if has.get(name) not in allowed]
+        if wrong or "text" not in has:
+            expected = f"the verdict on {arm} with seed {seed}: gamed or not gamed, conclusive or not, and its text"
+            problems.append(Problem(str(path), ", ".join(wrong) or "no text", expected, _AGAIN))
         verdicts[arm].append(verdict)
     if problems:
         raise InputError(problems)

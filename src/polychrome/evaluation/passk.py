@@ -33,7 +33,7 @@ def pass_at_k(samples: int, passing: Sequence[int] | np.ndarray, k: int) -> np.n
 def check_ks(samples: int, ks: Sequence[int], where: str = "evaluation.ks") -> None:
     """Raise InputError naming every k that is not in 1..n: there is no unbiased estimate from fewer than k replies."""
     problems = [
-        Problem(where, f"k = {k}", f"1 <= k <= n = {samples} replies a post", "Lower k, or sample more replies.")
+        Problem(where, f"k = {k}", f"1 <= k <= n = {samples} replies per post", "Lower k, or sample more replies.")
         for k in ks
         if not 1 <= k <= samples
     ]

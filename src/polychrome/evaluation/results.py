@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def read_results(
     found: dict[str, list[Measured]] = {model: [] for model in models}
     first: Measured | None = None
     needed = compared(settings)
-    for model, seed in ((model, seed) for model in models for seed in seeds):
+    for model, seed in product(models, seeds):
         path = Path(evaluations) / model / f"seed-{seed}" / "per_post.json"
         try:
             measured = read_per_post(path)

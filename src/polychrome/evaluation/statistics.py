@@ -59,12 +59,15 @@ def defined(values: np.ndarray) -> np.ndarray:
     return values[:, ~np.isnan(values).any(axis=0)]
 
 
-def interval_of(values: np.ndarray, settings: EvaluationSettings) -> Interval | None:
-    """Mean of ``values`` (seeds, posts) over the posts defined for every seed; None with fewer than two of them."""
-    values = defined(values)
-    if values.shape[1] < 2:
-        return None
+def mean_of(values: np.ndarray, settings: EvaluationSettings) -> Interval:
+    """Mean of ``values`` (seeds, posts), all of them defined, with its bootstrap interval."""
     return mean_interval(values, resamples=settings.bootstrap, confidence=settings.confidence)
+
+
+def interval_of(values: np.ndarray, settings: EvaluationSettings) -> Interval | None:
+    """:func:`mean_of` the posts that are defined for every seed; None with fewer than two of them."""
+    values = defined(values)
+    return mean_of(values, settings) if values.shape[1] >= 2 else None
 
 
 def spreads(values: np.ndarray) -> dict[str, float | None]:

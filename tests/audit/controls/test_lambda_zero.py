@@ -55,7 +55,7 @@ def test_other_replies_are_a_finding(tmp_path):
     assert (replies.verdict, replies.found) == (NOT_AS_EXPECTED, "2 of 3")
 
 
-def test_a_missing_or_damaged_adapter_is_told(tmp_path):
+def test_a_missing_or_damaged_adapter_is_reported(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         tensors_of(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"\x05\x00\x00\x00\x00\x00\x00\x00nonsense")

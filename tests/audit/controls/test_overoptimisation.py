@@ -37,7 +37,7 @@ def test_a_kl_that_does_not_fall_with_beta_is_a_finding(tmp_path):
     assert overoptimisation(runs)[0][0].verdict == NOT_AS_EXPECTED
 
 
-def test_fewer_than_three_betas_and_a_verdict_without_its_curve_are_told(tmp_path):
+def test_fewer_than_three_betas_and_a_verdict_without_its_curve_are_reported(tmp_path):
     runs = [(f"arm{b}", b, gamed(tmp_path / str(b), 1.0)) for b in (0.0, 0.05, 0.2)]
     with pytest.raises(InputError, match="three values of beta"):
         overoptimisation(runs[:2])

@@ -75,6 +75,6 @@ def test_a_ruler_that_is_blind_to_the_topic_is_caught(tmp_path, test_pairs, pool
     assert verdicts["planted_planted_above_repeated_semantic_diversity"] == AS_EXPECTED
 
 
-def test_a_pool_that_is_too_small_is_told(test_pairs, pool):
+def test_a_pool_that_is_too_small_is_reported(test_pairs, pool):
     with pytest.raises(InputError, match="at least 60, ten for each of the 6 samples"):
         replies_of(test_pairs, pool[:30], WordEncoder(), SAMPLES)

@@ -1,4 +1,4 @@
-"""The gaming verdicts of several rewards side by side: kept as they are, and all that is missing is told at once."""
+"""The gaming verdicts of several rewards side by side: kept as they are; all that is missing is reported."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_each_run_keeps_its_verdict_and_the_checks_that_failed(tmp_path):
     assert json.loads((tmp_path / "out.json").read_text()) == found
 
 
-def test_every_missing_verdict_or_field_is_told_and_nothing_is_written(tmp_path):
+def test_every_missing_verdict_or_field_is_reported_and_nothing_is_written(tmp_path):
     write_json(tmp_path / "b" / "verdict.json", {"verdict": "gamed"})
     with pytest.raises(InputError) as caught:
         rewards([("a", "hybrid", tmp_path / "a"), ("b", "learned", tmp_path / "b")], tmp_path / "out.json")

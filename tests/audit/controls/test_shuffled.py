@@ -59,6 +59,6 @@ def test_a_gain_that_so_few_posts_cannot_exclude_is_not_measured_and_said_to_be_
     assert not details["gain_excluded"]
 
 
-def test_evaluations_of_other_posts_are_told(tmp_path, start):
+def test_evaluations_of_other_posts_are_reported(tmp_path, start):
     with pytest.raises(InputError, match="not those of the warm-start"):
         shuffled(evaluation(tmp_path / "few", [0.5] * 10), moved(tmp_path, "arm", 0.1), start, SETTINGS)

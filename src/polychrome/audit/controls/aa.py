@@ -117,7 +117,7 @@ def _draw(
     settings: EvaluationSettings,
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Every metric of ``sets`` sets for each post (posts, sets), drawn from the replies in its ``rows``, one a seed."""
+    """Metrics of ``sets`` sets for each post (posts, sets), drawn from the replies in its ``rows``, one per seed."""
     answered: list[Answered] = []
     drawn: list[list[Mapping[str, Any]]] = []
     size = len(rows[0][0]["replies"])

@@ -38,14 +38,14 @@ def shuffled(
     human = read_per_post(Path(start) / "per_post.json").human["engagement"]
     margin = float(MARGIN * human.std(ddof=1))
     excluded = gained.high < margin
-    told = "is excluded" if excluded else "is not excluded by so few posts"
+    said = "is excluded" if excluded else "is not excluded by so few posts"
     found = Control(
         name="shuffled_reward",
         text="GRPO on rewards dealt out at random within a step against its warm-start: engagement by the judge.",
         expected=f"no gain: the interval ends below {MARGIN} standard deviations of human replies",
         found=(
             f"{gained.difference:+.4f} ({gained.low:+.4f} to {gained.high:+.4f}); a gain of {margin:.3f} "
-            f"({MARGIN} standard deviations of human replies) {told}"
+            f"({MARGIN} standard deviations of human replies) {said}"
         ),
         value=gained.difference,
         low=gained.low,

@@ -70,7 +70,13 @@ def grpo_method(group: int, tokens: int) -> Grpo:
 
 
 def make_run(
-    policy: Any, method: Method, chat: Chat, pairs: Sequence[Pair], batch: int, learning_rate: float = LEARNING_RATE
+    policy: Any,
+    method: Method,
+    chat: Chat,
+    pairs: Sequence[Pair],
+    batch: int,
+    learning_rate: float = LEARNING_RATE,
+    memory_mib: int = MEMORY_MIB,
 ) -> Run:
     """A run of ``method`` that never ends, without validation, alarms or checkpoints."""
     settings = TrainSettings(
@@ -94,8 +100,9 @@ def make_run(
         seed=1,
         alarms=Alarms(kl_warn=1e9, kl_stop=1e9, reward_flat_steps=0, length_collapse_ratio=0.0),
         checkpoints=None,
-        accelerator=Accelerator(cpu=True, mixed_precision="no"),
+        accelerator=Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"),
         name="benchmark",
+        memory_mib=memory_mib,
     )
 
 
@@ -130,10 +137,18 @@ def tokens_of(chat: Chat, pair: Pair) -> tuple[list[int], list[int]]:
     return chat.prompt(pair.post), chat.reply(pair.reply)
 
 
-def grpo_steps(policy: Any, chat: Chat, pairs: Sequence[Pair], posts: int, group: int, tokens: int) -> Steps:
+def grpo_steps(
+    policy: Any,
+    chat: Chat,
+    pairs: Sequence[Pair],
+    posts: int,
+    group: int,
+    tokens: int,
+    memory_mib: int = MEMORY_MIB,
+) -> Steps:
     """Steps of GRPO on ``posts`` posts, with ``group`` completions of exactly ``tokens`` tokens each."""
     chat.stop_id = NEVER
-    return Steps(make_run(policy, grpo_method(group, tokens), chat, pairs, batch=posts))
+    return Steps(make_run(policy, grpo_method(group, tokens), chat, pairs, batch=posts, memory_mib=memory_mib))
 
 
 def rows_of(model: Any, prompts: Sequence[Sequence[int]], count: int, settings: SamplingSettings) -> int:
@@ -142,10 +157,15 @@ def rows_of(model: Any, prompts: Sequence[Sequence[int]], count: int, settings: 
 
 
 def generate(
-    model: Any, prompts: Sequence[Sequence[int]], count: int, settings: SamplingSettings, pad_id: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    count: int,
+    settings: SamplingSettings,
+    pad_id: int,
+    memory_mib: int = MEMORY_MIB,
 ) -> list[list[Completion]]:
     """``count`` completions of every prompt; none ends before ``settings.max_new_tokens``."""
-    return sample(model, _requests(prompts, count, settings), pad_id=pad_id)
+    return sample(model, _requests(prompts, count, settings), pad_id=pad_id, memory_mib=memory_mib)
 
 
 def _requests(prompts: Sequence[Sequence[int]], count: int, settings: SamplingSettings) -> list[Request]:

@@ -228,7 +228,7 @@ def _common(model: Any, checkpointing: bool) -> dict[str, Any]:
         "learning_rate": LEARNING_RATE,
         "max_steps": ENDLESS,
         "gradient_checkpointing": checkpointing,
-        "use_cpu": True,
+        "use_cpu": not torch.cuda.is_available(),
         "bf16": model.dtype == torch.bfloat16,  # TRL's default is true
         "report_to": [],
         "logging_strategy": "no",

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(torch.cuda.is_availab
 
 def test_every_part_runs_at_toy_size_and_stands_in_the_file(tmp_path):
     out = tmp_path / "gpu.json"
-    done = subprocess.run([ROOT / "scripts/gpu_check.sh", "--out", out, "--limit", "300"], capture_output=True, text=True)
+    command = [ROOT / "scripts/gpu_check.sh", "--out", out, "--limit", "300"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())
     assert list(found) == sorted(["machine", "tests", "steps", "profile"])

@@ -4,7 +4,7 @@ Four parts, each in a process of its own under a time limit, each written to the
 that is cut leaves what it had: ``machine`` (matmul rate, copy bandwidth), ``tests`` (those marked cuda), ``steps``
 (GRPO steps and generation on randomly initialised models in the shapes of Qwen3) and ``profile`` (where the time of
 decoding and of a training step goes). Without a GPU the same parts run on the CPU at toy size, which tests the script
-and measures nothing. Needs torch, transformers, peft, accelerate, safetensors, numpy, pytest; TRL where it is installed.
+and measures nothing. Needs torch, transformers, peft, accelerate, safetensors, numpy, pytest; uses TRL if it is there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What holds on a GPU as on the CPU, on tiny models in float32; `scripts/gpu_check.sh` runs these where there is one."""
+"""What holds on either device, on tiny models in float32: `scripts/gpu_check.sh` runs these on a GPU."""
 
 from __future__ import annotations
 

@@ -124,6 +124,7 @@ SLOW = (
     "audit/controls/test_aa.py",
     "audit/test_gaming.py::test_clean_runs_are_seldom_accused",
     "benchmarks/test_commands.py",
+    "benchmarks/test_gpu.py",
     "benchmarks/test_sides.py",
     "engine/test_compute.py::test_two_processes_that_compile_at_once_both_end_well",
     "objectives/test_grpo_against_trl.py",

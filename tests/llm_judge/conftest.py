@@ -1,7 +1,9 @@
 """What the judge's tests share: a scripted endpoint, two models' replies on disk, and waits that take no time."""
 
+import importlib
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,16 +11,16 @@ import pytest
 
 from polychrome.files import write_json, write_jsonl
 from polychrome.llm_judge.asking import Judge
-from polychrome.llm_judge.cache import CACHE
 from polychrome.llm_judge.judgement import judge_models
 from polychrome.llm_judge.question import Question
 from polychrome.llm_judge.settings import LlmJudgeSettings
-from tests.llm_judge.server import serving
+from tests.llm_judge.server import Endpoint
 
 KEY = "sk-test-0123456789-never-written"
 POSTS, SEEDS = 4, (42, 123)
 UNITS = POSTS * len(SEEDS)
 QUESTION = Question("hello?", ("one two three", "four"), ("one", "one"))
+SWAPPED = Question("hello?", ("one", "one"), ("one two three", "four"))
 WORDS = dict(zip((*SEEDS, *range(POSTS)), ("apple", "pear", "bird", "fish", "stone", "cloud"), strict=True))
 
 
@@ -38,47 +40,36 @@ def dull(seed, i):
     return ["it is nice", "it is nice too", f"nice {WORDS[seed]} {WORDS[i]}"]
 
 
-def write_model(model, replies, *, seeds=SEEDS, engagement=lambda i: 0.5, posts=POSTS, post="topic {}?", root=Path()):
+def write_model(model, replies, *, seeds=SEEDS, engagement=lambda i: 0.5, posts=POSTS, post="topic {}?"):
     """``replies`` is a function of (seed, post number) that makes a set, or a list that is the set of all."""
     for seed in seeds:
-        rows = [
-            {
-                "id": f"t{i}",
-                "post": post.format(i),
-                "human": "no idea",
-                "replies": replies(seed, i) if callable(replies) else replies,
-                "ended": [True] * 3,
-                "human_nll": 8.0,
-                "human_tokens": 4,
-            }
-            for i in range(posts)
-        ]
-        path = root / f"results/generations/{model}/seed-{seed}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_jsonl(path, rows)
+        usual = {"human": "no idea", "ended": [True] * 3, "human_nll": 8.0, "human_tokens": 4}
+        sets = [replies(seed, i) if callable(replies) else replies for i in range(posts)]
+        rows = [{"id": f"t{i}", "post": post.format(i), "replies": sets[i]} | usual for i in range(posts)]
+        write_jsonl(f"results/generations/{model}/seed-{seed}.jsonl", rows)
         measured = {"posts": [row["id"] for row in rows], "samples": 3, "passing": [1] * posts}
         measured |= {"metrics": {"engagement": [engagement(i) for i in range(posts)]}, "human": {}}
-        write_json(root / f"results/evaluation/{model}/seed-{seed}/per_post.json", measured)
+        write_json(f"results/evaluation/{model}/seed-{seed}/per_post.json", measured)
 
 
 @dataclass
 class Bench:
     """The folder that the test works in, an endpoint, what was told, and how long was waited."""
 
-    server: object
+    server: Endpoint
     backend: str
     told: list = field(default_factory=list)
     slept: list = field(default_factory=list)
 
     def settings(self, **changes):
         usual = {"contrasts": (), "backend": self.backend, "model": "judge-1", "seed": 0, "posts": 0, "replies": 0}
-        usual |= {"base_url": self.server.base_url(self.backend), "max_tokens": 512, "requests_per_minute": 6000.0}
-        usual |= {"max_dollars": 10.0, "max_calls": 1000, "dollars_per_million": (3.0, 15.0)}
-        return LlmJudgeSettings(**usual | changes)
+        usual |= {"base_url": "http://127.0.0.1:1" + "/v1" * (self.backend == "openai"), "max_tokens": 512}
+        usual |= {"requests_per_minute": 6000.0, "max_dollars": 10.0, "max_calls": 1000}
+        return LlmJudgeSettings(**usual | {"dollars_per_million": (3.0, 15.0)} | changes)
 
     def judge(self, *script, **changes):
         """A judge of single questions whose endpoint acts by ``script`` first."""
-        self.server.script.extend(script)
+        self.server.script[:] = script
         return Judge(self.settings(**changes), self.told.append)
 
     def run(self, a="varied", b="dull", seeds=SEEDS, **changes):
@@ -89,28 +80,20 @@ class Bench:
         params = SimpleNamespace(seeds=seeds, llm_judge=self.settings(**changes), evaluation=evaluation)
         return judge_models(a, b, params, self.told.append)
 
-    def written(self, a="varied", b="dull"):
-        return Path(f"results/llm_judge/{a}_vs_{b}.json").read_bytes()
-
-    def forget(self):
-        CACHE.unlink()
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.chdir(tmp_path)
-    with serving(by_words) as running:
-        yield running
+    def written(self):
+        return Path("results/llm_judge/varied_vs_dull.json").read_bytes()
 
 
 @pytest.fixture(params=["anthropic", "openai"])
-def bench(request, server, monkeypatch):
+def bench(request, monkeypatch, tmp_path):
+    bench = Bench(Endpoint(by_words), request.param)
+    for name in ("anthropic", "openai"):
+        monkeypatch.delenv(f"{name.upper()}_BASE_URL", raising=False)
+        monkeypatch.setenv(f"{name.upper()}_API_KEY", KEY)
+        sdk = importlib.import_module(name)
+        monkeypatch.setattr(sdk, "DefaultHttpxClient", partial(sdk.DefaultHttpxClient, transport=bench.server))
+    monkeypatch.setattr(time, "sleep", bench.slept.append)
+    monkeypatch.chdir(tmp_path)
     write_model("varied", varied, engagement=lambda i: 0.6)
     write_model("dull", dull, engagement=lambda i: 0.4)
-    bench = Bench(server, request.param)
-    monkeypatch.setattr(time, "sleep", bench.slept.append)
     return bench

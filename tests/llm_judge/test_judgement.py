@@ -2,15 +2,24 @@
 
 import json
 import re
+import runpy
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import cohen_kappa_score
 
 from polychrome.errors import InputError
+from polychrome.llm_judge.asking import CACHE
+from polychrome.llm_judge.judgement import cohens_kappa, estimate, kappa_of_signs, sign_test, spearman
+from polychrome.params import load_params
 from tests.llm_judge.conftest import KEY, POSTS, SEEDS, UNITS, by_words, varied, write_model
-from tests.llm_judge.server import raw, refuse, status, verdict
+from tests.llm_judge.server import raw, refuse, say, status, verdict
+
+ROOT = Path(__file__).parents[2]
 
 CALLS = 2 * UNITS
 
@@ -88,38 +97,66 @@ def test_refusals_are_counted_and_their_posts_left_out(bench):
     assert bench.server.requests == []
 
 
+# --- kappa, rho and the sign test, against other implementations and by hand ------------------------------------------
+
+HOW = {"evaluation": SimpleNamespace(bootstrap=200, confidence=0.95), "seed": 0}
+
+
+def test_kappa_of_the_textbook_table():
+    """Two raters of 50: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no. (0.7 - 0.5) / (1 - 0.5) = 0.4."""
+    a, b = np.repeat([1, 1, 0, 0], [20, 5, 10, 15]), np.repeat([1, 0, 1, 0], [20, 5, 10, 15])
+    assert cohens_kappa(a, b) == pytest.approx(0.4)
+    assert kappa_of_signs(np.append(2 * a - 1, 0), np.append(2 * b - 1, 1)) == pytest.approx(0.4)  # a tie says nothing
+
+
+def test_kappa_and_rho_are_those_of_others_with_ties_and_undefined_where_one_side_never_varies():
+    a, b = np.random.default_rng(0).integers(3, size=(2, 60))
+    assert cohens_kappa(a / 2, b / 2) == pytest.approx(cohen_kappa_score(a, b))
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert np.isnan([cohens_kappa(np.ones(5), np.ones(5)), spearman(np.ones(4), np.arange(4.0))]).all()
+    assert estimate(spearman, np.ones((1, 3)), np.ones((1, 3)), **HOW) is None
+
+
+def test_the_sign_test_leaves_zeros_out():
+    assert sign_test(np.array([1.0, 0.5, 0.5, 0.0, 1.0, 0.2])) == {"p": 2 / 2**5, "posts_for_a": 5, "posts_for_b": 0}
+    assert sign_test(np.zeros(3)) == {"p": 1.0, "posts_for_a": 0, "posts_for_b": 0}
+
+
+def test_an_interval_covers_and_repeats_and_there_is_none_where_most_resamples_are_undefined():
+    a, noise = np.random.default_rng(2).normal(size=(2, 2, 60))
+    made = [estimate(spearman, a, 0.6 * a + 0.8 * noise, **HOW) for _ in range(2)]
+    assert made[0] == made[1]
+    assert 0 < made[0]["low"] < 0.58 < made[0]["high"]  # the true one is 0.58
+    two = np.array([[1.0, 0.0]])
+    assert estimate(spearman, two, two, **HOW) == {"value": pytest.approx(1.0), "low": None, "high": None}
+
+
 # --- a re-run ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_re_run_asks_nothing_and_writes_the_same_bytes(bench, monkeypatch):
-    bench.run()
+def test_a_re_run_asks_nothing_needs_no_key_and_writes_the_same_bytes(bench, monkeypatch):
+    there = bench.run()
     assert bench.told[0].startswith(f"{CALLS} of {CALLS} questions are not in the cache: at most $")
     before = bench.written()
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name)
-    bench.run(base_url="http://127.0.0.1:1", max_calls=0)
+    monkeypatch.delenv(f"{bench.backend.upper()}_API_KEY")
+    bench.run(base_url="http://127.0.0.1:2", max_calls=0)
     assert bench.told[0].startswith(f"0 of {CALLS} questions are not in the cache: at most $0.0000")
-    assert bench.server.requests == []
     assert bench.written() == before
-
-
-def test_the_other_way_round_costs_nothing_and_is_the_mirror_image(bench):
-    there, back = bench.run(), bench.run("dull", "varied")
-    assert bench.server.requests == []
+    back = bench.run("dull", "varied", max_calls=0)  # the other way round is the mirror image
     assert (back["counts"]["loss"], back["win_rate"]["value"]) == (there["counts"]["win"], 0.0)
 
 
-@pytest.mark.parametrize("change", [{"model": "judge-2"}, {"max_tokens": 100}, {"seed": 9}])
-def test_another_question_is_asked_again(bench, change):
+def test_another_question_is_asked_again(bench):
     bench.run()
-    bench.run(**change)
-    assert len(bench.server.requests) == CALLS
+    for change in ({"model": "judge-2"}, {"max_tokens": 100}, {"seed": 9}):
+        bench.run(**change)
+        assert len(bench.server.requests) == CALLS
 
 
 # --- a run that ends early --------------------------------------------------------------------------------------------
 
 
-def test_a_run_ended_by_its_calls_states_what_it_has_and_goes_on_from_there(bench):
+def test_a_run_ended_by_its_budget_states_what_it_has_and_goes_on_from_there(bench):
     """All seeds of one post come before the next post, so that what there is can be compared."""
     partial = bench.run(max_calls=9)
     assert len(bench.server.requests) == 9
@@ -133,12 +170,10 @@ def test_a_run_ended_by_its_calls_states_what_it_has_and_goes_on_from_there(benc
     bench.run(max_calls=9)
     assert len(bench.server.requests) == CALLS - 9
     in_parts = bench.written()
-    bench.forget()
+    CACHE.unlink()
     bench.run()
     assert bench.written() == in_parts
-
-
-def test_the_budget_in_dollars_is_never_overrun(bench):
+    CACHE.unlink()
     partial = bench.run(max_dollars=0.05)
     assert partial["stopped"]["reason"] == "dollars"
     assert 0 < partial["dollars"] <= 0.05
@@ -175,28 +210,49 @@ def test_a_changed_reply_is_asked_about_again_and_a_stopped_run_still_reads_the_
     assert len(bench.server.requests) == CALLS / 2
 
 
-def test_a_killed_run_keeps_every_answer(bench, monkeypatch):
-    def die(seconds):
-        if len(bench.server.requests) == 4:
-            raise KeyboardInterrupt
+def test_a_killed_run_keeps_every_answer(bench):
+    def kill(request):
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr("time.sleep", die)
-        with pytest.raises(KeyboardInterrupt):
-            bench.run(requests_per_minute=1.0)
+    bench.server.script = [verdict("A")] * 4 + [kill]
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
     bench.run()
     assert len(bench.server.requests) == CALLS - 4
 
 
-def test_the_key_is_in_no_written_byte_and_no_line_told(bench, capfd):
-    bench.server.script = [status(429, f"key {KEY}"), status(500, KEY), verdict("A", f"said {KEY}")]
-    bench.run()
+def test_the_key_is_in_no_written_byte_and_no_line_told_though_an_endpoint_repeats_it(bench, capfd):
+    echo = say(value={"reason": f"said {KEY}", "better": "A"}, model=f"m-{KEY}")
+    bench.server.script = [status(429, f"key {KEY}"), status(500, KEY), echo]
+    assert "m-[key]" in bench.run()["answered_by"]
     told = "\n".join(bench.told)
     bench.server.script = [status(401, f"invalid key {KEY}")]
-    with pytest.raises(InputError, match="HTTP 401") as caught:
+    with pytest.raises(InputError, match=r"HTTP 401.*invalid key \[key\]") as caught:
         bench.run(model="judge-2")
     assert not [path for path in Path().rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert KEY not in "".join([told, str(caught.value), *bench.told, *capfd.readouterr()])
+
+
+def test_the_stage_tells_dvc_by_its_exit_status_whether_to_run_it_again(bench, monkeypatch, capsys):
+    params = load_params(ROOT / "params.yaml")
+    params = replace(params, seeds=SEEDS, evaluation=replace(params.evaluation, bootstrap=50))
+
+    def run(*models, **changes):
+        changed = replace(params, llm_judge=bench.settings(**changes))
+        monkeypatch.setattr("polychrome.params.load_params", lambda: changed)
+        monkeypatch.setattr("sys.argv", ["llm_judge.py", *models])
+        try:
+            runpy.run_path(str(ROOT / "stages/llm_judge.py"), run_name="__main__")
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    code, out, err = run("varied", "dull", max_calls=7)
+    assert (code, "partial: 3 of 8 judged" in out, "max_calls" in err) == (1, True, True)
+    code, out, _ = run("varied", "dull")
+    assert (code, "win rate 1.00" in out, len(bench.server.requests)) == (0, True, CALLS)
+    code, _, err = run("varied")
+    assert (code, "two models" in err, "Traceback" in err) == (1, True, False)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -20,12 +20,12 @@ from scipy.stats import binomtest, rankdata
 
 from polychrome.bootstrap import draw_rows, percentiles
 from polychrome.errors import InputError, Problem, bad
-from polychrome.evaluation.evaluate import read_generations, read_per_post
+from polychrome.evaluation.evaluate import Answered, read_generations, read_per_post
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import wilcoxon
 from polychrome.files import write_json
 from polychrome.llm_judge.asking import Judge
-from polychrome.llm_judge.question import Answer, Question, speaks_to_the_judge
+from polychrome.llm_judge.question import RUBRIC, Answer, Question, speaks_to_the_judge
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.randomness import numpy_generator
 
@@ -39,26 +39,12 @@ REMEDY = "What was answered is in the cache; mend the cause (or raise the limit)
 
 
 class Unit(NamedTuple):
-    """One post and seed, and what was said of it, None where nothing was. Set A of the question is model a's."""
+    """One post and seed."""
 
     id: str
     seed: int
-    question: Question
+    orders: tuple[Question, Question]  # model a's set first, model b's first
     engagement: float  # mean predicted engagement of a's set minus that of b's
-    answers: tuple[Answer | None, ...] = (None, None)  # a first, b first
-
-    @property
-    def by_order(self) -> list[str | None]:
-        """What each order says: a, b, tie, refused or unreadable; None when it was not asked."""
-        pairs = zip(self.answers, SAYS, strict=True)
-        return [says.get(answer.better or "", answer.kind) if answer else None for answer, says in pairs]
-
-    @property
-    def verdict(self) -> str | None:
-        """a, b or tie over both orders; None without two verdicts."""
-        first, second = self.by_order
-        both = first in SCORE and second in SCORE
-        return (first if first == second else "tie") if both else None
 
 
 def judge_models(a: str, b: str, params: Params, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -69,17 +55,16 @@ def judge_models(a: str, b: str, params: Params, tell: Callable[[str], None]) ->
     missing, and when not one unit could be judged; then nothing is written but the cache.
     """
     units, judge = read_units(a, b, params.seeds, params.llm_judge), Judge(params.llm_judge, tell)
-    tell(judge.forecast([order for unit in units for order in (unit.question, unit.question.swapped())]))
-    units = [u._replace(answers=(judge.ask(u.question), judge.ask(u.question.swapped()))) for u in units]
+    tell(judge.forecast([question for unit in units for question in unit.orders]))
+    answers = [[judge.ask(question) for question in unit.orders] for unit in units]
     tell(f"this run made {judge.calls} calls for at most ${judge.dollars:.4f}; the cache answered the rest")
-    done = sum(unit.verdict is not None for unit in units)
-    if judge.stopped and not done:
-        raise bad("llm_judge", f"none: {judge.stopped.detail}", f"verdicts on {len(units)} posts and seeds", REMEDY)
-    if judge.stopped:
-        tell(f"stopped with {done} of {len(units)} posts and seeds judged: {judge.stopped.detail}. {REMEDY}")
-    result: dict[str, Any] = {"a": a, "b": b, "seeds": list(params.seeds)}
-    result |= summary(units, len(params.seeds), judge, params.evaluation)
-    result["verdict"] = in_words(**result)
+    result = {"a": a, "b": b, "seeds": list(params.seeds)} | summary(units, answers, judge, params)
+    done, stopped = result["units"]["judged"], judge.stopped
+    if stopped and not done:
+        raise bad("llm_judge", f"none: {stopped.detail}", f"verdicts on {len(units)} posts and seeds", REMEDY)
+    if stopped:
+        tell(f"stopped with {done} of {len(units)} posts and seeds judged: {stopped.detail}. {REMEDY}")
+    result["verdict"] = in_words(result)
     write_json(RESULTS / f"llm_judge/{a}_vs_{b}.json", result)
     return result
 
@@ -111,48 +96,58 @@ def read_units(model_a: str, model_b: str, seeds: Sequence[int], settings: LlmJu
             problems.append(Problem(str(path), found, expected, "Lower llm_judge.replies."))
     if problems:
         raise InputError(problems)
+
+    def shown(row: Answered, seed: int) -> tuple[str, ...]:  # in an order of chance that is the same for every model
+        order = numpy_generator(settings.seed, "llm_judge replies", seed, row.id).permutation(len(row.replies))
+        return tuple(row.replies[place] for place in order[: settings.replies or None])
+
     units = []
     order = numpy_generator(settings.seed, "llm_judge posts").permutation(len(posts))
-    for post, seed in product(order[: settings.posts or None], seeds):
+    for place, seed in product(order[: settings.posts or None], seeds):
         (rows_a, engagement_a), (rows_b, engagement_b) = runs[model_a, seed], runs[model_b, seed]
-        sets = []
-        for row in (rows_a[post], rows_b[post]):  # in an order of chance that is the same for every model
-            shown = numpy_generator(settings.seed, "llm_judge replies", seed, row.id).permutation(len(row.replies))
-            sets.append(tuple(row.replies[place] for place in shown[: settings.replies or None]))
-        gap = float(engagement_a[post] - engagement_b[post])
-        units.append(Unit(row.id, seed, Question(row.post, *sets), gap))
+        (name, post), a, b = posts[place], shown(rows_a[place], seed), shown(rows_b[place], seed)
+        gap = float(engagement_a[place] - engagement_b[place])
+        units.append(Unit(name, seed, (Question(post, a, b), Question(post, b, a)), gap))
     return units
 
 
-def summary(units: Sequence[Unit], seeds: int, judge: Judge, evaluation: EvaluationSettings) -> dict[str, Any]:
-    """What the verdicts on ``units`` add up to, from the point of view of model a: a win is a's."""
+def verdict_on(unit: Unit, answers: Sequence[Answer | None]) -> dict[str, Any]:
+    """What each order says (a, b, tie, refused, unreadable; None: not asked), and both (None without two verdicts)."""
+    first, second = (a and says.get(a.better or "", a.kind) for a, says in zip(answers, SAYS, strict=True))
+    both = (first if first == second else "tie") if first in SCORE and second in SCORE else None
+    return {"id": unit.id, "seed": unit.seed, "a_first": first, "b_first": second, "is": both}
+
+
+def summary(
+    units: Sequence[Unit], answers: Sequence[Sequence[Answer | None]], judge: Judge, params: Params
+) -> dict[str, Any]:
+    """What the ``answers`` on ``units`` add up to, from the point of view of model a: a win is a's."""
     settings, stopped = judge.settings, judge.stopped
-    verdicts, orders = Counter(u.verdict for u in units), Counter(order for u in units for order in u.by_order)
-    answers = [answer for unit in units for answer in unit.answers if answer]
-    tokens = [sum(answer.tokens[i] for answer in answers if answer.tokens) for i in (0, 1)]
-
-    def table(values: Iterable[float]) -> np.ndarray:
-        return np.fromiter(values, float).reshape(-1, seeds).T  # (seeds, posts)
-
-    score = table(SCORE.get(unit.verdict or "", np.nan) for unit in units)
-    known = ~np.isnan(score).any(axis=0)  # posts with a verdict for every seed
-    score, engagement = score[:, known], table(unit.engagement for unit in units)[:, known]
-    first, second = (table(SCORE.get(u.by_order[i] or "", np.nan) for u in units)[:, known] for i in (0, 1))
+    verdicts = list(map(verdict_on, units, answers))
+    counts, orders = Counter(v["is"] for v in verdicts), Counter(v[x] for v in verdicts for x in ("a_first", "b_first"))
+    given = [answer for both in answers for answer in both if answer]
+    uncounted = [answer.tokens for answer in given].count(None)
+    tokens = [sum(answer.tokens[i] for answer in given if answer.tokens) for i in (0, 1)]
+    withheld = [sum(speaks_to_the_judge(reply) for unit in units for reply in unit.orders[i].a) for i in (0, 1)]
+    scores = [[SCORE.get(v[said], np.nan) for v in verdicts] for said in ("is", "a_first", "b_first")]
+    tables = np.array([*scores, [unit.engagement for unit in units]]).reshape(4, -1, len(params.seeds))
+    known = ~np.isnan(tables[0]).any(axis=1)  # posts with a verdict for every seed
+    score, first, second, engagement = tables[:, known].swapaxes(1, 2)  # (seeds, posts) each
     by_post, posts = score.mean(axis=0) - 0.5, int(known.sum())
     p, note = wilcoxon(by_post) if posts >= 2 else (None, "fewer than two posts with a verdict for every seed")
     if posts >= 2 and np.ptp(score) == 0:
         note = "every verdict is the same, so the interval has no width; that is not certainty"
-    found = partial(estimate, evaluation=evaluation, seed=settings.seed)
+    found = partial(estimate, evaluation=params.evaluation, seed=settings.seed)
     return {
         "status": "partial" if stopped else "complete",
         "stopped": stopped and {"reason": stopped.reason, "text": str(stopped)},
         "judge": {name: getattr(settings, name) for name in ("backend", "model", "max_tokens", "replies", "seed")},
-        "answered_by": sorted({answer.model for answer in answers}),
-        "rubric_sha256": hashlib.sha256(judge.rubric.encode()).hexdigest(),
-        "units": {"of": len(units), "judged": len(units) - verdicts[None]},
+        "answered_by": sorted({answer.model for answer in given}),
+        "rubric_sha256": hashlib.sha256(RUBRIC.encode()).hexdigest(),
+        "units": {"of": len(units), "judged": len(units) - counts[None]},
         "posts": {"of": len(known), "compared": posts},
-        "counts": {"win": verdicts["a"], "tie": verdicts["tie"], "loss": verdicts["b"]},
-        "ties_by_disagreement": sum(unit.verdict == "tie" != unit.by_order[0] for unit in units),
+        "counts": {"win": counts["a"], "tie": counts["tie"], "loss": counts["b"]},
+        "ties_by_disagreement": sum(v["is"] == "tie" != v["a_first"] for v in verdicts),
         "orders": {"refused": orders["refused"], "unreadable": orders["unreadable"], "not_asked": orders[None]},
         "win_rate": found(np.mean, score),
         "p": p,
@@ -164,37 +159,26 @@ def summary(units: Sequence[Unit], seeds: int, judge: Judge, evaluation: Evaluat
         "position_bias": found(np.mean, first - second),
         "spearman_with_engagement": found(spearman, score, engagement),
         "kappa_with_engagement": found(kappa_of_signs, score - 0.5, engagement),
-        "withheld_replies": {
-            side: sum(speaks_to_the_judge(reply) for unit in units for reply in getattr(unit.question, side))
-            for side in ("a", "b")
-        },
-        "tokens": {
-            "input": tokens[0],
-            "output": tokens[1],
-            "answers_not_counted": [a.tokens for a in answers].count(None),
-        },
+        "withheld_replies": {"a": withheld[0], "b": withheld[1]},
+        "tokens": {"input": tokens[0], "output": tokens[1], "answers_not_counted": uncounted},
         "dollars": judge.price(*tokens),
-        "confidence": evaluation.confidence,
-        "verdicts": [
-            {"id": u.id, "seed": u.seed, "a_first": u.by_order[0], "b_first": u.by_order[1], "is": u.verdict}
-            for u in units
-        ],
+        "confidence": params.evaluation.confidence,
+        "verdicts": verdicts,
     }
 
 
-def in_words(
-    a: str, b: str, status: str, judge: dict[str, Any], units: dict[str, int], win_rate: Any, p: Any, **more: Any
-) -> str:
+def in_words(result: Mapping[str, Any]) -> str:
     """The finding in a sentence."""
-    partly = "" if status == "complete" else f" (partial: {units['judged']} of {units['of']} judged)"
+    a, b, units, win_rate, confidence = (result[name] for name in ("a", "b", "units", "win_rate", "confidence"))
+    partly = "" if result["status"] == "complete" else f" (partial: {units['judged']} of {units['of']} judged)"
     if win_rate is None:
         return f"Too few verdicts to compare {a} with {b}{partly}."
-    rate, low, high = (win_rate[name] for name in ("value", "low", "high"))
+    rate, low, high = win_rate.values()
     words = f"is not shown to prefer {a} or {b}"
-    if p < 1 - more["confidence"] and not low <= 0.5 <= high:
+    if result["p"] < 1 - confidence and not low <= 0.5 <= high:
         words = f"prefers the sets of {a} to those of {b}" if rate > 0.5 else f"prefers the sets of {b} to those of {a}"
-    interval = f"{100 * more['confidence']:g}% interval {low:.2f} to {high:.2f}"
-    return f"{judge['model']} {words}: win rate {rate:.2f}, {interval}, ties half, p = {p:.3f} (of {a}){partly}."
+    words = f"{result['judge']['model']} {words}: win rate {rate:.2f}, {100 * confidence:g}% interval"
+    return f"{words} {low:.2f} to {high:.2f}, ties half, p = {result['p']:.3f} (of {a}){partly}."
 
 
 def cohens_kappa(a: np.ndarray, b: np.ndarray) -> float:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+from polychrome.models.policy import adapter_tensors, add_adapter, open_base
+from tests.tiny import LORA
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -60,3 +65,12 @@ def causal(i: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: flo
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
     return out[0].transpose(0, 1).flatten(1)
+
+
+def adapted_in(tiny_base: Path, **changed: Any) -> Any:
+    """A policy over the tiny base with an adapter that is not at zero."""
+    policy = add_adapter(open_base(tiny_base, torch.float32), SimpleNamespace(**vars(LORA) | changed), seed=1)
+    with torch.no_grad():
+        for i, tensor in enumerate(adapter_tensors(policy).values()):
+            tensor.add_(0.2 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i)))
+    return policy

@@ -1,6 +1,5 @@
 """The sampling engine against the scorer, against itself in other company, and against transformers' own generate."""
 
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -16,16 +15,9 @@ from polychrome.engine.sampler import Request, recording_of, sample
 from polychrome.engine.sampling import SamplingSettings
 from polychrome.engine.scoring import CompletionScorer
 from polychrome.engine.stack import Stack
-from polychrome.models.policy import (
-    adapter_tensors,
-    add_adapter,
-    open_adapter,
-    open_base,
-    reference_active,
-    save_adapter,
-)
-from tests.tiny import LORA
+from polychrome.models.policy import open_adapter, open_base, reference_active, save_adapter
 
+from .families import adapted_in
 from .naive import SHARING
 
 NEVER = 9999  # beyond the vocabulary: a stop token for tests that want no early end
@@ -204,14 +196,19 @@ def test_the_frequency_of_a_first_token_is_its_probability(policy, run):
 def test_every_request_has_its_own_settings_stop_tokens_and_seed(policy, run, backend):
     """Together each gets what it gets alone, with lengths, restrictions, temperatures and streams of its own."""
     stop = stop_for(run())
+    free = sample(policy, [Request(PROMPTS[3], 2, ("d",), SamplingSettings(1.0, 12))], pad_id=1, backend=backend)
+    third = free[0][0].tokens[2]
     requests = [
         ask(PROMPTS[0], 3, ("a",), SamplingSettings(0.8, 12)),
         ask(PROMPTS[1], 2, ("b",), SamplingSettings(1.3, 5, top_p=0.7), seed=9),
         ask(PROMPTS[2], 3, ("c",), SamplingSettings(0.5, 9, top_k=4), stop_id=stop),
-        Request(PROMPTS[3], 2, ("d",), SamplingSettings(1.0, 12), stop_ids=(stop, 7, 8)),
+        Request(PROMPTS[3], 2, ("d",), SamplingSettings(1.0, 12), stop_ids=(NEVER, third)),
         Request(PROMPTS[4], 1, ("e",), SamplingSettings(1.0, 3)),
     ]
-    for request, group in zip(requests, sample(policy, requests, pad_id=1, backend=backend), strict=True):
+    answers = sample(policy, requests, pad_id=1, backend=backend)
+    assert answers[3][0].ended  # by its second stop token
+    assert answers[3][0].tokens[-1] == third
+    for request, group in zip(requests, answers, strict=True):
         assert tokens_of(sample(policy, [request], pad_id=1, backend=backend)) == tokens_of([group])
         for completion in group:
             assert len(completion.tokens) <= request.settings.max_new_tokens
@@ -349,7 +346,7 @@ def test_while_sampling_too_compiled_code_leaves_the_policy_as_it_is(policy, run
 @pytest.mark.parametrize("rows", [128, 5], ids=["all at once", "refilled"])
 def test_a_recording_holds_of_every_token_what_the_stack_computes_for_it(run, backend, tiny_base, layers, rows):
     """Each completion behind its prompt, alone, against its slots."""
-    policy = adapted_above(tiny_base, layers)
+    policy = adapted_in(tiny_base, layers=layers)
     recording = recording_of(policy, [ask(*one) for one in REQUESTS], 64, backend)
     answers = run(of=policy, recording=recording, rows=rows)
     for i, completion in enumerate(flat(answers)):
@@ -358,16 +355,6 @@ def test_a_recording_holds_of_every_token_what_the_stack_computes_for_it(run, ba
         for key, outputs in recorded_alone(policy, ids).items():
             for kept, expected in zip(recording.outputs[key], outputs, strict=True):
                 assert (kept[slots] - expected).norm() <= 1e-5 * expected.norm()
-
-
-def adapted_above(tiny_base, layers):
-    """A policy that is adapted in its last ``layers``, 0 for all."""
-    settings = SimpleNamespace(**vars(LORA) | {"layers": layers})
-    policy = add_adapter(open_base(tiny_base, torch.float32), settings, seed=3)
-    with torch.no_grad():
-        for i, tensor in enumerate(adapter_tensors(policy).values()):
-            tensor.add_(0.2 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i)))
-    return policy
 
 
 def recorded_alone(policy, ids):

@@ -53,7 +53,7 @@ def by_definition(logits, s):
     return kept / kept.sum()
 
 
-@pytest.mark.parametrize(("candidates", "temperature"), [(512, 1.0), (16, 0.5), (3, 1.0)])
+@pytest.mark.parametrize(("candidates", "temperature"), [(512, 1.0), (16, 0.5), (9, 1.0), (3, 1.0)])
 @pytest.mark.parametrize("restriction", SETTINGS)
 def test_tokens_are_drawn_as_the_definition_says(monkeypatch, backend, restriction, temperature, candidates):
     """Inverse sampling gives each token an interval of its probability's length: a grid misses it by 1 / GRID at most.

@@ -1,6 +1,5 @@
 """The packed fast path against one completion at a time: equal log-probabilities, entropies and gradients."""
 
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -14,16 +13,9 @@ from polychrome.engine.sampler import Request, recording_of, sample
 from polychrome.engine.sampling import SamplingSettings
 from polychrome.engine.scoring import CompletionScorer, tokens_within
 from polychrome.engine.stack import bare
-from polychrome.models.policy import (
-    adapter_tensors,
-    add_adapter,
-    open_adapter,
-    open_base,
-    reference_active,
-    save_adapter,
-)
-from tests.tiny import LORA
+from polychrome.models.policy import adapter_tensors, open_adapter, open_base, reference_active, save_adapter
 
+from .families import adapted_in
 from .naive import SHARING, naive_scores, random_groups, sharing_groups
 
 SIZES = [3, 1, 6, 2, 4, 5]
@@ -124,15 +116,6 @@ def test_a_base_model_without_adapters_is_scored_as_it_is(policy, path, backend)
     with torch.no_grad():
         logps, _, _ = CompletionScorer(base, backend)(pack(groups))
         torch.testing.assert_close(logps, naive_table(base, groups)[0], rtol=1e-5, atol=1e-5)
-
-
-def adapted_in(tiny_base, **changed):
-    """A policy with an adapter that is not at zero."""
-    policy = add_adapter(open_base(tiny_base, torch.float32), SimpleNamespace(**vars(LORA) | changed), seed=1)
-    with torch.no_grad():
-        for i, tensor in enumerate(adapter_tensors(policy).values()):
-            tensor.add_(0.2 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i)))
-    return policy
 
 
 @pytest.mark.parametrize("training", [True, False])

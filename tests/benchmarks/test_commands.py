@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def common(tiny_base, tmp_path) -> list[str]:
+def common(tiny_base, tmp_path, monkeypatch) -> list[str]:
+    monkeypatch.setattr(roofline, "measure", lambda dtype: roofline.Rates(1e9, 1e9))
     return ["--model", str(tiny_base), "--threads", "1", "--results", str(tmp_path), "--no-memory"]
 
 
@@ -24,8 +25,7 @@ def read(path: Path | None) -> dict:
     return json.loads(path.read_text())
 
 
-def test_grpo_step(common, monkeypatch, capsys):
-    monkeypatch.setattr(roofline, "measure", lambda dtype: roofline.Rates(1e9, 1e9))
+def test_grpo_step(common, capsys):
     found = read(grpo_step.main([*common, "--runs", "2", "--group", "2", "--tokens", "4"]))
     (peer,) = found["measured"].keys() - {"ours", "roofline"}
     assert peer in grpo_step.NAMES.values()
@@ -36,17 +36,12 @@ def test_grpo_step(common, monkeypatch, capsys):
 
 
 def test_the_peak_memory_of_grpo_is_compared_with_that_of_the_peer(common, monkeypatch):
-    memory = {
-        "ours": harness.Memory(loaded=900.0, peak=1500.0),
-        "TRL, no checkpointing": harness.Memory(loaded=1000.0, peak=4000.0),
-    }
-    monkeypatch.setattr(roofline, "measure", lambda dtype: roofline.Rates(1e9, 1e9))
+    memory = {"ours": harness.Memory(900.0, 1500.0), "TRL, no checkpointing": harness.Memory(1000.0, 4000.0)}
     monkeypatch.setattr(harness, "memory_of", lambda module, side, argv: memory[side])
     arguments = [*common[:-1], "--runs", "1", "--group", "2", "--tokens", "3", "--trl-checkpointing", "off"]
     found = read(grpo_step.main(arguments))
-    assert found["targets"][-1] | {"name": ""} == {
-        "name": "", "value": 0.375, "floor": 0.7, "aim": 0.5, "at_least": False, "floor_met": True, "aim_met": True,
-    }  # fmt: skip
+    target = {"value": 0.375, "floor": 0.7, "aim": 0.5, "at_least": False, "floor_met": True, "aim_met": True}
+    assert found["targets"][-1].items() >= target.items()
     assert "memory beyond the loaded model / TRL's: 0.2" in found["notes"]  # 600 MiB against 3000
 
 
@@ -93,13 +88,8 @@ def test_a_size_is_read_back_from_its_name_and_along_an_axis_only_that_number_ch
     assert scaling.sizes_along("posts") == [Size(n, 8, 64, 32) for n in (1, 2, 4, 8)]
 
 
-def test_a_power_law_is_recovered_exactly():
-    found = fit([1, 2, 4, 8], [3 * x**0.5 for x in (1, 2, 4, 8)])
-    assert found.exponent == pytest.approx(0.5)
-    assert found.standard_error == pytest.approx(0, abs=1e-7)
-
-
-def test_the_standard_error_is_that_of_least_squares():
+def test_a_power_law_is_recovered_with_the_standard_error_of_least_squares():
     """At log x = 0, 1, 2 and log y = 0, 1, 3: slope 3/2, squared residuals 1/6, one degree of freedom, Sxx = 2."""
-    found = fit(np.exp([0, 1, 2]), np.exp([0, 1, 3]))
+    exact, found = fit([1, 2, 4, 8], [3 * x**0.5 for x in (1, 2, 4, 8)]), fit(np.exp([0, 1, 2]), np.exp([0, 1, 3]))
+    assert (exact.exponent, exact.standard_error) == pytest.approx((0.5, 0), abs=1e-7)
     assert (found.exponent, found.standard_error) == pytest.approx((1.5, (1 / 12) ** 0.5))

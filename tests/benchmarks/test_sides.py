@@ -59,105 +59,71 @@ def test_what_the_trainer_raises_is_raised_by_the_step_and_so_is_an_end():
 # --- GRPO -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "checkpointing"])
-def trl_grpo(request, tiny_base):
-    """TRL's GRPO after two steps, and what its generation gave: (trainer's model, outputs, checkpointing)."""
-    posts = [pair.post for pair in market_pairs(8)]
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_grpo_of_both_sides_has_the_same_prompts_adapters_and_full_completions(tiny_base, checkpointing):
+    pairs, chat = market_pairs(8), ours.open_chat(tiny_base)
     model = peers.open_model(tiny_base, torch.float32)
-    trainer = peers.grpo_trainer(model, tiny_base, posts, POSTS, GROUP, TOKENS, checkpointing=request.param)
-    outputs = []
-    score = trainer._generate_and_score_completions
+    trainer = peers.grpo_trainer(
+        model, tiny_base, [pair.post for pair in pairs], POSTS, GROUP, TOKENS, checkpointing=checkpointing
+    )
+    outputs, score = [], trainer._generate_and_score_completions
+    trainer._generate_and_score_completions = lambda inputs: outputs.append(score(inputs)) or outputs[-1]
+    advance(trainer, 2)
+    for out in outputs:  # TRL generates once a step, and scores the reference as ours does
+        assert out["completion_mask"].shape == out["ref_per_token_logps"].shape == (POSTS * GROUP, TOKENS)
+        assert out["completion_mask"].all()
+        prompts = zip(out["prompt_ids"], out["prompt_mask"], strict=True)
+        seen = {tuple(ids[mask.bool()].tolist()) for ids, mask in prompts}
+        assert len(seen) == POSTS
+        assert seen <= {tuple(chat.prompt(pair.post)) for pair in pairs}
+    assert len(outputs) == 2
+    checkpointed = any(getattr(module, "gradient_checkpointing", False) for module in trainer.model.modules())
+    assert checkpointed is checkpointing
 
-    def watched(inputs):
-        outputs.append(score(inputs))
-        return outputs[-1]
-
-    trainer._generate_and_score_completions = watched
-    stepped = peers.Stepped(trainer, threads=1)
-    stepped()
-    stepped()
-    stepped.close()
-    return trainer.model, outputs, request.param
-
-
-@pytest.fixture
-def our_grpo(tiny_base) -> ours.Steps:
     policy = ours.open_policy(tiny_base, torch.float32, with_reference=True)
-    steps = ours.grpo_steps(policy, ours.open_chat(tiny_base), market_pairs(8), POSTS, GROUP, TOKENS)
+    steps = ours.grpo_steps(policy, chat, pairs, POSTS, GROUP, TOKENS)
     steps()
-    return steps
+    assert (steps.rows[-1]["completion_length"], steps.rows[-1]["ended_share"]) == (TOKENS, 0)
+    assert steps.rows[-1]["grad_norm"] > 0
+    assert [pair.id[0] for batch in steps.seen for pair in batch] == ["m"] * POSTS
 
-
-def test_both_generate_once_a_step_full_completions_and_score_the_reference(trl_grpo, our_grpo):
-    _, outputs, _ = trl_grpo
-    assert [tuple(out["completion_mask"].shape) for out in outputs] == [(POSTS * GROUP, TOKENS)] * 2
-    assert all(bool(out["completion_mask"].all()) for out in outputs)
-    assert all(out["ref_per_token_logps"].shape == (POSTS * GROUP, TOKENS) for out in outputs)
-    ours_row = our_grpo.rows[-1]
-    assert (ours_row["completion_length"], ours_row["ended_share"]) == (TOKENS, 0)
-    assert ours_row["grad_norm"] > 0
-    assert [pair.id[0] for batch in our_grpo.seen for pair in batch] == ["m"] * POSTS
-
-
-def test_both_read_the_same_prompts(trl_grpo, tiny_base):
-    _, outputs, _ = trl_grpo
-    chat = ours.open_chat(tiny_base)
-    known = {tuple(chat.prompt(pair.post)) for pair in market_pairs(8)}
-    out = outputs[-1]
-    seen = {tuple(ids[mask.bool()].tolist()) for ids, mask in zip(out["prompt_ids"], out["prompt_mask"], strict=True)}
-    assert len(seen) == POSTS
-    assert seen <= known
-
-
-def test_both_train_the_same_adapter_tensors(trl_grpo, our_grpo):
     def shapes(model):
         return sorted((n.split("layers")[1], tuple(p.shape)) for n, p in model.named_parameters() if p.requires_grad)
 
-    assert shapes(trl_grpo[0]) == shapes(our_grpo.run.policy)
-    assert len(shapes(trl_grpo[0])) == 2 * 2 * len(LORA.targets)  # two layers, A and B
+    assert shapes(trainer.model) == shapes(policy)
+    assert len(shapes(policy)) == 2 * 2 * len(LORA.targets)  # two layers, A and B
 
 
-def test_checkpointing_is_on_only_where_it_was_asked_for(trl_grpo):
-    model, _, checkpointing = trl_grpo
-    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) is checkpointing
+def advance(trainer, steps: int) -> None:
+    stepped = peers.Stepped(trainer, threads=1)
+    for _ in range(steps):
+        stepped()
+    stepped.close()
 
 
 # --- SFT ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def our_sft(tiny_base, pairs) -> ours.Steps:
+@pytest.mark.parametrize(("packing", "checkpointing"), [(False, False), (False, True), (True, False)])
+def test_trl_takes_our_batches_and_packing_loses_no_token_and_pads_none(tiny_base, pairs, packing, checkpointing):
     chat = ours.open_chat(tiny_base)
-    return ours.Steps(ours.make_run(ours.open_policy(tiny_base, torch.float32), CrossEntropy(), chat, pairs, batch=4))
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_without_packing_trl_takes_our_batches(our_sft, tiny_base, checkpointing):
-    steps, counts = 3, trl_sft_tokens(our_sft, tiny_base, 3, packing=False, checkpointing=checkpointing)
-    for _ in range(steps):
-        our_sft()
-    assert counts == our_sft.tokens
-
-
-def test_packing_loses_no_token_and_pads_none(our_sft, tiny_base):
-    counts = trl_sft_tokens(our_sft, tiny_base, 4, packing=True, checkpointing=False)
+    our_sft = ours.Steps(
+        ours.make_run(ours.open_policy(tiny_base, torch.float32), CrossEntropy(), chat, pairs, batch=4)
+    )
+    examples = [ours.tokens_of(chat, pair) for pair in our_sft.first(3)]
+    trainer = peers.sft_trainer(
+        peers.open_model(tiny_base, torch.float32), tiny_base, examples, 4, packing, checkpointing
+    )
+    labels = [row["labels"] for row in trainer.train_dataset]
+    counts = peers.count_tokens(trainer)
+    advance(trainer, 4 if packing else 3)
     for _ in range(3):
         our_sft()
-    assert sum(our_sft.tokens) in (sum(counts[:3]), sum(counts))  # 12 pairs in 3 rows, or in 4 where they did not fit
-
-
-def trl_sft_tokens(our_sft: ours.Steps, base, steps: int, *, packing: bool, checkpointing: bool) -> list[int]:
-    examples = [ours.tokens_of(our_sft.run.chat, pair) for pair in our_sft.first(3)]
-    trainer = peers.sft_trainer(peers.open_model(base, torch.float32), base, examples, 4, packing, checkpointing)
-    if not packing:  # the loss is on the replies alone
-        labels = [row["labels"] for row in trainer.train_dataset]
-        assert labels == [[-100] * len(prompt) + reply for prompt, reply in examples]
-    counts = peers.count_tokens(trainer)
-    stepped = peers.Stepped(trainer, threads=1)
-    for _ in range(steps):
-        stepped()
-    stepped.close()
-    return counts
+    if packing:  # 12 pairs in 3 rows, or in 4 where they did not fit
+        assert sum(our_sft.tokens) in (sum(counts[:3]), sum(counts))
+    else:
+        assert counts == our_sft.tokens
+        assert labels == [[-100] * len(prompt) + reply for prompt, reply in examples]  # the loss is on replies alone
 
 
 # --- generation and prompts -----------------------------------------------------------------------------------------
@@ -175,11 +141,11 @@ def test_both_engines_draw_every_token_of_every_sample(tiny_base):
     assert not any((batch == chat.tokenizer.eos_token_id).any() for batch in batches)
 
 
-@pytest.mark.parametrize("length", [16, 100, 300])
-def test_a_prompt_has_whatever_length_is_asked_for(tiny_base, length):
-    long = ours.LongChat(ours.open_chat(tiny_base), length)
-    assert [len(long.prompt(pair.post)) for pair in market_pairs(3)] == [length] * 3
-    assert len({tuple(long.prompt(post)) for post in ("apples " * 9, "pears " * 9)}) == 2
+def test_a_prompt_has_whatever_length_is_asked_for(tiny_base):
+    for length in (16, 100, 300):
+        long = ours.LongChat(ours.open_chat(tiny_base), length)
+        assert [len(long.prompt(pair.post)) for pair in market_pairs(3)] == [length] * 3
+        assert len({tuple(long.prompt(post)) for post in ("apples " * 9, "pears " * 9)}) == 2
 
 
 def test_chat_pairs_are_a_fixed_sample_within_the_limits_and_too_few_are_told(conversations, tmp_path):

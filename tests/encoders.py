@@ -1,9 +1,6 @@
 """Encoders for tests whose vectors are known, and which remember what they were asked to embed."""
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,39 +8,34 @@ import numpy as np
 class Table:
     """The vectors it is given, as they are."""
 
-    def __init__(self, vectors: Mapping[str, Sequence[float]]):
-        self.vectors, self.calls = vectors, []
+    def __init__(self, vectors):
+        self.vector_of, self.calls = vectors.__getitem__, []
 
     def embed(self, texts):
         self.calls.append(list(texts))
-        return np.array([self._vector(text) for text in texts], dtype=np.float32)
-
-    def _vector(self, text):
-        return self.vectors[text]
+        return np.array([self.vector_of(text) for text in texts], dtype=np.float32)
 
 
 class Letters(Table):
     """Counts of some letters, one for luck, at unit length."""
 
     def __init__(self, letters="abcdefgh"):
-        super().__init__({})
-        self.letters = letters
-
-    def _vector(self, text):
-        counts = np.array([1, *map(text.count, self.letters)])
-        return counts / np.linalg.norm(counts)
+        self.vector_of, self.calls = lambda text: unit([1, *map(text.count, letters)]), []
 
 
 class Hashes(Table):
     """A fixed pseudo-random unit vector per text."""
 
     def __init__(self):
-        super().__init__({})
+        self.vector_of, self.calls = lambda text: unit(np.random.default_rng(seed_of(text)).normal(size=8)), []
 
-    def _vector(self, text):
-        seed = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big")
-        vector = np.random.default_rng(seed).normal(size=8)
-        return vector / np.linalg.norm(vector)
+
+def unit(vector):
+    return np.array(vector) / np.linalg.norm(vector)
+
+
+def seed_of(text):
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big")
 
 
 def at(*degrees: float) -> list[list[float]]:

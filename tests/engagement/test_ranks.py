@@ -1,19 +1,19 @@
-"""Ranks of engagement, folds and correlations, against their definitions."""
+"""What the judge and the learned reward have in common: ranks, folds, honest held-out figures, files."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from polychrome.engagement import fitting, judge
+from polychrome.engagement import fitting, judge, ranks
 from polychrome.engagement.ranks import FOLDS, ranked, spearman
-from polychrome.engagement.settings import FitSettings
 from polychrome.errors import InputError
 from polychrome.pairs.schema import write_pairs
 from tests.encoders import Letters
 
-from .pairs import some_pairs
+from .pairs import SETTINGS, fitted_to, some_pairs, texts
 
 
 def of(pairs, name="judge"):
@@ -56,21 +56,72 @@ def test_intervals_resample_conversations_not_pairs():
     assert whole["spearman_high"] - whole["spearman_low"] > 2 * (parted["spearman_high"] - parted["spearman_low"])
 
 
+@pytest.mark.parametrize(
+    ("name", "signal", "at_least", "said"),
+    [
+        ("judge", {"length": 1.0, "noise": 0.5}, 0.15, ": the judge ranks unseen replies better than chance"),
+        ("reward", {"asking": 2.0, "length": 0.3}, 0.45, ": better than the reply's length"),
+    ],
+)
+def test_a_signal_is_found_and_what_is_reported_holds_on_fresh_conversations(name, signal, at_least, said):
+    found, report = fitted_to(some_pairs(400, 80, **signal), name)
+    low, high = report["spearman_low"], report["spearman_high"]
+    assert at_least < low < report["spearman"] < high
+    assert said in report["verdict"]
+    fresh = some_pairs(400, 80, seed=9, **signal)
+    again = spearmanr(found.predict(*texts(fresh)), [pair.engagement for pair in fresh]).statistic
+    assert low - 0.1 < again < high + 0.1
+
+
+@pytest.mark.parametrize(("name", "said"), [("judge", "no better than chance is"), ("reward", "not established to be")])
+def test_a_conversation_never_predicts_itself_and_where_nothing_is_found_that_is_said(name, said):
+    """Five copies of one pair per conversation and no signal: folds that cut conversations would find the copies."""
+    pairs = [replace(pair, id=f"{pair.id}-{copy}") for pair in some_pairs(80, 80) for copy in range(5)]
+    _, report = fitted_to(pairs, name, penalty=0.0)
+    assert report["spearman"] < 0.25
+    assert report["spearman_low"] < 0.05
+    assert said in report["verdict"]
+
+
 @pytest.mark.parametrize(("stage", "files"), [("reward", 4), ("judge", 3)])
 def test_the_stage_writes_the_same_bytes_twice(tmp_path, stage, files):
-    write_pairs(tmp_path / "own.jsonl", some_pairs(60, 12, length=1.0))
-    write_pairs(tmp_path / "full.jsonl", some_pairs(30, 10, seed=4, prefix="phase"))
-    settings = FitSettings(learning_rate=1e-3, penalty=0.01, epochs=3, patience=6)
-    how = {"resamples": 20, "confidence": 0.95}
+    own, phases, how = tmp_path / "own.jsonl", tmp_path / "full.jsonl", {"resamples": 20, "confidence": 0.95}
+    write_pairs(own, some_pairs(60, 12, length=1.0))
+    write_pairs(phases, some_pairs(30, 10, seed=4, prefix="phase"))
     made = []
-    for name in ("one", "two"):
-        out, own = tmp_path / name, tmp_path / "own.jsonl"
+    for out in (tmp_path / "one", tmp_path / "two"):
         if stage == "reward":
-            fitting.make_reward_model(own, Letters(), out / "m", out / "report.json", settings, **how)
+            fitting.make_reward_model(
+                own, Letters(), out / "m", out / "report.json", replace(SETTINGS, epochs=3), **how
+            )
         else:
-            judge.make_judge(own, tmp_path / "full.jsonl", Letters(), out / "m", out / "report.json", **how)
+            judge.make_judge(own, phases, Letters(), out / "m", out / "report.json", **how)
         made.append({str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*.*")})
     assert len(made[0]) == files
     assert made[0] == made[1]
     assert b'"file": "own.jsonl"' in made[0]["report.json"]
     assert stage == "judge" or b"60 pairs of 12 conversations" in made[0]["m/README.md"]
+
+
+def test_a_fit_is_read_back_as_it_was_saved_and_what_is_missing_or_damaged_is_reported(tmp_path):
+    def opened():
+        return ranks.opened(tmp_path, "judge", ["p"], lambda about, tensors: (about["bias"], *tensors["weights"]))
+
+    about, tensors = tmp_path / "judge.json", tmp_path / "judge.safetensors"
+    with pytest.raises(InputError, match=r"judge\.json: found no such file"):
+        opened()
+    ranks.save(tmp_path, "judge", {"weights": np.arange(3.0)}, sound := {"features": ["p"], "bias": 7})
+    assert opened() == (7, 0, 1, 2)
+    assert {file.name for file in tmp_path.iterdir()} == {about.name, tensors.name}  # no pickle
+    for damage, found in ({"features": ["p", "r"]}, "other features"), ({"bias": None}, "bias"), ({}, "header"):
+        about.write_text(json.dumps({key: value for key, value in (sound | damage).items() if value}))
+        if not damage:
+            tensors.write_bytes(b"not tensors")
+        with pytest.raises(
+            InputError, match=f"{found}.*; expected a judge with the features of this version, p"
+        ) as caught:
+            opened()
+        assert caught.value.problems[0].where == str(tmp_path)
+    tensors.unlink()
+    with pytest.raises(InputError, match=r"judge\.safetensors: found no such file"):
+        opened()

@@ -10,6 +10,7 @@ import pytest
 from polychrome import bootstrap
 from polychrome.evaluation import statistics
 from polychrome.measures import rouge
+from polychrome.measures.metrics import ReplySet
 
 EXACT = 1e-9  # what rounding may leave
 WORDS = "i we you love like hike hiking mountains the a so much what where not really , . ! ? don't it's"
@@ -25,7 +26,7 @@ def rouge_score(generator):
     from rouge_score.rouge_scorer import RougeScorer
 
     for human, replies in _rouge_inputs(generator):
-        ours = rouge.rouge(replies, human)
+        ours = rouge.metrics(ReplySet("", human, replies, None))
         for name, theirs in rouge.THEIRS.items():
             scorer = RougeScorer([theirs])
             if (value := ours[name]) is not None:
@@ -48,7 +49,7 @@ def rouge_l_by_definition(generator):
                 default=0,
             )
             scores.append(2 * longest / (len(tokens) + len(target)) if tokens and target else 0.0)
-        if (ours := rouge.rouge(replies, human)["rouge_l"]) is not None:
+        if (ours := rouge.metrics(ReplySet("", human, replies, None))["rouge_l"]) is not None:
             yield ours - sum(scores) / len(scores)
 
 

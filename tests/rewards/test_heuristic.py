@@ -25,7 +25,6 @@ REPLIES = [
     "yeah, who doesn't love harry potter",
     "Curtains, mostly. My mother has a machine.",
 ]
-HAPPY, SAD, FLAT = "I love this wonderful day!", "I hate this horrible pain.", "The train leaves at noon."
 BY_HAND = {
     "length": {" ".join(["word"] * n): score for n, score in ((0, 0), (1, 0), (2, 0.2), (6, 1), (16, 1), (24, 0.5))}
     | {" ".join(["word"] * n): 0.0 for n in (32, 60)},
@@ -63,19 +62,19 @@ def test_relevance_is_linear_between_the_anchors_and_flat_beyond():
 
 
 def test_sentiment_is_one_less_half_the_distance_of_the_valences():
-    assert valence(HAPPY) > 0.5
-    assert valence(SAD) < -0.5
-    assert valence(FLAT) == 0.0
-    expected = [1, 1 - valence(HAPPY) / 2, 1 - (valence(HAPPY) - valence(SAD)) / 2]
-    assert reward().parts([HAPPY] * 3, [HAPPY, FLAT, SAD])["sentiment"] == pytest.approx(expected)
+    happy, flat, sad = "I love this wonderful day!", "The train leaves at noon.", "I hate this horrible pain."
+    assert valence(sad) < -0.5 < 0 == valence(flat) < 0.5 < valence(happy)
+    expected = [1, 1 - valence(happy) / 2, 1 - (valence(happy) - valence(sad)) / 2]
+    assert reward().parts([happy] * 3, [happy, flat, sad])["sentiment"] == pytest.approx(expected)
 
 
 def test_the_score_is_the_weighted_mean_of_the_parts_whatever_the_weights_sum_to():
     weights = {"relevance": 3.0, "length": 1.0, "genericness": 0.0, "punctuation": 4.0}
     parts = reward().parts(POSTS, REPLIES)
     expected = (3 * parts["relevance"] + parts["length"] + 4 * parts["punctuation"]) / 8
-    assert reward(weights)(POSTS, REPLIES) == pytest.approx(expected)
-    assert reward({part: 10 * weight for part, weight in weights.items()})(POSTS, REPLIES) == pytest.approx(expected)
+    for scale in (1, 10):
+        scaled = reward({part: scale * weight for part, weight in weights.items()})
+        assert scaled(POSTS, REPLIES) == pytest.approx(expected)
     assert tuple(parts) == PARTS
 
 
@@ -89,13 +88,13 @@ def test_a_malformed_reply_and_a_copy_earn_nothing_whatever_their_parts_and_peop
 
 def test_scores_and_parts_of_any_text_are_finite_and_in_range():
     generator = numpy_generator(0, "random unicode")
-    points = np.concatenate([np.arange(1, 0xD800), np.arange(0xE000, 0x20000)])  # all but the surrogates
-    draw = lambda: "".join(map(chr, generator.choice(points, size=generator.integers(0, 40))))  # noqa: E731
-    ascii_draw = lambda: "".join(map(chr, generator.integers(32, 127, size=generator.integers(0, 60))))  # noqa: E731
-    posts, replies = ([draw() for _ in range(150)] + [ascii_draw() for _ in range(150)] for _ in range(2))
+    anything = np.concatenate([np.arange(1, 0xD800), np.arange(0xE000, 0x20000)])  # all but the surrogates
+    points = [anything] * 150 + [np.arange(32, 127)] * 150
+    posts, replies = (
+        ["".join(map(chr, generator.choice(among, size=generator.integers(0, 60)))) for among in points] for _ in "pr"
+    )
     for name, scores in {"total": reward()(posts, replies), **reward().parts(posts, replies)}.items():
-        assert scores.shape == (300,), name
-        assert scores.dtype == np.float64, name
+        assert (scores.shape, scores.dtype) == ((300,), np.float64), name
         assert ((scores >= 0) & (scores <= 1)).all(), name
 
 
@@ -107,15 +106,13 @@ def test_a_batch_scores_as_one_at_a_time_and_in_any_order():
 
 
 def test_calibration_takes_chance_and_the_ninetieth_percentile_of_human_replies():
-    encoder = Hashes()
     posts, replies = [f"post {i}" for i in range(200)], [f"reply {i}" for i in range(200)]
-    p, r = encoder.embed(posts).astype(float), encoder.embed(replies).astype(float)
+    p, r = (Hashes().embed(texts).astype(float) for texts in (posts, replies))
     low, high = np.median([p[i] @ r[(i + 100) % 200] for i in range(200)]), np.quantile((p * r).sum(1), 0.9)
-    assert calibrate(encoder, posts, replies) == pytest.approx((low, high))
+    assert calibrate(Hashes(), posts, replies) == pytest.approx((low, high))
 
 
-def test_human_replies_no_nearer_than_chance_are_an_error():
-    with pytest.raises(InputError, match=r"low .* high"):
-        calibrate(Hashes(), ["one post"] * 4, ["one reply"] * 4)
-    with pytest.raises(InputError, match="1 pairs; expected 2"):
-        calibrate(Hashes(), ["one post"], ["one reply"])
+@pytest.mark.parametrize(("pairs", "message"), [(4, r"low .* high"), (1, "1 pairs; expected 2")])
+def test_human_replies_no_nearer_than_chance_are_an_error(pairs, message):
+    with pytest.raises(InputError, match=message):
+        calibrate(Hashes(), ["one post"] * pairs, ["one reply"] * pairs)

@@ -18,20 +18,15 @@ from tests.encoders import Letters
 POSTS, REPLIES = ["a post here"] * 3, ["one reply here", "two replies here", "three replies here"]
 
 
-def always(values):
-    return lambda posts, replies: np.array(values)
-
-
 def test_good_scores_pass_through_as_float64():
-    scores = checked(always([0, 1, 0]))(POSTS, REPLIES)
-    assert scores.tolist() == [0.0, 1.0, 0.0]
-    assert scores.dtype == np.float64
+    scores = checked(lambda posts, replies: [0, 1, 0])(POSTS, REPLIES)
+    assert (scores.tolist(), scores.dtype) == ([0.0, 1.0, 0.0], np.float64)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.001, 1.001])
 def test_every_score_out_of_range_is_reported_with_its_index_and_reply(value):
     with pytest.raises(InputError, match=r"mine\[1\].*'two replies here'") as caught:
-        checked(always([0.5, value, value]), "mine")(POSTS, REPLIES)
+        checked(lambda posts, replies: [0.5, value, value], "mine")(POSTS, REPLIES)
     assert [problem.where for problem in caught.value.problems] == ["mine[1]", "mine[2]"]
 
 
@@ -43,7 +38,6 @@ def test_scores_that_are_not_one_number_per_reply_are_an_error(values):
 
 # --- by name --------------------------------------------------------------------------------------------------------
 
-
 PAIRS = [Pair(f"c:{i}", "c", word, word * 2, 1.0, "someone") for i, word in enumerate(("an egg", "bad", "cage", "dad"))]
 
 
@@ -52,23 +46,18 @@ def made(name, mix=None):
     return make_reward(name, Setting(settings, Letters(), PAIRS))
 
 
-@pytest.fixture
-def learned(tmp_path, monkeypatch):
-    """The folder of a project that has trained a learned reward."""
-    monkeypatch.chdir(tmp_path)
-    x = features(POSTS, REPLIES, *[Letters().embed(texts) for texts in (POSTS, REPLIES)])
-    weights = np.random.default_rng(0).normal(size=x.shape[1])
-    paths.REWARD.mkdir(parents=True)
-    save(Head(x.mean(0), np.ones(x.shape[1]), weights, np.array([0.0, 1.0])), paths.REWARD, {}, "card")
-
-
 def test_the_heuristic_has_its_weights_and_anchors_of_the_arms_own_pairs():
     anchors = calibrate(Letters(), [pair.post for pair in PAIRS], [pair.reply for pair in PAIRS])
     own = HeuristicReward(dict.fromkeys(PARTS, 1.0), Letters(), anchors)
     assert made("heuristic")(POSTS, REPLIES).tolist() == own(POSTS, REPLIES).tolist()
 
 
-def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(learned):
+def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = features(POSTS, REPLIES, *[Letters().embed(texts) for texts in (POSTS, REPLIES)])
+    weights = np.random.default_rng(0).normal(size=x.shape[1])
+    paths.REWARD.mkdir(parents=True)
+    save(Head(x.mean(0), np.ones(x.shape[1]), weights, np.array([0.0, 1.0])), paths.REWARD, {}, "card")
     parts = {name: made(name)(POSTS, REPLIES) for name in ("heuristic", "learned")}
     assert made("hybrid")(POSTS, REPLIES) == pytest.approx(0.75 * parts["heuristic"] + 0.25 * parts["learned"])
     assert not np.allclose(parts["heuristic"], parts["learned"])
@@ -80,27 +69,17 @@ def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(l
 def test_an_unknown_reward_is_reported_with_the_known_ones():
     with pytest.raises(InputError, match=r"arms\.\*\.reward: found 'lernt'; expected heuristic, learned, hybrid or"):
         made("lernt")
-    with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'; expected one of heuristic, learned"):
+    with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'; expected heuristic, learned"):
         made("hybrid", mix={"lernt": 1.0})
 
 
-@pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "mine_for_the_test.py").write_text(
-        "def short(posts, replies):\n    return [1 / len(reply) for reply in replies]\n"
-        "def nan(posts, replies):\n    return [float('nan')] * len(replies)\n"
-        "def one(posts, replies):\n    return [0.5]\n"
-        "def breaks(posts, replies):\n    return [1 / 0 for reply in replies]\n"
-        "number = 3\n"
-    )
-    yield "mine_for_the_test"
-    sys.modules.pop("mine_for_the_test", None)
-
-
-def test_a_function_of_the_users_own_is_found_beside_params_yaml(own_module):
-    assert made(f"{own_module}:short")(POSTS, REPLIES) == pytest.approx([1 / len(reply) for reply in REPLIES])
+OWN = """
+def short(posts, replies): return [1 / len(reply) for reply in replies]
+def nan(posts, replies): return [float('nan')] * len(replies)
+def one(posts, replies): return [0.5]
+def breaks(posts, replies): return [1 / 0 for reply in replies]
+number = 3
+"""
 
 
 @pytest.mark.parametrize(
@@ -114,6 +93,13 @@ def test_a_function_of_the_users_own_is_found_beside_params_yaml(own_module):
         (".not_there_at_all:f", "ModuleNotFoundError"),
     ],
 )
-def test_what_is_wrong_with_such_a_function_is_reported_in_one_error(own_module, function, found):
+def test_a_function_of_the_users_own_is_found_beside_params_yaml_and_what_is_wrong_with_it_is_reported(
+    tmp_path, monkeypatch, function, found
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine_for_the_test", raising=False)
+    (tmp_path / "mine_for_the_test.py").write_text(OWN)
+    assert made("mine_for_the_test:short")(POSTS, REPLIES) == pytest.approx([1 / len(reply) for reply in REPLIES])
     with pytest.raises(InputError, match=found):
-        made(f"{own_module}{function}")(POSTS, REPLIES)
+        made(f"mine_for_the_test{function}")(POSTS, REPLIES)

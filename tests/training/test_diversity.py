@@ -31,10 +31,7 @@ class Angles(Table):
     """Embeds a text that ends in a number as the unit vector at that many degrees."""
 
     def __init__(self):
-        super().__init__({})
-
-    def _vector(self, text):
-        return at(float(text.split()[-1]))[0]
+        self.vector_of, self.calls = lambda text: at(float(text.split()[-1]))[0], []
 
 
 def bag(texts):

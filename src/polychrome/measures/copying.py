@@ -28,11 +28,10 @@ def repeated_share(replies: Sequence[str]) -> np.ndarray:
     return np.array([1 - len(set(of_reply)) / len(of_reply) if of_reply else 0.0 for of_reply in grams])
 
 
-def originality(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
-    """1 while at most half of a reply's bigrams stand in its post, falling to 0 for a copy: float64 (n,)."""
-    return np.clip((1.0 - copied_share(posts, replies)) / (1.0 - _FREE), 0.0, 1.0)
-
-
 def gate(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
-    """What every reward of ours is multiplied by: :func:`originality`, and 0 for a malformed reply: float64 (n,)."""
-    return np.array([not problems_of(reply) for reply in replies], dtype=np.float64) * originality(posts, replies)
+    """What every reward of ours is multiplied by: float64 (n,).
+
+    1 while at most half of a reply's bigrams stand in its post, falling to 0 for a copy; 0 for a malformed reply.
+    """
+    original = np.clip((1.0 - copied_share(posts, replies)) / (1.0 - _FREE), 0.0, 1.0)
+    return np.array([not problems_of(reply) for reply in replies], dtype=np.float64) * original

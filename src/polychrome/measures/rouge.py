@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from polychrome.measures.metrics import ReplySet
@@ -15,11 +13,6 @@ TOKENS_NEEDED = {"rouge_1": 1, "rouge_2": 2, "rouge_l": 1}  # tokens a human rep
 
 
 def metrics(of: ReplySet) -> dict[str, float | None]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L of one post's replies; see :func:`rouge`."""
-    return rouge(of.replies, of.human)
-
-
-def rouge(replies: Sequence[str], human: str) -> dict[str, float | None]:
     """ROUGE-1, ROUGE-2 and ROUGE-L F-measures against the human reply, each the mean over the replies, in [0, 1].
 
     The mean, not the best of n, so that a wide set is not favoured for its luck. None where the human reply has too
@@ -29,8 +22,8 @@ def rouge(replies: Sequence[str], human: str) -> dict[str, float | None]:
     from rouge_score.tokenize import tokenize
 
     scorer = RougeScorer(list(THEIRS.values()))
-    scores = [scorer.score(human, reply) for reply in replies]
-    tokens = len(tokenize(human, None))
+    scores = [scorer.score(of.human, reply) for reply in of.replies]
+    tokens = len(tokenize(of.human, None))
     return {
         ours: float(np.mean([score[theirs].fmeasure for score in scores])) if tokens >= TOKENS_NEEDED[ours] else None
         for ours, theirs in THEIRS.items()

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from polychrome.errors import bad
 from polychrome.measures.encoder import TextEncoder
 from polychrome.measures.sets import distance_to_others
-from polychrome.rewards.interface import MIXED, Reward, Scores, Setting, make_reward
+from polychrome.rewards.interface import Reward, Scores, Setting, make_reward
 
 
 def build(setting: Setting) -> Reward:
-    """The mix of `reward.mix`; a reward without weight is not built. Raises InputError for one that there is not."""
-    mix: Mapping[str, float] = setting.settings.mix
-    for name in mix:
-        if name not in MIXED:
-            raise bad("params.yaml:reward.mix", repr(name), f"one of {', '.join(MIXED)}", "Correct the name.")
-    return mixed({name: (weight, make_reward(name, setting)) for name, weight in mix.items() if weight > 0})
-
-
-def mixed(parts: Mapping[str, tuple[float, Reward]]) -> Reward:
-    """The mean of several rewards, name -> (weight > 0, reward); weights are divided by their sum."""
-    total = sum(weight for weight, _ in parts.values())
+    """The mean of several rewards by the weights of `reward.mix`; a reward without weight is not built."""
+    weights = {name: weight for name, weight in setting.settings.mix.items() if weight > 0}
+    rewards = {name: make_reward(name, setting, "params.yaml:reward.mix") for name in weights}
 
     def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
-        scores = [weight * np.asarray(reward(posts, replies)) for weight, reward in parts.values()]
-        return np.clip(np.sum(scores, axis=0) / total, 0.0, 1.0)
+        scores = [weight * rewards[name](posts, replies) for name, weight in weights.items()]
+        return np.clip(np.sum(scores, axis=0) / sum(weights.values()), 0.0, 1.0)
 
     return score
 

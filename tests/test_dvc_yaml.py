@@ -23,15 +23,17 @@ def module_file(name: str) -> Path | None:
 
 @cache
 def imported(file: Path) -> frozenset[Path]:
-    """Files of ours that ``file`` imports by itself: at its top, inside functions, or by a name in a registry."""
+    """Files of ours that ``file`` takes in: modules, also those a registry names, and word lists that lie beside it."""
     found: set[Path | None] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text())) if file.suffix == ".py" else ():
         if isinstance(node, ast.Import):
             found |= {module_file(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {module_file(f"{node.module}.{alias.name}") or module_file(node.module) for alias in node.names}
         elif isinstance(node, ast.Constant) and re.fullmatch(r"polychrome(\.\w+)+(:\w+)?", str(node.value)):
             found.add(module_file(str(node.value).partition(":")[0]))
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"\w+\.(txt|md|c|h)", str(node.value)):
+            found |= {beside for beside in [file.with_name(node.value)] if beside.is_file()}
     return frozenset(path for path in found if path)
 
 

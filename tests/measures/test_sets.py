@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from polychrome.measures.metrics import ReplySet, metrics
-from polychrome.measures.sets import distance_to_others, distinct_n, mean_pairwise_cosine_distance, self_bleu
+from polychrome.measures.metrics import metrics
+from polychrome.measures.sets import ReplySet, distance_to_others, distinct_n, mean_pairwise_cosine_distance, self_bleu
 
 REPLIES = ["I love hiking too!", "I love long walks too, do you?", "where did you go", "No."]
 

@@ -7,22 +7,9 @@ are contrasted, ``SHOWN`` those that stand beside them in the table, ``BOUNDED``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
-import numpy as np
-
-
-@dataclass(frozen=True, slots=True)
-class ReplySet:
-    """A post with its human reply and a model's n replies."""
-
-    post: str
-    human: str
-    replies: Sequence[str]
-    vectors: np.ndarray  # (n, d) unit vectors of the replies
-
+from polychrome.measures.sets import ReplySet
 
 FILES = (
     "polychrome.measures.sets",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from polychrome.measures.metrics import ReplySet
+from polychrome.measures.sets import ReplySet
 
 CONTRASTED, SHOWN = ("rouge_l",), ("rouge_1", "rouge_2")
 BOUNDED = (*CONTRASTED, *SHOWN)

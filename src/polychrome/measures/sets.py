@@ -8,12 +8,12 @@ takes no part in them; whether a reply is any good is asked elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polychrome.measures.metrics import ReplySet
 from polychrome.measures.words import bleu_tokens, spaced_words
 
 if TYPE_CHECKING:
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 CONTRASTED = ("self_bleu", "semantic_diversity")
 SHOWN = ("distinct_1", "distinct_2", "distinct_3")
 BOUNDED = ("self_bleu",)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySet:
+    """A post with its human reply and a model's n replies."""
+
+    post: str
+    human: str
+    replies: Sequence[str]
+    vectors: np.ndarray  # (n, d) unit vectors of the replies
 
 
 def metrics(of: ReplySet) -> dict[str, float | None]:

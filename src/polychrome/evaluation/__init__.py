@@ -1,1 +1,1 @@
-"""Metrics of replies, the engagement judge, and the statistics that compare models."""
+"""Answers to the test posts, their scores, and the statistics that compare models."""

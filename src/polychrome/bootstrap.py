@@ -6,7 +6,7 @@ are drawn as counts, which is fast and enough for whatever is a function of sums
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -98,6 +98,29 @@ def _shares(seeds: int, posts: int, resamples: int, seed: int) -> tuple[np.ndarr
     generator = numpy_generator(seed, "bootstrap", seeds, posts)
     drawn_seeds = draw_counts(seeds, resamples, generator)
     return drawn_seeds / seeds, draw_counts(posts, resamples, generator) / posts
+
+
+def estimate(
+    statistic: Callable[..., float],
+    arrays: Sequence[np.ndarray],
+    resamples: int,
+    confidence: float,
+    generator: np.random.Generator,
+) -> dict[str, float | None] | None:
+    """``statistic`` of ``arrays`` (seeds, posts), flattened, with an interval that resamples posts and seeds.
+
+    Resamples in which it is NaN are left out; from one in ten on there is no interval. None when the statistic is NaN
+    for the values themselves, or there are fewer than two posts.
+    """
+    shape = arrays[0].shape
+    value = float(statistic(*map(np.ravel, arrays))) if shape[1] >= 2 else float("nan")
+    if np.isnan(value):
+        return None
+    drawn = draw_rows(shape, resamples, generator)
+    made = np.array([statistic(*(array[np.ix_(*rows)].ravel() for array in arrays)) for rows in drawn])
+    known = made[~np.isnan(made)]
+    low, high = percentiles(known, confidence, shape[1]) if len(known) > 0.9 * len(made) else (None, None)
+    return {"value": value, "low": low, "high": high}
 
 
 def bca_interval(values: np.ndarray, *, resamples: int, generator: np.random.Generator) -> Interval:

@@ -5,16 +5,16 @@ import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
+from polychrome.bootstrap import estimate
 from polychrome.errors import InputError
+from polychrome.evaluation.statistics import cohens_kappa, kappa_of_signs, sign_test, spearman
 from polychrome.llm_judge.asking import CACHE
-from polychrome.llm_judge.judgement import cohens_kappa, estimate, kappa_of_signs, sign_test, spearman
 from polychrome.params import load_params
 from tests.llm_judge.conftest import KEY, POSTS, SEEDS, UNITS, by_words, varied, write_model
 from tests.llm_judge.server import raw, refuse, say, status, verdict
@@ -99,7 +99,9 @@ def test_refusals_are_counted_and_their_posts_left_out(bench):
 
 # --- kappa, rho and the sign test, against other implementations and by hand ------------------------------------------
 
-HOW = {"evaluation": SimpleNamespace(bootstrap=200, confidence=0.95), "seed": 0}
+
+def rho(*arrays):
+    return estimate(spearman, arrays, 200, 0.95, np.random.default_rng(0))
 
 
 def test_kappa_of_the_textbook_table():
@@ -114,7 +116,7 @@ def test_kappa_and_rho_are_those_of_others_with_ties_and_undefined_where_one_sid
     assert cohens_kappa(a / 2, b / 2) == pytest.approx(cohen_kappa_score(a, b))
     assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
     assert np.isnan([cohens_kappa(np.ones(5), np.ones(5)), spearman(np.ones(4), np.arange(4.0))]).all()
-    assert estimate(spearman, np.ones((1, 3)), np.ones((1, 3)), **HOW) is None
+    assert rho(np.ones((1, 3)), np.ones((1, 3))) is None
 
 
 def test_the_sign_test_leaves_zeros_out():
@@ -124,11 +126,11 @@ def test_the_sign_test_leaves_zeros_out():
 
 def test_an_interval_covers_and_repeats_and_there_is_none_where_most_resamples_are_undefined():
     a, noise = np.random.default_rng(2).normal(size=(2, 2, 60))
-    made = [estimate(spearman, a, 0.6 * a + 0.8 * noise, **HOW) for _ in range(2)]
+    made = [rho(a, 0.6 * a + 0.8 * noise) for _ in range(2)]
     assert made[0] == made[1]
     assert 0 < made[0]["low"] < 0.58 < made[0]["high"]  # the true one is 0.58
     two = np.array([[1.0, 0.0]])
-    assert estimate(spearman, two, two, **HOW) == {"value": pytest.approx(1.0), "low": None, "high": None}
+    assert rho(two, two) == {"value": pytest.approx(1.0), "low": None, "high": None}
 
 
 # --- a re-run ---------------------------------------------------------------------------------------------------------

@@ -157,3 +157,33 @@ def compare_paired(a: np.ndarray, b: np.ndarray, settings: EvaluationSettings) -
         seeds=len(a),
         notes=tuple(note for note in (p_note, d_note) if note),
     )
+
+
+def cohens_kappa(a: np.ndarray, b: np.ndarray) -> float:
+    """Agreement of two ratings (n,) beyond chance (Cohen 1960), NaN when chance alone would agree everywhere."""
+    kinds = np.unique([a, b])[:, None]
+    expected = (a == kinds).mean(axis=1) @ (b == kinds).mean(axis=1)
+    return float((np.mean(a == b) - expected) / (1 - expected)) if expected < 1 - 1e-12 else float("nan")
+
+
+def kappa_of_signs(a: np.ndarray, b: np.ndarray) -> float:
+    """Cohen's kappa of the signs of two arrays (n,) where neither is zero, NaN where it is undefined."""
+    decided = (a != 0) & (b != 0)
+    return cohens_kappa(a[decided] > 0, b[decided] > 0) if decided.any() else float("nan")
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of two arrays (n,) with mid-ranks for ties, NaN when either does not vary."""
+    from scipy.stats import rankdata
+
+    vary = np.ptp(a) > 0 and np.ptp(b) > 0
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]) if vary else float("nan")
+
+
+def sign_test(differences: np.ndarray) -> dict[str, float]:
+    """Two-sided p of the exact sign test on ``differences`` (posts,), zeros left out; 1 when nothing else is left."""
+    from scipy.stats import binomtest
+
+    above, below = int((differences > 0).sum()), int((differences < 0).sum())
+    p = float(binomtest(above, above + below).pvalue) if above + below else 1.0
+    return {"p": p, "posts_for_a": above, "posts_for_b": below}

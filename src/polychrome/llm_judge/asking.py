@@ -32,10 +32,10 @@ UNREADABLE_IN_A_ROW = 5  # then something is wrong with the judge, and going on 
 
 
 class Cache:
-    """Answers on disk by the sha256 of all that was sent; neither the key nor the endpoint's address is part of that.
+    """Answers in an SQLite database, by the sha256 of all that was sent, which holds neither key nor address.
 
-    A database of SQLite, made where there is none. An answer is on disk before the next question is asked, so a kill
-    loses at most the call that it interrupts. Raises InputError when the disk refuses or the file is damaged.
+    An answer is on disk before the next question is asked, so a kill loses at most the call that it interrupts.
+    Raises InputError when the disk refuses or the file is damaged.
     """
 
     def __init__(self, path: Path = CACHE):
@@ -172,10 +172,9 @@ class Judge:
         hooks = {"request": [self._before], "response": [self._after]}
         # A redirect could lead the key and the replies to somewhere that nobody chose.
         http = sdk.DefaultHttpxClient(follow_redirects=False, event_hooks=hooks)
-        # The client insists on a key; servers without keys do not look at it.
-        options = {"api_key": self._key or "none", "base_url": self.settings.url, "timeout": TIMEOUT}
         make = sdk.OpenAI if name == "openai" else partial(sdk.Anthropic, open_telemetry=False)
-        return sdk, make(http_client=http, **options)
+        # The client insists on a key; servers without keys do not look at it.
+        return sdk, make(api_key=self._key or "none", base_url=self.settings.url, timeout=TIMEOUT, http_client=http)
 
     @cached_property
     def _key(self) -> str:

@@ -10,19 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest, rankdata
 
-from polychrome.bootstrap import draw_rows, percentiles
+from polychrome.bootstrap import estimate
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.evaluate import Answered, read_generations, read_per_post
-from polychrome.evaluation.settings import EvaluationSettings
-from polychrome.evaluation.statistics import wilcoxon
+from polychrome.evaluation.statistics import cohens_kappa, kappa_of_signs, sign_test, spearman, wilcoxon
 from polychrome.files import write_json
 from polychrome.llm_judge.asking import Judge
 from polychrome.llm_judge.question import RUBRIC, Answer, Question, speaks_to_the_judge
@@ -118,11 +115,9 @@ def verdict_on(unit: Unit, answers: Sequence[Answer | None]) -> dict[str, Any]:
     return {"id": unit.id, "seed": unit.seed, "a_first": first, "b_first": second, "is": both}
 
 
-def summary(
-    units: Sequence[Unit], answers: Sequence[Sequence[Answer | None]], judge: Judge, params: Params
-) -> dict[str, Any]:
+def summary(units: list[Unit], answers: list[list[Answer | None]], judge: Judge, params: Params) -> dict[str, Any]:
     """What the ``answers`` on ``units`` add up to, from the point of view of model a: a win is a's."""
-    settings, stopped = judge.settings, judge.stopped
+    settings, stopped, evaluation = judge.settings, judge.stopped, params.evaluation
     verdicts = list(map(verdict_on, units, answers))
     counts, orders = Counter(v["is"] for v in verdicts), Counter(v[x] for v in verdicts for x in ("a_first", "b_first"))
     given = [answer for both in answers for answer in both if answer]
@@ -137,7 +132,11 @@ def summary(
     p, note = wilcoxon(by_post) if posts >= 2 else (None, "fewer than two posts with a verdict for every seed")
     if posts >= 2 and np.ptp(score) == 0:
         note = "every verdict is the same, so the interval has no width; that is not certainty"
-    found = partial(estimate, evaluation=params.evaluation, seed=settings.seed)
+
+    def found(statistic: Callable[..., float], *arrays: np.ndarray) -> dict[str, float | None] | None:
+        generator = numpy_generator(settings.seed, "llm_judge bootstrap", *arrays[0].shape)
+        return estimate(statistic, arrays, evaluation.bootstrap, evaluation.confidence, generator)
+
     return {
         "status": "partial" if stopped else "complete",
         "stopped": stopped and {"reason": stopped.reason, "text": str(stopped)},
@@ -162,7 +161,7 @@ def summary(
         "withheld_replies": {"a": withheld[0], "b": withheld[1]},
         "tokens": {"input": tokens[0], "output": tokens[1], "answers_not_counted": uncounted},
         "dollars": judge.price(*tokens),
-        "confidence": params.evaluation.confidence,
+        "confidence": evaluation.confidence,
         "verdicts": verdicts,
     }
 
@@ -179,48 +178,3 @@ def in_words(result: Mapping[str, Any]) -> str:
         words = f"prefers the sets of {a} to those of {b}" if rate > 0.5 else f"prefers the sets of {b} to those of {a}"
     words = f"{result['judge']['model']} {words}: win rate {rate:.2f}, {100 * confidence:g}% interval"
     return f"{words} {low:.2f} to {high:.2f}, ties half, p = {result['p']:.3f} (of {a}){partly}."
-
-
-def cohens_kappa(a: np.ndarray, b: np.ndarray) -> float:
-    """Agreement of two ratings (n,) beyond chance (Cohen 1960), NaN when chance alone would agree everywhere."""
-    kinds = np.unique([a, b])[:, None]
-    expected = (a == kinds).mean(axis=1) @ (b == kinds).mean(axis=1)
-    return float((np.mean(a == b) - expected) / (1 - expected)) if expected < 1 - 1e-12 else float("nan")
-
-
-def kappa_of_signs(a: np.ndarray, b: np.ndarray) -> float:
-    """Cohen's kappa of the signs of two arrays (n,) where neither is zero, NaN where it is undefined."""
-    decided = (a != 0) & (b != 0)
-    return cohens_kappa(a[decided] > 0, b[decided] > 0) if decided.any() else float("nan")
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation of two arrays (n,) with mid-ranks for ties, NaN when either does not vary."""
-    vary = np.ptp(a) > 0 and np.ptp(b) > 0
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]) if vary else float("nan")
-
-
-def sign_test(differences: np.ndarray) -> dict[str, Any]:
-    """Two-sided p of the exact sign test on ``differences`` (posts,), zeros left out; 1 when nothing else is left."""
-    above, below = int((differences > 0).sum()), int((differences < 0).sum())
-    p = float(binomtest(above, above + below).pvalue) if above + below else 1.0
-    return {"p": p, "posts_for_a": above, "posts_for_b": below}
-
-
-def estimate(
-    statistic: Callable[..., float], *arrays: np.ndarray, evaluation: EvaluationSettings, seed: int
-) -> dict[str, float | None] | None:
-    """``statistic`` of ``arrays`` (seeds, posts), flattened, with an interval that resamples posts and seeds.
-
-    Resamples in which it is undefined are left out; from one in ten on there is no interval. None when the statistic is
-    undefined for the values themselves, or there are fewer than two posts.
-    """
-    shape = arrays[0].shape
-    value = float(statistic(*map(np.ravel, arrays))) if shape[1] >= 2 else float("nan")
-    if np.isnan(value):
-        return None
-    drawn = draw_rows(shape, evaluation.bootstrap, numpy_generator(seed, "llm_judge bootstrap", *shape))
-    made = np.array([statistic(*(array[np.ix_(*rows)].ravel() for array in arrays)) for rows in drawn])
-    known = made[~np.isnan(made)]
-    low, high = percentiles(known, evaluation.confidence, shape[1]) if len(known) > 0.9 * len(made) else (None, None)
-    return {"value": value, "low": low, "high": high}

@@ -142,8 +142,7 @@ def read_answer(backend: str, text: str) -> Answer:
     names = (("input", "prompt"), ("output", "completion"))  # as the two protocols call them
     counts = [usage.get(f"{one}_tokens", usage.get(f"{other}_tokens")) for one, other in names]
     counted = all(type(count) is int and count >= 0 for count in counts)
-    # llama.cpp may name the file; its folder is its machine's matter
-    model = re.sub(r"^/.*/|^.*\\", "", str(response.get("model")))
+    model = re.sub(r"^/.*/|^.*\\", "", str(response.get("model")))  # without folders, which llama.cpp may name
     return Answer(*reading, model, counts if counted else None)
 
 

@@ -2,21 +2,18 @@
 
 from polychrome import paths, stage
 from polychrome.engagement.fitting import make_reward_model
+from polychrome.engagement.ranks import ranked
 from polychrome.measures.encoder import Encoder
+from polychrome.pairs.schema import read_pairs
 from polychrome.params import load_params
 
 
 def main() -> None:
     params = load_params()
-    report = make_reward_model(
-        paths.PHASES / "reward.jsonl",
-        Encoder.open(paths.ENCODER, remember=True),
-        paths.REWARD,
-        "results/reward.json",
-        params.reward.learned,
-        resamples=params.evaluation.bootstrap,
-        confidence=params.evaluation.confidence,
-    )
+    path, evaluation = paths.PHASES / "reward.jsonl", params.evaluation
+    own = ranked(read_pairs(path), "reward", evaluation.bootstrap, evaluation.confidence, path)
+    encoder = Encoder.open(paths.ENCODER, remember=True)
+    report = make_reward_model(own, encoder, paths.REWARD, "results/reward.json", params.reward.learned)
     print(f"learned reward in {paths.REWARD}, fitted on {report['pairs']} pairs that neither arms nor judge see")
     print(f"{report['verdict']}; see results/reward.json")
 

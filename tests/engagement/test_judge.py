@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from polychrome.engagement.judge import PENALTIES, Judge, Thresholds, cross_validate, make_judge, n_grams
+from polychrome.engagement.ranks import ranked
 from polychrome.errors import InputError
 from polychrome.pairs.schema import write_pairs
 from tests.encoders import Letters
@@ -86,11 +87,10 @@ def test_thresholds_let_nine_human_replies_in_ten_be_on_topic_and_half_engage():
 
 
 def test_a_conversation_that_an_arm_trains_on_may_not_teach_the_judge(tmp_path):
-    own, phases = tmp_path / "judge.jsonl", tmp_path / "full.jsonl"
-    write_pairs(own, some_pairs(60, 12))
-    write_pairs(phases, some_pairs(30, 10, seed=4))
-    with pytest.raises(InputError, match="10 conversations that"):
-        make_judge(own, phases, Letters(), tmp_path / "m", tmp_path / "j.json", resamples=20, confidence=0.95)
+    write_pairs(tmp_path / "full.jsonl", some_pairs(30, 10, seed=4))
+    own = ranked(some_pairs(60, 12), "judge", 20, 0.95)
+    with pytest.raises(InputError, match=r"judge\.jsonl:conversation: found 10 conversations that"):
+        make_judge(own, tmp_path / "full.jsonl", Letters(), tmp_path / "m", tmp_path / "j.json")
     assert not (tmp_path / "m").exists()
 
 

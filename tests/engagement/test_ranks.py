@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from polychrome.engagement import fitting, judge, ranks
+from polychrome.engagement import ranks
+from polychrome.engagement.fitting import make_reward_model
+from polychrome.engagement.judge import make_judge
 from polychrome.engagement.ranks import FOLDS, ranked, spearman
 from polychrome.errors import InputError
 from polychrome.pairs.schema import write_pairs
@@ -83,24 +85,23 @@ def test_a_conversation_never_predicts_itself_and_where_nothing_is_found_that_is
     assert said in report["verdict"]
 
 
-@pytest.mark.parametrize(("stage", "files"), [("reward", 4), ("judge", 3)])
-def test_the_stage_writes_the_same_bytes_twice(tmp_path, stage, files):
-    own, phases, how = tmp_path / "own.jsonl", tmp_path / "full.jsonl", {"resamples": 20, "confidence": 0.95}
-    write_pairs(own, some_pairs(60, 12, length=1.0))
-    write_pairs(phases, some_pairs(30, 10, seed=4, prefix="phase"))
+@pytest.mark.parametrize(("name", "files"), [("reward", 4), ("judge", 3)])
+def test_the_stage_writes_the_same_bytes_twice(tmp_path, name, files):
+    pairs, phases = some_pairs(60, 12, length=1.0), some_pairs(30, 10, seed=4, prefix="phase")
+    write_pairs(tmp_path / "own.jsonl", pairs)
+    write_pairs(tmp_path / "full.jsonl", phases)
+    own = ranked(pairs, name, 20, 0.95, tmp_path / "own.jsonl")
     made = []
     for out in (tmp_path / "one", tmp_path / "two"):
-        if stage == "reward":
-            fitting.make_reward_model(
-                own, Letters(), out / "m", out / "report.json", replace(SETTINGS, epochs=3), **how
-            )
+        if name == "reward":
+            make_reward_model(own, Letters(), out / "m", out / "report.json", replace(SETTINGS, epochs=3))
         else:
-            judge.make_judge(own, phases, Letters(), out / "m", out / "report.json", **how)
+            make_judge(own, tmp_path / "full.jsonl", Letters(), out / "m", out / "report.json")
         made.append({str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*.*")})
     assert len(made[0]) == files
     assert made[0] == made[1]
     assert b'"file": "own.jsonl"' in made[0]["report.json"]
-    assert stage == "judge" or b"60 pairs of 12 conversations" in made[0]["m/README.md"]
+    assert name == "judge" or b"60 pairs of 12 conversations" in made[0]["m/README.md"]
 
 
 def test_a_fit_is_read_back_as_it_was_saved_and_what_is_missing_or_damaged_is_reported(tmp_path):

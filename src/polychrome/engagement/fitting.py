@@ -20,12 +20,11 @@ import numpy as np
 from polychrome.bootstrap import percentiles
 from polychrome.engagement import ranks
 from polychrome.engagement.learned import FEATURES, OF_TEXTS, Head, features, save
-from polychrome.engagement.ranks import FOLDS, SEED, Ranked, ranked, spearman
+from polychrome.engagement.ranks import FOLDS, SEED, Ranked, spearman
 from polychrome.engagement.settings import FitSettings
 from polychrome.errors import bad
 from polychrome.files import whole_directory
 from polychrome.measures.encoder import TextEncoder
-from polychrome.pairs.schema import read_pairs
 from polychrome.randomness import seed_for
 
 BINS = 10  # of the calibration curve
@@ -33,24 +32,14 @@ EMBEDDING_SCALE = 1 / 3  # an embedding has length 1; its numbers count as if it
 
 
 def make_reward_model(
-    pairs_path: str | Path,
-    encoder: TextEncoder,
-    directory: str | Path,
-    report_path: str | Path,
-    settings: FitSettings,
-    *,
-    resamples: int,
-    confidence: float,
+    own: Ranked, encoder: TextEncoder, directory: str | Path, report_path: str | Path, settings: FitSettings
 ) -> dict[str, Any]:
-    """Train and save the learned reward of ``pairs_path``; write and return its report.
-
-    Raises InputError when the pairs cannot carry a fit: engagement that does not vary, too few conversations.
-    """
-    head, report = fit(ranked(read_pairs(pairs_path), "reward", resamples, confidence, pairs_path), encoder, settings)
+    """Train and save the learned reward; write and return its report."""
+    head, report = fit(own, encoder, settings)
     about = {"pairs": report["pairs"], "conversations": report["conversations"], "settings": asdict(settings)}
     with whole_directory(directory) as beside:
-        save(head, beside, about, _card(report, pairs_path))
-    return ranks.write_report(report_path, report, pairs_path)
+        save(head, beside, about, _card(report, own.where))
+    return ranks.write_report(report_path, report, own.where)
 
 
 def fit(own: Ranked, encoder: TextEncoder, settings: FitSettings) -> tuple[Head, dict[str, Any]]:
@@ -76,39 +65,32 @@ def fit(own: Ranked, encoder: TextEncoder, settings: FitSettings) -> tuple[Head,
 
 
 def _head(x: np.ndarray, target: np.ndarray, learns: np.ndarray, stops: np.ndarray, settings: FitSettings) -> Head:
-    """A head fitted on the rows ``learns`` (n,) with early stopping on the rows ``stops``."""
+    """A head fitted on the rows ``learns`` (n,): its weights are of the epoch that predicts the rows ``stops`` best."""
+    from sklearn.linear_model import SGDRegressor  # here, since only fitting needs it
+
     spread = x[learns].std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     scale[: -len(OF_TEXTS) - 1] = EMBEDDING_SCALE
     head = Head(x[learns].mean(axis=0), scale, np.zeros(x.shape[1]), np.array([0.0, 1.0]))
-    z = head.scaled(x)
-    weights = _trained(z[learns], target[learns] - 0.5, z[stops], target[stops] - 0.5, settings)
-    scores = (z @ weights)[learns]
-    return replace(head, weights=weights, normal=np.array([scores.mean(), max(float(scores.std()), 1e-12)]))
-
-
-def _trained(
-    z: np.ndarray, target: np.ndarray, stop_z: np.ndarray, stop_target: np.ndarray, settings: FitSettings
-) -> np.ndarray:
-    """Weights (m,) of the epoch that predicts ``stop_target`` from ``stop_z`` best."""
-    from sklearn.linear_model import SGDRegressor  # here, since only fitting needs it
-
+    z, wanted = head.scaled(x), target - 0.5
+    taught, stop = (z[learns], wanted[learns]), (z[stops], wanted[stops])
     rate, state = settings.learning_rate, seed_for(SEED, "reward", "head") % 2**32
     model = SGDRegressor(alpha=settings.penalty, learning_rate="constant", eta0=rate, random_state=state)
-    kept, best, since = np.zeros(z.shape[1]), np.inf, 0
+    weights, best, since = head.weights, np.inf, 0
     for _ in range(settings.epochs):
         try:
-            model.partial_fit(z, target)
+            model.partial_fit(*taught)
         except ValueError as error:  # scikit-learn's word for weights that left the range of floats
             where, expected = "params.yaml:reward.learned.learning_rate", "a rate at which the fit converges"
             raise bad(where, f"{rate:g}: {error}", expected, "Lower it.") from error
-        missed = float(((model.predict(stop_z) - stop_target) ** 2).mean())
+        missed = float(((model.predict(stop[0]) - stop[1]) ** 2).mean())
         since = 0 if missed < best else since + 1
         if missed <= best:
-            kept, best = model.coef_.copy(), missed
+            weights, best = model.coef_.copy(), missed
         if since >= settings.patience:
             break
-    return kept
+    scores = (z @ weights)[learns]
+    return replace(head, weights=weights, normal=np.array([scores.mean(), max(float(scores.std()), 1e-12)]))
 
 
 # --- what is reported -------------------------------------------------------------------------------------------------
@@ -117,8 +99,9 @@ def _trained(
 def reported(own: Ranked, held_out: np.ndarray) -> dict[str, Any]:
     """Spearman, that of length alone, their difference, pairwise accuracy, calibration, error by quartile."""
     target = own.target
-    accuracy = lambda rows: pairwise_accuracy(held_out[rows], target[rows])  # noqa: E731
-    report, resampled = own.measured(held_out, pairwise_accuracy=accuracy)
+    report, resampled = own.measured(
+        held_out, pairwise_accuracy=lambda rows: pairwise_accuracy(held_out[rows], target[rows])
+    )
     gain = resampled[:, 0] - resampled[:, 1]
     report["gain_over_length"] = report["spearman"] - report["spearman_of_reply_length_alone"]
     report["gain_over_length_low"], report["gain_over_length_high"] = percentiles(gain, own.confidence)
@@ -205,9 +188,9 @@ def ceiling(own: Ranked, held_out: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _card(report: Mapping[str, Any], pairs_path: str | Path) -> str:
+def _card(report: Mapping[str, Any], file: str) -> str:
     """The model card: what it was trained on, what it is for, what it cannot do."""
     lasting = report["ceiling"].get("ceiling_of_what_lasts")
     limit = "not measured: the source has no turns in order" if lasting is None else f"{lasting:.3f} (see reward.json)"
     template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
-    return template.format(**report, file=pairs_path, features=", ".join(FEATURES[:5]), limit=limit)
+    return template.format(**report, file=file, features=", ".join(FEATURES[:5]), limit=limit)

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from polychrome.engagement import ranks
-from polychrome.engagement.ranks import Ranked, ranked
+from polychrome.engagement.ranks import Ranked
 from polychrome.errors import bad
 from polychrome.files import whole_directory
 from polychrome.measures.encoder import TextEncoder, relevance
@@ -104,32 +104,25 @@ def _frequent(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def make_judge(
-    judge_pairs: str | Path,
-    calibration_pairs: str | Path,
-    encoder: TextEncoder,
-    model_directory: str | Path,
-    report_path: str | Path,
-    *,
-    resamples: int,
-    confidence: float,
+    own: Ranked, calibration_pairs: str | Path, encoder: TextEncoder, directory: str | Path, report_path: str | Path
 ) -> dict[str, Any]:
-    """Fit, calibrate and save the judge; write and return its report.
+    """Fit on ``own``, calibrate and save the judge; write and return its report.
 
-    Raises InputError when the files share a conversation, or the judge's pairs cannot carry a fit.
+    Raises InputError when the two share a conversation.
     """
-    pairs, phases = read_pairs(judge_pairs), read_pairs(calibration_pairs)
-    shared = sorted({pair.conversation for pair in pairs} & {pair.conversation for pair in phases})
+    phases = read_pairs(calibration_pairs)
+    shared = sorted({pair.conversation for pair in own.pairs} & {pair.conversation for pair in phases})
     if shared:
         found = f"{len(shared)} conversations that {calibration_pairs} has too ({', '.join(shared[:3])}, ...)"
         remedy = "Run `dvc repro --force split`."
-        raise bad(f"{judge_pairs}:conversation", found, "conversations of the judge's own", remedy)
-    judge, report = fit(ranked(pairs, "judge", resamples, confidence, judge_pairs), phases, encoder)
-    judge.save(model_directory)
-    return ranks.write_report(report_path, report, judge_pairs)
+        raise bad(f"{own.where}:conversation", found, "conversations of the judge's own", remedy)
+    judge, report = fit(own, phases, encoder)
+    judge.save(directory)
+    return ranks.write_report(report_path, report, own.where)
 
 
 def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judge, dict[str, Any]]:
-    """Fit on ``own``, calibrate on ``phases``. Returns the judge and its report.
+    """Fit on ``own``, calibrate on the human replies of ``phases``. Returns the judge and its report.
 
     The reported Spearman correlates engagement with predictions that each conversation got from a judge that saw
     neither the conversation nor, in choosing its penalty, the fold it is in (nested cross-validation).
@@ -139,7 +132,10 @@ def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judg
     penalty, held_out = cross_validate(features, own.target, own.folds)
     ridge = _ridge(penalty).fit(features, own.target)
     judge = replace(judge, weights=ridge.coef_, intercept=float(ridge.intercept_))
-    judge = replace(judge, thresholds=calibrate(judge, phases, encoder))
+    posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
+    cosine, predicted = relevance(posts, replies, encoder), judge.predict(posts, replies)
+    on_topic, engaging = np.quantile(cosine, ON_TOPIC_QUANTILE), np.quantile(predicted, ENGAGEMENT_QUANTILE)
+    judge = replace(judge, thresholds=Thresholds(float(on_topic), float(engaging)))
     measured, _ = own.measured(held_out)
     meaning = (
         "the judge ranks unseen replies better than chance"
@@ -157,13 +153,6 @@ def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judg
         **measured,
         "verdict": own.verdict(measured, meaning),
     }
-
-
-def calibrate(judge: Judge, phases: Sequence[Pair], encoder: TextEncoder) -> Thresholds:
-    """Thresholds from human replies: 10th percentile of cosine(post, reply), median of the judge's prediction."""
-    posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
-    cosine, predicted = relevance(posts, replies, encoder), judge.predict(posts, replies)
-    return Thresholds(float(np.quantile(cosine, ON_TOPIC_QUANTILE)), float(np.quantile(predicted, ENGAGEMENT_QUANTILE)))
 
 
 def _ridge(penalty: float) -> Any:

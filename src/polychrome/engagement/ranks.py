@@ -131,7 +131,7 @@ def opened(directory: str | Path, name: str, features: Sequence[str], build: Cal
         raise bad(str(directory), error, expected, f"Run `dvc repro --force {name}`.") from error
 
 
-def write_report(path: str | Path, report: dict[str, Any], trained_on: str | Path) -> dict[str, Any]:
+def write_report(path: str | Path, report: dict[str, Any], trained_on: str) -> dict[str, Any]:
     """Write and return ``report``, with the file that was trained on and its SHA-256."""
     digest = hashlib.sha256(Path(trained_on).read_bytes()).hexdigest()
     report = report | {"trained_on": {"file": Path(trained_on).name, "sha256": digest}}

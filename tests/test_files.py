@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from polychrome.files import (
     read_json,
     read_jsonl,
     recovered,
-    to_json,
     whole_directory,
     write_csv,
     write_json,
@@ -25,21 +25,12 @@ from polychrome.files import (
 )
 
 
-def fill_disk(monkeypatch) -> None:
-    """Let every flush to the disk find it full."""
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+class Killed(BaseException):
+    """Stands for a kill."""
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-class Killed(BaseException):
-    """Stands for a kill."""
 
 
 @pytest.fixture(params=["file", "directory"])
@@ -51,10 +42,10 @@ def replace(kind: str, path: Path, content: str) -> None:
     """Write ``content`` as a file, or as a file of a directory."""
     if kind == "file":
         write_text(path, content)
-        return
-    with whole_directory(path) as folder:
-        (folder / "sub").mkdir()
-        (folder / "sub/file.txt").write_text(content)
+    else:
+        with whole_directory(path) as folder:
+            (folder / "sub").mkdir()
+            (folder / "sub/file.txt").write_text(content)
 
 
 def content(path: Path) -> str:
@@ -71,29 +62,27 @@ def test_what_is_written_takes_the_place_of_the_old_and_leaves_nothing_beside_it
         assert names(tmp_path / "x") == ["out"]
 
 
-def test_a_full_disk_is_reported_and_the_old_output_stands(tmp_path, kind, monkeypatch):
+def test_a_disk_that_is_full_or_may_not_be_written_is_reported_and_the_old_output_stands(tmp_path, kind, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     replace(kind, tmp_path / "out", "old")
-    fill_disk(monkeypatch)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"out: found No space left on device while saving; .*earlier output is unt"):
         replace(kind, tmp_path / "out", "new")
     assert content(tmp_path / "out") == "old"
     assert names(tmp_path) == ["out"]
-
-
-def test_a_folder_that_may_not_be_made_is_reported(tmp_path, kind):
     (tmp_path / "a").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="while saving"):
         replace(kind, tmp_path / "a/b", "text")
 
 
 def test_a_directory_keeps_nothing_of_the_old_one_or_of_what_a_kill_left_half_written(tmp_path):
-    out = tmp_path / "out"
-    replace("directory", out, "old")
+    replace("directory", out := tmp_path / "out", "old")
     replace("directory", tmp_path / ".out.writing", "half written")
     (out / "stale.txt").write_text("gone afterwards")
     replace("directory", out, "new")
-    assert names(out) == ["sub"]
-    assert names(tmp_path) == ["out"]
+    assert (names(out), names(tmp_path)) == (["sub"], ["out"])
 
 
 def test_nothing_can_be_seen_until_the_directory_is_whole_and_a_failure_leaves_nothing(tmp_path):
@@ -125,20 +114,24 @@ def test_a_disk_that_safetensors_finds_full_is_reported_the_same_way_and_nothing
         raise SafetensorError("Error while deserializing header: invalid header")
 
 
-@pytest.mark.parametrize("renamed", [0, 1])
-def test_a_kill_at_any_rename_loses_neither_directory_for_good(tmp_path, monkeypatch, renamed):
-    out = tmp_path / "out"
-    replace("directory", out, "old")
-    rename, done = Path.replace, []
+def break_rename(monkeypatch, number: int, error: BaseException) -> None:
+    """Let rename ``number`` of those that follow raise ``error``."""
+    rename, numbers = Path.replace, count()
 
-    def killed(self, target):
-        if len(done) == renamed:
-            raise Killed
-        done.append(target)
+    def broken(self, target):
+        if next(numbers) == number:
+            raise error
         return rename(self, target)
 
+    monkeypatch.setattr(Path, "replace", broken)
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_kill_at_any_rename_loses_neither_directory_for_good(tmp_path, monkeypatch, renamed):
+    replace("directory", out := tmp_path / "out", "old")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
+        break_rename(patch, renamed, Killed())
+        patch.setattr("polychrome.files.recovered", Path)  # nor is anything put back
         with pytest.raises(Killed):
             replace("directory", out, "new")
     assert content(recovered(out)) == "old"
@@ -148,16 +141,8 @@ def test_a_kill_at_any_rename_loses_neither_directory_for_good(tmp_path, monkeyp
 
 
 def test_an_old_directory_is_put_back_at_once_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    replace("directory", out, "old")
-    rename = Path.replace
-
-    def refused(self, target):
-        if self.name == ".out.writing":
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "replace", refused)
+    replace("directory", out := tmp_path / "out", "old")
+    break_rename(monkeypatch, 1, PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
     with pytest.raises(InputError, match="Operation not permitted while saving"):
         replace("directory", out, "new")
     assert content(out) == "old"
@@ -176,13 +161,12 @@ def test_a_new_directory_is_kept_when_the_kill_came_before_the_old_one_was_throw
 
 
 def test_json_is_sorted_and_refuses_what_is_no_number(tmp_path):
-    write_json(tmp_path / "a.json", {"b": 1, "a": "\u00e9"})
-    assert (tmp_path / "a.json").read_text() == '{\n  "a": "\u00e9",\n  "b": 1\n}\n'
+    write_json(tmp_path / "a.json", {"b": 1.5, "a": "\u00e9"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "\u00e9",\n  "b": 1.5\n}\n'
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="Out of range"):
             write_json(tmp_path / "a.json", value)
-    assert read_json(tmp_path / "a.json") == {"a": "\u00e9", "b": 1}
-    assert to_json(1.5) == "1.5\n"
+    assert read_json(tmp_path / "a.json") == {"a": "\u00e9", "b": 1.5}
 
 
 def test_json_lines_keep_the_order_of_their_keys_and_read_back(tmp_path):
@@ -220,20 +204,16 @@ READERS = {"json": read_json, "jsonl": read_jsonl, "csv": lambda path: read_csv(
 )
 def test_a_file_that_cannot_be_read_is_reported(tmp_path, kind, content, where, found):
     path = tmp_path / "file"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content) if content is not None else None
     with pytest.raises(InputError) as caught:
         READERS[kind](path)
     assert (f"{path}{where}", found) in [(problem.where, problem.found) for problem in caught.value.problems]
 
 
-def test_malformed_json_is_reported_by_line(tmp_path):
+def test_malformed_json_is_reported_by_line_and_of_json_lines_every_one(tmp_path):
     (tmp_path / "bad.json").write_text('{\n  "a": 1,\n  "b" 2\n}')
     with pytest.raises(InputError, match=r"bad\.json:3: found malformed JSON"):
         read_json(tmp_path / "bad.json")
-
-
-def test_all_bad_lines_are_reported_by_line_and_field_not_only_the_first(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"n": 1}\n\n{"n": -1}\n[]\n{"n"\n' + "[" * 100_000 + "\n{}\n")
 

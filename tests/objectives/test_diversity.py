@@ -5,12 +5,8 @@ from itertools import combinations
 import pytest
 import torch
 
-from polychrome.objectives.diversity import (
-    leave_one_out_advantages,
-    score_function_loss,
-    set_diversity,
-    standardised,
-)
+from polychrome.objectives.diversity import leave_one_out_advantages as advantages_of
+from polychrome.objectives.diversity import score_function_loss, set_diversity, standardised
 
 from .enumeration import LENGTHS, MASK, SEQUENCES, TinyPolicy, outcomes, weights_of
 
@@ -48,7 +44,7 @@ def test_the_expected_gradient_of_the_loss_is_minus_the_exact_gradient_of_expect
     diversity, without = of_sets(gate)
     exact = policy.gradient((weights_of(policy, DRAWN) * diversity).sum())
     baseline = torch.full_like(diversity, elsewhere)
-    mean, _ = mean_and_variance(policy, leave_one_out_advantages(diversity, without, baseline))
+    mean, _ = mean_and_variance(policy, advantages_of(diversity, without, baseline))
     torch.testing.assert_close(mean, -exact, rtol=1e-10, atol=1e-12)
     assert exact.norm() > 1e-2  # there is something to estimate
 
@@ -57,7 +53,7 @@ def test_the_expected_gradient_of_the_loss_is_minus_the_exact_gradient_of_expect
 def test_the_leave_one_out_baseline_lowers_the_variance(seed):
     diversity, without = of_sets(gate=False)
     _, plain = mean_and_variance(TinyPolicy(seed), diversity[:, None].expand(-1, N))
-    _, centred = mean_and_variance(TinyPolicy(seed), leave_one_out_advantages(diversity, without))
+    _, centred = mean_and_variance(TinyPolicy(seed), advantages_of(diversity, without))
     assert centred < 0.9 * plain
 
 
@@ -82,31 +78,27 @@ def test_sets_of_two_have_no_leave_one_out_baseline():
 
 
 def test_a_baseline_from_elsewhere_lowers_the_variance_where_no_two_others_are_valid():
-    policy = TinyPolicy(0)
     diversity, without = of_sets(gate=True)
-    probabilities = weights_of(policy, DRAWN).detach()
+    probabilities = weights_of(TinyPolicy(0), DRAWN).detach()
     paired = VALID[DRAWN].sum(-1) > 1
     typical = (probabilities * diversity)[paired].sum() / probabilities[paired].sum()
-    baselines = (torch.zeros(len(DRAWN)), typical.expand(len(DRAWN)))
     none, from_elsewhere = (
-        mean_and_variance(policy, leave_one_out_advantages(diversity, without, baseline))[1] for baseline in baselines
+        mean_and_variance(TinyPolicy(0), advantages_of(diversity, without, baseline.expand(len(DRAWN))))[1]
+        for baseline in (torch.zeros(1), typical)
     )
     assert from_elsewhere < none
 
 
 def test_an_invalid_reply_adds_nothing_to_diversity_and_gains_exactly_nothing():
-    distances = distances_between_replies()[DRAWN[:, :, None], DRAWN[:, None, :]]
+    diversity, without = of_sets(gate=True)
     valid = VALID[DRAWN]
-    diversity, without = set_diversity(distances, valid)
-    advantages = leave_one_out_advantages(diversity, without)
     paired = valid.sum(-1) > 1
     assert (~valid[paired]).any()
-    assert (advantages[paired][~valid[paired]] == 0).all()
+    assert (advantages_of(diversity, without)[paired][~valid[paired]] == 0).all()
     assert (diversity[~paired] == 0).all()  # no two valid replies, no diversity
-    elsewhere = distances.clone()
-    elsewhere[~valid] = 1.9  # wherever an invalid reply stands
-    elsewhere.transpose(-1, -2)[~valid] = 1.9
-    assert torch.equal(set_diversity(elsewhere, valid)[0], diversity)
+    distances = distances_between_replies()
+    distances[~VALID] = distances[:, ~VALID] = 1.9  # whatever an invalid reply is far from
+    assert torch.equal(set_diversity(distances[DRAWN[:, :, None], DRAWN[:, None, :]], valid)[0], diversity)
 
 
 def test_a_valid_reply_gains_by_its_distance_from_the_other_valid_ones():
@@ -115,7 +107,7 @@ def test_a_valid_reply_gains_by_its_distance_from_the_other_valid_ones():
     diversity, without = set_diversity(distances[None].double(), torch.tensor([[True, True, True, False]]))
     assert diversity.item() == pytest.approx(0.6)
     assert without[0].tolist() == pytest.approx([0.8, 0.8, 0.2, 0.6])
-    assert leave_one_out_advantages(diversity, without)[0].tolist() == pytest.approx([-0.2, -0.2, 0.4, 0.0])
+    assert advantages_of(diversity, without)[0].tolist() == pytest.approx([-0.2, -0.2, 0.4, 0.0])
 
 
 def test_a_set_that_no_two_valid_replies_are_in_falls_short_of_the_others():
@@ -123,31 +115,22 @@ def test_a_set_that_no_two_valid_replies_are_in_falls_short_of_the_others():
     distances = torch.full((1, 3, 3), 0.9, dtype=torch.float64) * (1 - torch.eye(3))
     diversity, without = set_diversity(distances, torch.tensor([[True, False, False]]))
     assert without.isnan().all()
-    assert leave_one_out_advantages(diversity, without, torch.tensor([0.75])).tolist() == [[-0.75] * 3]
+    assert advantages_of(diversity, without, torch.tensor([0.75])).tolist() == [[-0.75] * 3]
 
 
-def test_advantages_of_a_set_average_to_zero():
-    advantages = leave_one_out_advantages(*of_sets(gate=False))
-    torch.testing.assert_close(advantages.mean(-1), torch.zeros(len(DRAWN), dtype=torch.float64))
-
-
-@pytest.mark.parametrize("scale", [1e-3, 7.0])
-def test_standardised_advantages_do_not_know_the_scale_of_the_distance(scale):
-    advantages = leave_one_out_advantages(*of_sets(gate=False))
-    torch.testing.assert_close(standardised(scale * advantages), standardised(advantages))
-    assert standardised(advantages).square().mean().item() == pytest.approx(1)
-
-
-def test_a_part_of_a_batch_is_standardised_by_the_whole_batch():
-    advantages = leave_one_out_advantages(*of_sets(gate=False))
+def test_standardised_advantages_do_not_know_the_scale_of_the_distance_nor_how_a_batch_is_parted():
+    advantages = advantages_of(*of_sets(gate=False))
     whole = standardised(advantages)
+    assert whole.square().mean().item() == pytest.approx(1)
+    torch.testing.assert_close(whole.mean(-1), torch.zeros(len(DRAWN), dtype=torch.float64))  # within a set
+    for scale in (1e-3, 7.0):
+        torch.testing.assert_close(standardised(scale * advantages), whole)
     torch.testing.assert_close(standardised(advantages[:9], advantages.square().mean()), whole[:9])
 
 
 def test_sets_without_spread_teach_nothing():
     equal = torch.full((2, 3, 3), 0.1, dtype=torch.float64) * (1 - torch.eye(3))
-    advantages = standardised(leave_one_out_advantages(*set_diversity(equal)))
-    assert torch.equal(advantages, torch.zeros(2, 3, dtype=torch.float64))
+    assert (standardised(advantages_of(*set_diversity(equal))) == 0).all()
 
 
 def test_the_loss_weighs_every_token_of_a_reply_alike_and_treats_advantages_as_constants():

@@ -20,12 +20,10 @@ def tensors():
     shape = (len(LENGTHS), int(LENGTHS.max()))
     logps, old, reference = (-3 * torch.rand(shape, generator=generator) for _ in range(3))
     mask = (torch.arange(shape[1]) < LENGTHS[:, None]).float()
-    return {"logps": logps, "old": old, "reference": reference, "mask": mask}, torch.randn(
-        shape[0], generator=generator
-    )
+    return logps, old, reference, torch.randn(shape[0], generator=generator), mask
 
 
-def trl_loss(logps, old, reference, mask, advantages, *, loss_type, beta, epsilon, epsilon_high):
+def trl_loss(logps, old, reference, advantages, mask, loss_type, beta, epsilon_high):
     """GRPOTrainer._compute_loss on a trainer that has only what the method reads, and whose model answers ``logps``."""
     trainer = object.__new__(GRPOTrainer)
     trainer.__dict__.update(
@@ -42,7 +40,7 @@ def trl_loss(logps, old, reference, mask, advantages, *, loss_type, beta, epsilo
         max_completion_length=MAX_COMPLETION_LENGTH,
         loss_type=loss_type,
         beta=beta,
-        epsilon_low=epsilon,
+        epsilon_low=0.2,
         epsilon_high=epsilon_high,
         _metrics={"train": defaultdict(list)},
         _get_per_token_logps_and_entropies=lambda *args, **kwargs: (logps, torch.zeros_like(logps), None),
@@ -61,16 +59,11 @@ def trl_loss(logps, old, reference, mask, advantages, *, loss_type, beta, epsilo
 @pytest.mark.parametrize("beta", [0.0, 0.1])
 @pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo"])
 def test_loss_gradient_and_what_is_logged_agree_with_trl(loss_type, beta, epsilon_high):
-    given, advantages = tensors()
-    theirs_logps, ours_logps = (given["logps"].clone().requires_grad_() for _ in range(2))
-    rest = {name: given[name] for name in ("old", "reference", "mask")}
-    theirs, logged = trl_loss(
-        theirs_logps, **rest, advantages=advantages,
-        loss_type=loss_type, beta=beta, epsilon=0.2, epsilon_high=epsilon_high,
-    )  # fmt: skip
+    logps, *rest = tensors()
+    theirs_logps, ours_logps = (logps.clone().requires_grad_() for _ in range(2))
+    theirs, logged = trl_loss(theirs_logps, *rest, loss_type, beta, epsilon_high)
     terms = grpo_terms(
-        ours_logps, given["old"], given["reference"], advantages, given["mask"],
-        loss_type=loss_type, epsilon=0.2, epsilon_high=epsilon_high,
+        ours_logps, *rest, loss_type=loss_type, epsilon=0.2, epsilon_high=epsilon_high,
         max_completion_length=MAX_COMPLETION_LENGTH, sequences=len(LENGTHS), tokens=float(LENGTHS.sum()),
     )  # fmt: skip
     ours = terms.policy + beta * terms.kl

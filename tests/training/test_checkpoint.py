@@ -30,91 +30,62 @@ class KilledAt(Alarms):
         yield from ()
 
 
-def killed_at(step: int) -> KilledAt:
-    return KilledAt(**vars(NO_ALARMS), step=step)
+def kill(run, step):
+    run.alarms = KilledAt(**vars(NO_ALARMS), step=step)
+    with pytest.raises(Killed):
+        run.train()
 
 
-def saved(root, step: int = 3, digest: str = "d") -> Checkpoints:
-    checkpoints = Checkpoints("arm-1", digest, root)
-    checkpoints.save({"weight": torch.arange(3.0), "scalar": torch.tensor(float(step))}, {"step": step})
-    return checkpoints
+def assert_the_same(again, undisturbed, expected):
+    """Every logged number of every step, the validations, and every weight."""
+    assert again.train() == expected
+    assert all(torch.equal(undisturbed.parameters[name], again.parameters[name]) for name in again.parameters)
+
+
+LONG = {"epochs": 2, "checkpoint_every": 2, "keep_best": True, "evaluate_every": 2}
 
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_a_run_killed_at_any_step_continues_as_if_nothing_had_happened(make_run, pairs, tmp_path, capsys, kind):
-    def run(**changes):
-        settings = {"epochs": 2, "checkpoint_every": 2, "validation": pairs[:3], "keep_best": True, "evaluate_every": 2}
-        return make_run(METHODS[kind](), warmup_ratio=0.3, learning_rate=3e-2, **settings, **changes)
+    def run(checkpoints=None):
+        rest = {"validation": pairs[:3], "warmup_ratio": 0.3, "learning_rate": 3e-2, "checkpoints": checkpoints}
+        return make_run(METHODS[kind](), **LONG, **rest)
 
     undisturbed = run()
     expected = undisturbed.train()
     for step in (4, 6):
         checkpoints = Checkpoints(f"killed at {step}", "digest", tmp_path)
-        with pytest.raises(Killed):
-            run(checkpoints=checkpoints, alarms=killed_at(step)).train()
-        again = run(checkpoints=checkpoints)
-        assert again.train() == expected  # every logged number of every step, and the validations
+        kill(run(checkpoints), step)
+        assert_the_same(run(checkpoints), undisturbed, expected)
         assert f"going on from step {step - 2}" in capsys.readouterr().out
-        assert all(torch.equal(undisturbed.parameters[name], again.parameters[name]) for name in again.parameters)
 
 
 def test_the_best_weights_from_before_a_kill_are_kept(make_run, pairs, tmp_path):
-    settings = {"epochs": 2, "checkpoint_every": 2, "validation": pairs, "keep_best": True, "evaluate_every": 2}
-    undisturbed = make_run(Scripted(values=[1.0, 2.0, 3.0]), **settings)
-    checkpoints = Checkpoints("arm-1", "digest", tmp_path)
-    killed = make_run(Scripted(values=[1.0]), checkpoints=checkpoints, alarms=killed_at(3), **settings)
-    again = make_run(Scripted(values=[2.0, 3.0]), checkpoints=checkpoints, **settings)
+    def run(*values, checkpoints=None):
+        return make_run(Scripted(values=list(values)), validation=pairs, checkpoints=checkpoints, **LONG)
+
+    undisturbed, checkpoints = run(1.0, 2.0, 3.0), Checkpoints("arm-1", "digest", tmp_path)
     expected = undisturbed.train()
-    with pytest.raises(Killed):
-        killed.train()
-    assert again.train() == expected
     assert expected.best_step == 2
-    assert all(torch.equal(undisturbed.parameters[name], again.parameters[name]) for name in again.parameters)
+    kill(run(1.0, checkpoints=checkpoints), 3)
+    assert_the_same(run(2.0, 3.0, checkpoints=checkpoints), undisturbed, expected)
 
 
-def test_what_is_saved_is_what_is_loaded_and_only_for_the_same_inputs(tmp_path):
-    assert Checkpoints("arm-1", "d", tmp_path).load() is None
-    tensors, state = saved(tmp_path).load()
-    assert state == {"step": 3}
-    torch.testing.assert_close(tensors, {"weight": torch.arange(3.0), "scalar": torch.tensor(3.0)}, rtol=0, atol=0)
-    assert Checkpoints("arm-1", "other inputs", tmp_path).load() is None
-
-
-@pytest.mark.parametrize("renamed", [0, 1, 2])  # state.json, the old one aside, the new one in
-def test_a_kill_while_one_checkpoint_takes_anothers_place_leaves_one_of_them_whole(tmp_path, monkeypatch, renamed):
-    checkpoints = saved(tmp_path)
-    replace, done = type(tmp_path).replace, []
-
-    def killed(self, target):
-        if len(done) == renamed:
-            raise Killed
-        done.append(target)
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(tmp_path), "replace", killed)
-        with pytest.raises(Killed):
-            saved(tmp_path, step=4)
-    assert checkpoints.load()[1] == {"step": 3}
-    saved(tmp_path, step=5)
-    assert checkpoints.load()[1] == {"step": 5}
-
-
-def test_clearing_forgets_every_checkpoint_of_the_run_and_of_no_other(tmp_path):
-    old, new, other = saved(tmp_path, digest="old"), saved(tmp_path, digest="new"), Checkpoints("b-1", "d", tmp_path)
-    other.save({"weight": torch.ones(1)}, {"step": 1})
-    new.clear()
+def test_a_checkpoint_belongs_to_its_inputs_and_clearing_forgets_every_one_of_the_run_and_of_no_other(tmp_path):
+    old, new, other = (Checkpoints(*key, tmp_path) for key in (("a-1", "old"), ("a-1", "new"), ("b-1", "old")))
     assert old.load() is None
-    assert new.load() is None
-    assert other.load() is not None
+    for step, checkpoints in enumerate((old, new, other)):
+        checkpoints.save({"weight": torch.ones(1)}, {"step": step})
+    assert [checkpoints.load()[1]["step"] for checkpoints in (old, new, other)] == [0, 1, 2]
+    new.clear()
+    assert [checkpoints.load() is None for checkpoints in (old, new, other)] == [True, True, False]
 
 
 def test_a_run_killed_after_its_last_checkpoint_only_has_to_save_and_knows_that_nothing_was_validated(
     make_run, tmp_path, capsys
 ):
     checkpoints = Checkpoints("arm-1", "digest", tmp_path)
-    expected = make_run(checkpoint_every=3, checkpoints=checkpoints).train()
-    again = make_run(checkpoint_every=3, checkpoints=checkpoints).train()
+    expected, again = (make_run(checkpoint_every=3, checkpoints=checkpoints).train() for _ in range(2))
     assert again == expected
     assert again.best is None
     assert "going on from step 3" in capsys.readouterr().out

@@ -69,11 +69,10 @@ def test_a_batch_of_replies_that_all_fail_the_gate_teaches_nothing_about_diversi
     assert all(torch.count_nonzero(grad) == 0 for grad in gradients(run, step, "diversity").values())
 
 
-@pytest.mark.parametrize("lambda_", [0.5, 2.0])
-def test_lambda_scales_the_gradient_of_diversity_and_leaves_that_of_cross_entropy(make_run, pairs, lambda_):
-    one, other = make_run(polychromic(lambda_=1.0)), make_run(polychromic(lambda_=lambda_))
-    steps = [run.method.step(run.context, pairs, 0) for run in (one, other)]
-    for term, scale in (("diversity", lambda_), ("cross_entropy", 1.0)):
-        expected, found = (gradients(run, step, term) for run, step in zip((one, other), steps, strict=True))
+def test_lambda_scales_the_gradient_of_diversity_and_leaves_that_of_cross_entropy(make_run, pairs):
+    runs = [make_run(polychromic(lambda_=lambda_)) for lambda_ in (1.0, 2.0)]
+    steps = [run.method.step(run.context, pairs, 0) for run in runs]
+    for term, scale in (("diversity", 2.0), ("cross_entropy", 1.0)):
+        expected, found = (gradients(run, step, term) for run, step in zip(runs, steps, strict=True))
         for name in expected:
             torch.testing.assert_close(found[name], scale * expected[name], rtol=1e-4, atol=1e-6)

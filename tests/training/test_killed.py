@@ -30,7 +30,8 @@ def train_and_kill(arm: str, folder: Path) -> None:
         from polychrome.params import load_params
         from polychrome.training.runs import train
         train(load_params(), {arm!r}, 1, [{arm!r}])"""
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, stderr=subprocess.DEVNULL, env=_environment())
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, stderr=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 200
     while not list(folder.glob(".checkpoints/*/[!.]*/state.json")):
         assert process.poll() is None, "ended before its first checkpoint"
@@ -38,10 +39,6 @@ def train_and_kill(arm: str, folder: Path) -> None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize("arm", ARMS)

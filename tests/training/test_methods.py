@@ -22,10 +22,6 @@ def mean(history, name: str) -> float:
     return float(np.mean([row[name] for row in history]))
 
 
-def reference_tensors(policy) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in policy.named_parameters() if ".reference." in name}
-
-
 # --- what an objective is for -----------------------------------------------------------------------------------
 
 
@@ -36,15 +32,14 @@ def test_cross_entropy_falls(make_run):
 
 def test_grpo_climbs_its_reward_while_its_reference_stays_as_it_was_to_the_bit(make_run):
     run = make_run(grpo(num_generations=8), batch_size=12, epochs=16, learning_rate=0.1)
-    before = reference_tensors(run.policy)
+    before = {name: tensor.clone() for name, tensor in run.policy.named_parameters() if ".reference." in name}
     assert before
     history = run.train().history
     gain = reward_gain(history, seed=0)["reward_gain"]
     assert gain["low"] > 0.05
     assert mean(history[-4:], "reward") > mean(history[:4], "reward") + 0.05
     assert history[0]["kl"] < 1e-4 < 0.5 < history[-1]["kl"]  # the policy has left the reference behind
-    after = reference_tensors(run.policy)
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.equal(before[name], tensor) for name, tensor in run.policy.named_parameters() if name in before)
 
 
 def test_a_huge_beta_keeps_grpo_at_its_reference(make_run):
@@ -74,12 +69,6 @@ def test_every_polychromic_step_says_the_share_of_the_gradient_that_diversity_co
     assert 0 < max(shares[0]) < 0.1 < 0.8 < min(shares[1]) < 1
     odds = [share[0] / (1 - share[0]) for share in shares]
     assert odds[1] == pytest.approx(2000 * odds[0], rel=1e-3)  # in proportion to lambda
-
-
-def test_lambda_zero_is_cross_entropy_bit_for_bit(make_run):
-    plain, zero = make_run(CrossEntropy()), make_run(polychromic(lambda_=0.0))
-    assert plain.train().history == zero.train().history
-    assert all(torch.equal(plain.parameters[name], zero.parameters[name]) for name in plain.parameters)
 
 
 def test_the_reference_is_scored_without_dropout(make_run, pairs):
@@ -130,8 +119,7 @@ def test_several_steps_on_one_batch_of_rollouts_move_the_ratio(make_run):
 
 
 def test_what_was_drawn_is_kept_with_its_rewards(make_run):
-    run = make_run(grpo(), batch_size=4)
-    (first, *_) = run.train().history
+    first = make_run(grpo(), batch_size=4).train().history[0]
     for rollout in first["rollouts"]:
         assert rollout["rewards"] == pytest.approx(likes_ascii([""] * 4, rollout["replies"]), rel=1e-5)
         assert len(rollout["replies"]) == len(rollout["ended"]) == 4
@@ -180,17 +168,13 @@ def test_a_process_without_posts_makes_no_pieces_and_still_adds_its_zeros_up(mak
 def test_the_posts_that_sets_are_drawn_for_do_not_depend_on_how_many_processes_share_a_batch(
     make_run, pairs, processes
 ):
-    method = polychromic(max_new_tokens=2)
-    context = make_run(method).context
-    seen: list[str] = []
+    method, drawn = polychromic(max_new_tokens=2), []
+    context = replace(make_run(method).context, processes=processes, total=lambda value: value or 1.0)
 
-    def watch(sets, valid):
-        return torch.zeros(len(sets.replies)), torch.zeros(len(sets.replies), 4)
+    def watch(posts, sets):
+        drawn.extend(posts)
+        return np.ones((len(posts), 4), dtype=bool)
 
     for rank in range(processes):
-        part = pairs[rank::processes]
-        here = replace(context, processes=processes, rank=rank, total=lambda value: value or 1.0)
-        step = replace(method, diversity=watch).step(here, part, 0)
-        drawn = sum(len(piece.packed.completion_mask) for piece in step.pieces if piece.term == "diversity") // 4
-        seen += [pair.id for pair in part[:drawn]]
-    assert sorted(seen) == sorted(pair.id for pair in pairs[:4])
+        replace(method, validity=watch).step(replace(context, rank=rank), pairs[rank::processes], 0)
+    assert sorted(drawn) == sorted(pair.post for pair in pairs[:4])

@@ -14,24 +14,21 @@ from peft import PeftModel
 from polychrome.files import read_json
 from polychrome.models.policy import open_base
 from polychrome.pairs.schema import write_pairs
-from polychrome.training.runs import train
 
+from .tiny import train_arm
 from .two_processes import answers
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def launch(*arguments: Path) -> None:
     """Start two processes; --multi_gpu is how the launcher calls several on one machine, gloo is what they then use."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
+    command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
     process = subprocess.Popen([*command, SCRIPT, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
     try:
@@ -69,7 +66,7 @@ def test_two_processes_log_and_learn_what_one_does(workspace, params_of, tiny_ba
     assert sorted(chain(*shares)) == sorted(*one["cross_entropy"]["posts"])
 
     by_two = read_json(workspace / "results/training/baseline/seed-1/summary.json")
-    by_one = train(params, "baseline", 1, ["baseline"])
+    by_one = train_arm(params, "baseline")
     assert by_two["last_step"] == pytest.approx(by_one["last_step"], abs=1e-4)
     assert by_two["steps"] == by_one["steps"]
     PeftModel.from_pretrained(open_base(tiny_base, dtype=None), workspace / "models/baseline/seed-1")

@@ -23,30 +23,22 @@ def group(name: str, reward: float) -> dict:
 
 
 def test_the_gain_is_last_epoch_minus_first_by_prompt_whatever_the_order_and_the_epochs_between():
-    history = rewards(
-        {"a": 0.1, "b": 0.5, "c": 0.2},
-        {"b": 0.9, "a": 0.9, "c": 0.9},
-        {"c": 0.4, "a": 0.2, "b": 0.8},
+    told = reward_gain(
+        rewards({"a": 0.1, "b": 0.5, "c": 0.2}, {"b": 0.9, "a": 0.9, "c": 0.9}, {"c": 0.4, "a": 0.2, "b": 0.8}), seed=0
     )
-    told = reward_gain(history, seed=0)
     assert told["reward_first_epoch"] == pytest.approx(0.8 / 3)
     assert told["reward_last_epoch"] == pytest.approx(1.4 / 3)
     assert told["reward_gain"]["mean"] == pytest.approx((0.1 + 0.3 + 0.2) / 3)
     assert told["prompts"] == 3
 
 
-def test_the_interval_excludes_zero_for_a_clear_gain_and_holds_it_for_noise():
-    generator = np.random.default_rng(0)
-    first = dict(zip(map(str, range(40)), generator.uniform(size=40), strict=True))
-    noise = dict(zip(first, generator.normal(0, 0.2, size=40), strict=True))
-
-    def gain(by: float) -> dict[str, float]:
-        return reward_gain(rewards(first, {name: first[name] + noise[name] + by for name in first}), 0)["reward_gain"]
-
-    clear, none = gain(0.3), gain(0.0)
-    assert 0 < clear["low"] < clear["mean"] < clear["high"]
-    assert none["low"] < 0 < none["high"]
-    assert clear["high"] - clear["low"] == pytest.approx(2 * 1.96 * 0.2 / 40**0.5, rel=0.3)
+def test_the_interval_is_that_of_the_paired_gain_not_of_the_rewards():
+    first = dict(zip(map(str, range(40)), np.random.default_rng(0).uniform(size=40), strict=True))
+    noise = np.random.default_rng(1).normal(0.3, 0.05, size=40)
+    last = {name: reward + by for (name, reward), by in zip(first.items(), noise, strict=True)}
+    gain = reward_gain(rewards(first, last), 0)["reward_gain"]
+    assert 0 < gain["low"] < gain["mean"] < gain["high"]
+    assert gain["high"] - gain["low"] == pytest.approx(2 * 1.96 * 0.05 / 40**0.5, rel=0.3)
 
 
 @pytest.mark.parametrize(

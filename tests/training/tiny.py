@@ -21,15 +21,20 @@ from polychrome.params import Params
 from polychrome.training.alarms import Alarms
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.loop import Run
+from polychrome.training.methods.context import Context
 from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropyArm
 from polychrome.training.methods.grpo import Grpo, GrpoArm
-from polychrome.training.methods.interface import Context, Method, Step
+from polychrome.training.methods.interface import Method, Step
 from polychrome.training.methods.polychromic import Polychromic, PolychromicArm
 from polychrome.training.runs import train
 from polychrome.training.settings import TrainSettings
 
 NO_ALARMS = Alarms(kl_warn=math.inf, kl_stop=math.inf, reward_flat_steps=0, length_collapse_ratio=0.0)
-LOOP = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2}
+LOOP: dict[str, Any] = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2}
+SETTINGS: dict[str, Any] = {
+    "weight_decay": 0.01, "warmup_ratio": 0.0, "max_grad_norm": 1.0, "gradient_accumulation": 1,
+    "checkpoint_every": 1000, "evaluate_every": 0, "patience": 0, "keep_best": False,
+}  # fmt: skip
 
 
 class LetterEncoder:
@@ -79,11 +84,7 @@ def grpo(reward: Any = None, bonus: Any = None, **changes: Any) -> Grpo:
 
 def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method, **changes: Any) -> Run:
     """A run of ``method`` from the adapter in ``warmstart``; keywords change the arm, loop settings or the run."""
-    arm: dict[str, Any] = dict(LOOP)
-    settings: dict[str, Any] = {
-        "weight_decay": 0.01, "warmup_ratio": 0.0, "max_grad_norm": 1.0, "gradient_accumulation": 1,
-        "checkpoint_every": 1000, "evaluate_every": 0, "patience": 0, "keep_best": False,
-    }  # fmt: skip
+    arm, settings = dict(LOOP), dict(SETTINGS)
     run: dict[str, Any] = {"pairs": pairs, "validation": [], "seed": 11, "alarms": NO_ALARMS, "checkpoints": None}
     for name, value in changes.items():
         next(part for part in (arm, settings, run) if name in part or part is run)[name] = value
@@ -106,7 +107,6 @@ class Watched(CrossEntropy):
     batches: list[list[str]] = field(default_factory=list)
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
-        """As cross-entropy."""
         self.batches.append([pair.id for pair in batch])
         return super().step(context, batch, number)
 
@@ -119,7 +119,6 @@ class Scripted(Watched):
     weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
-        """The next of the given values."""
         assert not context.policy.training
         self.weights.append({n: p.detach().clone() for n, p in context.policy.named_parameters() if p.requires_grad})
         return "validation_cross_entropy", self.values.pop(0)
@@ -144,15 +143,12 @@ def write_params(folder: Path, changes: dict[str, Any] | None = None) -> None:
         "alarms.kl_stop": 1e6,
         "alarms.reward_flat_steps": 0,
     }
-    for arm, kind in ((name, arm["objective"]) for name, arm in values["arms"].items()):
-        if kind != "untouched":
-            small |= {f"arms.{arm}.batch_size": 4, f"arms.{arm}.epochs": 1, f"arms.{arm}.learning_rate": 1e-2}
-        if kind in ("polychromic", "grpo"):
-            small[f"arms.{arm}.max_new_tokens"] = 5
-        if kind == "grpo":
-            small[f"arms.{arm}.reward"] = "heuristic"  # no model of engagement is trained for these tests
-        if kind == "polychromic":
-            small |= {f"arms.{arm}.samples": 3, f"arms.{arm}.posts_per_step": 2, f"arms.{arm}.gate": False}
+    fitting = {"batch_size": 4, "epochs": 1, "learning_rate": 1e-2, "max_new_tokens": 5}
+    fitting |= {"samples": 3, "posts_per_step": 2, "gate": False}
+    for arm, settings in values["arms"].items():
+        if settings["objective"] == "grpo":  # no model of engagement is trained for these tests
+            small[f"arms.{arm}.reward"] = "heuristic"
+        small |= {f"arms.{arm}.{key}": value for key, value in fitting.items() if key in settings}
     for dotted, value in (small | (changes or {})).items():
         *path, last = dotted.split(".")
         section = values

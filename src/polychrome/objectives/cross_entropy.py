@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 
-def cross_entropy(logps: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor | float) -> torch.Tensor:
+def cross_entropy(logps: Tensor, mask: Tensor, tokens: Tensor | float) -> Tensor:
     """Mean negative log-likelihood in nats per token, L = -sum_t log p(y_t | y_<t, x) / tokens.
 
     Args: ``logps`` (N, T) log-probabilities of the reply tokens, prompts are not in it; ``mask`` (N, T), 1 where there

@@ -13,9 +13,10 @@ pairwise form of D follows "polychromic objectives" for sets (arXiv 2509.25424),
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
-def set_diversity(distances: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def set_diversity(distances: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean pairwise distance of the valid replies of each set, and of the set without each member.
 
     Args: ``distances`` (P, n, n), symmetric with zero diagonal, n >= 3 (ValueError below: without one of two members
@@ -33,15 +34,13 @@ def set_diversity(distances: torch.Tensor, valid: torch.Tensor | None = None) ->
     return diversity, (total[:, None] - touching) / _pairs(members[:, None] - keep)
 
 
-def _pairs(members: torch.Tensor) -> torch.Tensor:
+def _pairs(members: Tensor) -> Tensor:
     """Pairs among so many members; NaN where there is none, so that a mean over them is none either."""
     pairs = members * (members - 1) / 2
     return pairs.masked_fill(pairs == 0, torch.nan)
 
 
-def leave_one_out_advantages(
-    diversity: torch.Tensor, without: torch.Tensor, elsewhere: torch.Tensor | None = None
-) -> torch.Tensor:
+def leave_one_out_advantages(diversity: Tensor, without: Tensor, elsewhere: Tensor | None = None) -> Tensor:
     """D(y_1..y_n) - D(y_-i): the weight of sample i in eq. (1). ``diversity`` (P,), ``without`` (P, n) -> (P, n).
 
     ``elsewhere`` (P,) is the baseline where ``without`` is NaN, 0 by default. Any number that these n samples have no
@@ -52,9 +51,7 @@ def leave_one_out_advantages(
     return diversity[:, None] - torch.where(without.isnan(), elsewhere[:, None], without)
 
 
-def standardised(
-    advantages: torch.Tensor, mean_square: torch.Tensor | None = None, floor: float = 1e-6
-) -> torch.Tensor:
+def standardised(advantages: Tensor, mean_square: Tensor | None = None, floor: float = 1e-6) -> Tensor:
     """Advantages over their root mean square in the batch, so that lambda means the same for every D, model and data.
 
     Within a set of valid replies they average zero already, so nothing is subtracted. ``mean_square`` is that of
@@ -65,9 +62,7 @@ def standardised(
     return torch.zeros_like(advantages) if rms < floor else advantages / rms
 
 
-def score_function_loss(
-    logps: torch.Tensor, mask: torch.Tensor, advantages: torch.Tensor, normaliser: torch.Tensor | float
-) -> torch.Tensor:
+def score_function_loss(logps: Tensor, mask: Tensor, advantages: Tensor, normaliser: Tensor | float) -> Tensor:
     """Loss whose gradient is minus eq. (1) over ``normaliser``.
 
     Args: ``logps`` (N, T) of the sampled tokens, ``mask`` (N, T), ``advantages`` (N,), constants; ``normaliser``: 1 per

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 STD_FLOOR = 1e-4  # added to a group's standard deviation, as in TRL
 
 
-def group_advantages(rewards: torch.Tensor, scale_rewards: str = "group") -> torch.Tensor:
+def group_advantages(rewards: Tensor, scale_rewards: str = "group") -> Tensor:
     """(r - mean) / (std + 1e-4) within each group, eq. in section 4.1.2; std with Bessel's correction.
 
     Args: ``rewards`` (P, G), G >= 2; ``scale_rewards`` "group", or "none" to leave out the division. Returns (P, G).
@@ -31,12 +32,12 @@ def group_advantages(rewards: torch.Tensor, scale_rewards: str = "group") -> tor
     return advantages.masked_fill(zero_variance(rewards)[:, None], 0.0)
 
 
-def zero_variance(rewards: torch.Tensor) -> torch.Tensor:
+def zero_variance(rewards: Tensor) -> Tensor:
     """Which groups (P,) have equal rewards (P, G) throughout and so carry no signal."""
     return rewards.amax(-1) == rewards.amin(-1)
 
 
-def k3(logps: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def k3(logps: Tensor, reference: Tensor) -> Tensor:
     """Per-token estimate of KL(policy || reference): exp(d) - d - 1 >= 0, d = log ref - log policy (eq. 4); (N, T)."""
     difference = reference - logps
     return difference.exp() - difference - 1
@@ -46,25 +47,15 @@ def k3(logps: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 class GrpoTerms:
     """The two terms of the loss, each a scalar with gradient, and what to watch."""
 
-    policy: torch.Tensor
-    kl: torch.Tensor  # not yet times beta
-    clip_fraction: torch.Tensor  # share of tokens at which the clip binds, detached
+    policy: Tensor
+    kl: Tensor  # not yet times beta
+    clip_fraction: Tensor  # share of tokens at which the clip binds, detached
 
 
 def grpo_terms(
-    logps: torch.Tensor,
-    old_logps: torch.Tensor,
-    reference_logps: torch.Tensor,
-    advantages: torch.Tensor,
-    mask: torch.Tensor,
-    *,
-    loss_type: str,
-    epsilon: float,
-    epsilon_high: float,
-    max_completion_length: int,
-    sequences: float,
-    tokens: float,
-) -> GrpoTerms:
+    logps: Tensor, old_logps: Tensor, reference_logps: Tensor, advantages: Tensor, mask: Tensor, *,
+    loss_type: str, epsilon: float, epsilon_high: float, max_completion_length: int, sequences: float, tokens: float,
+) -> GrpoTerms:  # fmt: skip
     """Policy and KL terms; the loss is ``policy + beta * kl`` (eq. 3, minimised).
 
     Args: ``logps``, ``old_logps``, ``reference_logps``, ``mask`` (N, T); ``advantages`` (N,). ``sequences`` and
@@ -76,7 +67,7 @@ def grpo_terms(
     per_token = -torch.min(ratio * a, clipped * a)
     binds = ((ratio < 1 - epsilon) & (a < 0)) | ((ratio > 1 + epsilon_high) & (a > 0))
 
-    def reduce(values: torch.Tensor) -> torch.Tensor:
+    def reduce(values: Tensor) -> Tensor:
         if loss_type == "grpo":
             return ((values * mask).sum(-1) / mask.sum(-1).clamp(min=1)).sum() / sequences
         if loss_type in ("bnpo", "dapo"):

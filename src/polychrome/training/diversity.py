@@ -73,23 +73,21 @@ def make_diversity(kind: str) -> SetDiversity:
         "self_bleu": lambda replies: 0.0 if (alike := self_bleu(replies)) is None else 1 - alike,
         "distinct_n": lambda replies: distinct_n(replies, 2) or 0.0,
     }[kind]
-    return lambda sets, valid: _leave_one_out(function, sets.replies, valid)
+
+    def of_valid(texts: Sequence[str], keep: Sequence[bool], undefined: float, without: int | None = None) -> float:
+        kept = [text for i, (text, good) in enumerate(zip(texts, keep, strict=True)) if good and i != without]
+        return function(kept) if len(kept) > 1 else undefined
+
+    def diversity(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        both = list(zip(sets.replies, valid.tolist(), strict=True))
+        whole = [of_valid(texts, keep, 0.0) for texts, keep in both]
+        others = [[of_valid(texts, keep, nan, i) for i in range(len(texts))] for texts, keep in both]
+        return torch.tensor(whole, dtype=torch.float64), torch.tensor(others, dtype=torch.float64)
+
+    return diversity
 
 
 def _semantic(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     vectors = torch.from_numpy(sets.vectors).double()
     distances = (1 - vectors @ vectors.transpose(-1, -2)).clamp(min=0)  # equal texts: rounding may go below
     return set_diversity(distances - torch.diag_embed(torch.diagonal(distances, dim1=-2, dim2=-1)), valid)
-
-
-def _leave_one_out(
-    function: Callable[[Sequence[str]], float], replies: Sequence[Sequence[str]], valid: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    def of_valid(texts: Sequence[str], keep: Sequence[bool], undefined: float, without: int | None = None) -> float:
-        kept = [text for i, (text, good) in enumerate(zip(texts, keep, strict=True)) if good and i != without]
-        return function(kept) if len(kept) > 1 else undefined
-
-    both = list(zip(replies, valid.tolist(), strict=True))
-    whole = [of_valid(texts, keep, 0.0) for texts, keep in both]
-    others = [[of_valid(texts, keep, nan, i) for i in range(len(texts))] for texts, keep in both]
-    return torch.tensor(whole, dtype=torch.float64), torch.tensor(others, dtype=torch.float64)

@@ -30,8 +30,8 @@ from polychrome.pairs.schema import Pair
 from polychrome.randomness import numpy_generator, seed_for
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints
-from polychrome.training.methods.groups import human, packs
-from polychrome.training.methods.interface import Context, Method, Piece, Step
+from polychrome.training.methods.context import Context
+from polychrome.training.methods.interface import Method, Piece, Step
 from polychrome.training.settings import Arm, TrainSettings
 
 Row = dict[str, Any]  # one step's log: metric -> number, and "rollouts" -> the groups that were rewarded
@@ -40,21 +40,7 @@ SHARE = "_gradient_share"  # behind the name of a term of the objective: its sha
 
 def _add(sums: dict[str, float], name: str, value: float) -> None:
     """Take another part of a metric in: a sum, or a maximum where the name says so."""
-    if name.endswith("_max"):
-        sums[name] = max(sums.get(name, value), value)
-    else:
-        sums[name] = sums.get(name, 0.0) + value
-
-
-def rate_factor(done: int, *, warmup: int, total: int) -> float:
-    """The share of the peak learning rate after ``done`` of ``total`` steps: linear warm-up, then half a cosine to 0.
-
-    Unlike the libraries' schedule it does not start at 0: in a run of a dozen steps one that teaches nothing counts.
-    """
-    step = done + 1
-    if step < warmup:
-        return step / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total + 1 - warmup))))
+    sums[name] = max(sums.get(name, value), value) if name.endswith("_max") else sums.get(name, 0.0) + value
 
 
 @dataclass
@@ -101,7 +87,7 @@ class Run:
             chat=self.chat,
             seed=self.seed,
             micro_batches=self.settings.gradient_accumulation,
-            total=self._total,
+            total=lambda value: self._totals({"": value})[""],
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
             memory_mib=self.memory_mib,
@@ -146,8 +132,7 @@ class Run:
             epoch, place = divmod(number, self.steps_per_epoch)
             order = numpy_generator(self.seed, "order", epoch).permutation(len(self.pairs))
             start = place * self.arm.batch_size
-            batch = [self.pairs[i] for i in order[start : start + self.arm.batch_size]]
-            yield number, batch[rank::world]
+            yield number, [self.pairs[i] for i in order[start : start + self.arm.batch_size][rank::world]]
 
     def _seeded_step(self, batch: Sequence[Pair], number: int) -> Step:
         torch.manual_seed(seed_for(self.seed, "dropout", number, self.accelerator.process_index))
@@ -157,9 +142,7 @@ class Run:
         row: Row = dict(step.metrics)
         norms = self._backward(step, row)
         norm = clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm)
-        row["learning_rate"] = self._rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = row["learning_rate"]
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"] = self._rate()
         self.optimizer.step()
         self.optimizer.zero_grad()
         row["grad_norm"] = float(norm)
@@ -171,8 +154,13 @@ class Run:
         return row
 
     def _rate(self) -> float:
-        warmup = round(self.settings.warmup_ratio * self.total_steps)
-        return self.arm.learning_rate * rate_factor(self.state.step, warmup=warmup, total=self.total_steps)
+        """The learning rate of the next step: linear warm-up, then half a cosine to 0.
+
+        Unlike the libraries' it does not start at 0: in a run of a dozen steps one that teaches nothing counts.
+        """
+        step, warmup = self.state.step + 1, round(self.settings.warmup_ratio * self.total_steps)
+        passed = min(1.0, (step - warmup) / (self.total_steps + 1 - warmup))
+        return self.arm.learning_rate * (step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * passed)))
 
     def _backward(self, step: Step, row: Row) -> dict[str, float]:
         """Accumulate the gradient of every piece; returns the gradient norm of each term by itself, if there are two.
@@ -181,9 +169,7 @@ class Run:
         """
         pieces = self._even(step.pieces)
         terms = list(dict.fromkeys(piece.term for piece in pieces))
-        norms: dict[str, float] = {}
-        sums: dict[str, float] = {"loss": 0.0}
-        before: list[torch.Tensor] | None = None
+        norms, sums, before = {}, {"loss": 0.0}, None
         for term in terms:
             for piece in (piece for piece in pieces if piece.term == term):
                 set_training(self.policy, piece.dropout)
@@ -210,17 +196,10 @@ class Run:
             return pieces
         own = Counter(piece.term for piece in pieces)
         most: Counter[str] = reduce(or_, gather_object([own]))  # the maximum of each term; the same on every process
-        idle = [self._idle(term) for term in most for _ in range(most[term] - own[term])]
+        ((_, packed),) = self.context.packs(self.context.human(self.pairs[:1]))
+        idle = [Piece(term, packed, lambda logps, _: (0.0 * logps.sum(), {})) for term in (most - own).elements()]
         order = list(most)
         return sorted([*pieces, *idle], key=lambda piece: order.index(piece.term))
-
-    def _idle(self, term: str) -> Piece:
-        """A pass that teaches nothing."""
-        ((_, packed),) = packs(self.context, human(self.context, self.pairs[:1]))
-        return Piece(term, packed, lambda logps, entropies: (0.0 * logps.sum(), {}))
-
-    def _total(self, value: float) -> float:
-        return self._totals({"": value})[""]
 
     def _totals(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value summed over processes, or its maximum; one that has no such value adds nothing."""
@@ -253,7 +232,7 @@ class Run:
     def _checkpoint(self) -> None:
         if self.checkpoints is None or not self.accelerator.is_main_process:
             return
-        tensors: dict[str, torch.Tensor] = {f"weight.{name}": tensor for name, tensor in self.parameters.items()}
+        tensors = {f"weight.{name}": tensor for name, tensor in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         for name, tensor in self.parameters.items():
             tensors |= {f"optimizer.{key}.{name}": value for key, value in self.optimizer.state[tensor].items()}

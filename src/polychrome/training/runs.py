@@ -42,21 +42,27 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     arm: Any = params.arms[name]
     data, held_out = paths.PHASES / f"{arm.data}.jsonl", paths.PHASES / "validation.jsonl"
     pairs, validation = read_pairs(data), read_pairs(held_out)
-    dtype = configure(params.compute)
+    dtype, in_4bit = configure(params.compute), params.assets.load_in_4bit
     reads = [paths.BASE, paths.ENCODER, data, held_out]
-    if name in params.warmstarts:
-        policy = _warmstart(params, params.warmstarts[name], name, seed, dtype)
-        reads += [paths.model_dir(params.warmstarts[name], seed), paths.REWARD]
+    if start := params.warmstarts.get(name):
+        folder = paths.model_dir(start, seed)
+        if not (folder / "adapter_model.safetensors").is_file():
+            expected = f"the adapter that {name} starts from"
+            raise bad(str(folder), "no warm-start", expected, f"Run `dvc repro sft@{start}-{seed}`.")
+        check_recipe(folder, recipe_of(params, start, seed))
+        policy = open_adapter(open_base(paths.BASE, dtype, in_4bit), folder, trainable=True, with_reference=True)
+        reads += [folder, paths.REWARD]
     else:
-        policy = add_adapter(open_base(paths.BASE, dtype, params.assets.load_in_4bit), params.lora, seed)
+        policy = add_adapter(open_base(paths.BASE, dtype, in_4bit), params.lora, seed)
     prompt = params.prompt
     chat = Chat(open_tokenizer(paths.BASE), prompt.plain, prompt.max_prompt_tokens, prompt.max_reply_tokens)
     chat.check(pairs, data)
     chat.check(validation, held_out)
     recipe = recipe_of(params, name, seed)
     everything = recipe | {name: asdict(getattr(params, name)) for name in ("lora", "train", "prompt", "reward")}
-    everything |= {"dtype": str(dtype), "kernels": CHOSEN["kernels"], "in_4bit": params.assets.load_in_4bit}
+    everything |= {"dtype": str(dtype), "kernels": CHOSEN["kernels"], "in_4bit": in_4bit}
     everything |= {"threads": params.compute.threads, "memory": params.compute.memory_mib}
+    checkpoints = Checkpoints(f"{name}-{seed}", digest_of(recipe=everything, files=[*CODE, *reads]))
     run = Run(
         policy=policy,
         method=method_of(arm.objective).build(arm, params, pairs),
@@ -67,36 +73,20 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
         settings=params.train,
         seed=seed,
         alarms=params.alarms,
-        checkpoints=Checkpoints(f"{name}-{seed}", digest_of(recipe=everything, files=[*CODE, *reads])),
+        checkpoints=checkpoints,
         accelerator=Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"),  # dtype is params.yaml's
         name=f"{name} seed {seed}",
         memory_mib=params.compute.memory_mib,
     )
-    run.train()
-    summary = _save(run, recipe, name, seed) if run.accelerator.is_main_process else {}
+    state, summary = run.train(), {}
+    if run.accelerator.is_main_process:
+        with whole_directory(paths.model_dir(name, seed)) as folder:
+            save_adapter(policy, folder, recipe)
+        facts = {"arm": name, "seed": seed, "pairs": len(pairs), "best_step": state.best_step}
+        summary = write_training(paths.training_dir(name, seed), state, facts, seed)
+        checkpoints.clear()
     run.accelerator.wait_for_everyone()
     run.accelerator.end_training()
-    return summary
-
-
-def _warmstart(params: Params, start: str, name: str, seed: int, dtype: torch.dtype) -> Any:
-    """The adapter of ``start`` as policy, and again as frozen reference."""
-    folder = paths.model_dir(start, seed)
-    if not (folder / "adapter_model.safetensors").is_file():
-        expected = f"the adapter that {name} starts from"
-        raise bad(str(folder), "no warm-start", expected, f"Run `dvc repro sft@{start}-{seed}`.")
-    check_recipe(folder, recipe_of(params, start, seed))
-    base = open_base(paths.BASE, dtype, params.assets.load_in_4bit)
-    return open_adapter(base, folder, trainable=True, with_reference=True)
-
-
-def _save(run: Run, recipe: dict[str, Any], name: str, seed: int) -> dict[str, Any]:
-    facts = {"arm": name, "seed": seed, "pairs": len(run.pairs), "best_step": run.state.best_step}
-    with whole_directory(paths.model_dir(name, seed)) as folder:
-        save_adapter(run.policy, folder, recipe)
-    summary = write_training(paths.training_dir(name, seed), run.state, facts, seed)
-    if run.checkpoints:
-        run.checkpoints.clear()
     return summary
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,16 @@ def write_training(directory: Path, state: State, facts: Mapping[str, Any], seed
                 live.next_step()
         write_json(folder / "summary.json", summary)
         write_json(folder / "validations.json", state.validations)
-        if any("rollouts" in row for row in state.history):
-            write_jsonl(folder / "rollouts.jsonl", _rollouts(state.history))
+        lines = [
+            {"step": step}
+            | ({"kl": float(f"{row['kl']:.6g}")} if "kl" in row else {})
+            | {name: rollout[name] for name in ("id", "post", "replies", "rewards", "ended")}  # in this order
+            for step, row in enumerate(state.history, start=1)
+            for rollout in row.get("rollouts", ())
+        ]
+        if lines:
+            write_jsonl(folder / "rollouts.jsonl", lines)
     return summary
-
-
-def _rollouts(history: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    for step, row in enumerate(history, start=1):
-        for rollout in row.get("rollouts", ()):
-            kl = {"kl": float(f"{row['kl']:.6g}")} if "kl" in row else {}
-            fields = {name: rollout[name] for name in ("id", "post", "replies", "rewards", "ended")}  # in this order
-            yield {"step": step, **kl, **fields}
 
 
 def summarise(state: State, facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -72,8 +71,7 @@ def reward_gain(history: Sequence[Row], seed: int) -> dict[str, Any]:
     for row in history:
         for rollout in row.get("rollouts", ()):
             seen.setdefault(rollout["id"], []).append(float(np.mean(rollout["rewards"])))
-    first = np.array([rewards[0] for rewards in seen.values()])
-    last = np.array([rewards[-1] for rewards in seen.values()])
+    first, last = (np.array([rewards[i] for rewards in seen.values()]) for i in (0, -1))
     gain = last - first
     summary = {"reward_first_epoch": first.mean().item(), "reward_last_epoch": last.mean().item(), "prompts": len(gain)}
     if min(map(len, seen.values())) < 2 or len(gain) < 2:

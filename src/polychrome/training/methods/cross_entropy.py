@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from polychrome.declare import Rule
 from polychrome.pairs.schema import Pair
-from polychrome.training.methods.interface import Context, Metrics, Piece, Step
+from polychrome.training.methods.interface import Metrics, Piece, Step
 from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from polychrome.engine.packing import Packed
     from polychrome.params import Params
+    from polychrome.training.methods.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +43,24 @@ class CrossEntropy:
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """One piece a micro-batch."""
         from polychrome.objectives.cross_entropy import cross_entropy
-        from polychrome.training.methods.groups import human, packs
 
-        groups = human(context, batch)
+        groups = context.human(batch)
         tokens = context.total(sum(len(group.completions[0]) for group in groups))
 
         def piece(packed: Packed) -> Piece:
-            def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+            def loss(logps: Tensor, entropies: Tensor) -> tuple[Tensor, Metrics]:
                 value = cross_entropy(logps, packed.completion_mask.to(logps), tokens)
                 return value, {"cross_entropy": value.detach(), "entropy": entropies.sum() / tokens}
 
             return Piece("cross_entropy", packed, loss, dropout=True)
 
-        return Step([piece(packed) for _, packed in packs(context, groups)])
+        return Step([piece(packed) for _, packed in context.packs(groups)])
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Cross-entropy in nats per token."""
-        from polychrome.training.methods.groups import as_sampled, human, packs
-
-        groups = human(context, pairs)
+        groups = context.human(pairs)
         total = 0.0
-        with as_sampled(context.policy):
-            for _, packed in packs(context, groups):
+        with context.as_sampled():
+            for _, packed in context.packs(groups):
                 total -= float(context.scorer(packed, with_entropy=False)[0].double().sum())
         return "validation_cross_entropy", total / sum(len(group.completions[0]) for group in groups)

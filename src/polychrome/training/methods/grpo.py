@@ -1,6 +1,6 @@
 """Group relative policy optimisation from a warm start, against a frozen reference: a step, told in order.
 
-Completions are drawn in groups (:mod:`~polychrome.training.methods.groups`), rewarded, compared within their group
+Completions are drawn in groups (:mod:`~polychrome.training.methods.context`), rewarded, compared within their group
 and, with what the reference says of them, given to the loss (:mod:`polychrome.objectives.grpo`).
 """
 
@@ -19,18 +19,15 @@ from polychrome.measures.sets import mean_pairwise_cosine_distance
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import torch_generator
 from polychrome.rewards.interface import REWARDS, Reward, Setting, make_reward
-from polychrome.training.methods.interface import Context, Metrics, Piece, Rollout, Step
+from polychrome.training.methods.interface import Metrics, Piece, Step
 from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-    from polychrome.engine.packing import Packed
-    from polychrome.engine.recording import Replay
-    from polychrome.engine.sampler import Completion
     from polychrome.params import Params
     from polychrome.rewards.composite import GroupBonus
-    from polychrome.training.methods.groups import Drawn
+    from polychrome.training.methods.context import Context, Drawn, Part
 
 OWN = r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"  # a reward of the user's own
 GAP_EVERY = 8  # steps from one that computes all again to the next
@@ -100,67 +97,63 @@ class Grpo:
         # What the sampler computes, training takes over: on policy, where memory allows. Every so many steps it
         # computes it again, so that the gap between two whole computations is measured too.
         drawn = self._draw(context, batch, ("grpo", number), record=self.repeats == 1 and number % GAP_EVERY != 0)
-        rewards = self._rewards(batch, drawn.texts)
+        rewards = self._rewards(batch, drawn)
         climbed = rewards if self.bonus is None else self.bonus(drawn.texts, rewards)
         if self.arm.shuffle_rewards:  # a control: rewards dealt out at random must teach nothing
             order = torch_generator(context.seed, "shuffled rewards", number, context.rank)
             climbed = climbed.flatten()[torch.randperm(climbed.numel(), generator=order)].view_as(climbed)
         advantages = group_advantages(climbed, self.arm.scale_rewards).float()
-        posts, sequences, tokens = map(context.total, (len(batch), rewards.numel(), drawn.tokens))
+        total = context.total
+        posts, sequences, tokens = map(total, (len(batch), rewards.numel(), drawn.tokens))
         pieces = [
-            self._piece(context, packed, replay, drawn.completions[span], advantages[span].flatten(), sequences, tokens)
-            for span, packed, replay in drawn.packs(context)
+            self._piece(context, part, advantages[part.span].flatten(), sequences, tokens)
+            for part in drawn.parts(context)
         ]
-        ended = sum(c.ended for group in drawn.completions for c in group)
+        ended = [[c.ended for c in group] for group in drawn.completions]
         metrics = {
-            "reward": context.total(float(rewards.sum())) / sequences,
-            "reward_std": context.total(float(rewards.std(-1).sum())) / posts,
-            "zero_variance_share": context.total(float(zero_variance(climbed).sum())) / posts,
+            "reward": total(float(rewards.sum())) / sequences,
+            "reward_std": total(float(rewards.std(-1).sum())) / posts,
+            "zero_variance_share": total(float(zero_variance(climbed).sum())) / posts,
             "completion_length": tokens / sequences,
-            "ended_share": context.total(ended) / sequences,
-            "diversity": context.total(float(np.sum([self.distance(group) for group in drawn.texts]))) / posts,
+            "ended_share": total(sum(map(sum, ended))) / sequences,
+            "diversity": total(float(np.sum([self.distance(group) for group in drawn.texts]))) / posts,
         }
-        return Step(pieces, metrics, _rollouts(batch, drawn, rewards))
+        logged = [[float(f"{reward:.6g}") for reward in own] for own in rewards.tolist()]  # without bonus, unshuffled
+        columns = zip(batch, drawn.texts, logged, ended, strict=True)
+        rollouts = [
+            {"id": pair.id, "post": pair.post, "replies": replies, "rewards": own, "ended": ends}
+            for pair, replies, own, ends in columns
+        ]
+        return Step(pieces, metrics, rollouts)
 
-    def _draw(self, context: Context, pairs: Sequence[Pair], purpose: tuple[object, ...], *, record: bool) -> Drawn:
-        from polychrome.training.methods.groups import draw
-
+    def _draw(self, context: Context, pairs: Sequence[Pair], purpose: tuple[object, ...], record: bool) -> Drawn:
         sampling = {name: getattr(self.arm, name) for name in ("temperature", "max_new_tokens", "top_p", "top_k")}
-        return draw(context, pairs, self.arm.num_generations, purpose, record=record, **sampling)
+        return context.draw(pairs, self.arm.num_generations, purpose, record, **sampling)
 
-    def _rewards(self, batch: Sequence[Pair], texts: Sequence[Sequence[str]]) -> torch.Tensor:
+    def _rewards(self, batch: Sequence[Pair], drawn: Drawn) -> Tensor:
         """(B, G), float64."""
         import torch
 
-        posts = [pair.post for pair, group in zip(batch, texts, strict=True) for _ in group]
-        scores = self.reward(posts, [text for group in texts for text in group])
+        posts = [pair.post for pair in batch for _ in range(self.arm.num_generations)]
+        scores = self.reward(posts, [text for group in drawn.texts for text in group])
         return torch.from_numpy(scores).view(len(batch), self.arm.num_generations)
 
-    def _piece(
-        self,
-        context: Context,
-        packed: Packed,
-        replay: Replay | None,
-        drawn: Sequence[Sequence[Completion]],
-        advantages: torch.Tensor,
-        sequences: float,
-        tokens: float,
-    ) -> Piece:
-        """Score one pack under the reference, and where it serves several steps under the policy that drew it."""
+    def _piece(self, context: Context, part: Part, advantages: Tensor, sequences: float, tokens: float) -> Piece:
+        """Score one part under the reference, and where it serves several steps under the policy that drew it."""
         from polychrome.models.policy import reference_active
         from polychrome.objectives.grpo import grpo_terms, k3
-        from polychrome.training.methods.groups import as_sampled
 
-        arm, temperature = self.arm, self.arm.temperature
+        arm, packed, temperature = self.arm, part.packed, self.arm.temperature
         advantages = advantages.to(packed.completion_mask)
-        sampler = packed.spread(advantages.new_tensor([x for group in drawn for c in group for x in c.logps]))
-        with as_sampled(context.policy):
+        drawn = [logp for group in part.completions for c in group for logp in c.logps]
+        sampler = packed.spread(advantages.new_tensor(drawn))
+        with context.as_sampled():
             with reference_active(context.policy):
-                trunk = replay and replay.trunk()
+                trunk = part.replay and part.replay.trunk()
                 reference, _, trunk = context.scorer(packed, temperature, trunk, with_entropy=False)
             old = context.scorer(packed, temperature, trunk)[0] if self.repeats > 1 else None
 
-        def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+        def loss(logps: Tensor, entropies: Tensor) -> tuple[Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
             before = logps.detach() if old is None else old
             terms = grpo_terms(
@@ -179,23 +172,9 @@ class Grpo:
                 "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
             }
 
-        return Piece("grpo", packed, loss, temperature, trunk=trunk, replay=replay)
+        return Piece("grpo", packed, loss, temperature, trunk=trunk, replay=part.replay)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Minus the mean reward of one group per post, sampled from fixed streams."""
         drawn = self._draw(context, pairs, ("validation",), record=False)
-        return "validation_negative_reward", -float(self._rewards(pairs, drawn.texts).mean())
-
-
-def _rollouts(batch: Sequence[Pair], drawn: Drawn, rewards: torch.Tensor) -> list[Rollout]:
-    """One per post. Rewards are those of the replies themselves, without bonus, unshuffled."""
-    return [
-        {
-            "id": pair.id,
-            "post": pair.post,
-            "replies": replies,
-            "rewards": [float(f"{reward:.6g}") for reward in own],
-            "ended": [c.ended for c in completions],
-        }
-        for pair, completions, replies, own in zip(batch, drawn.completions, drawn.texts, rewards.tolist(), strict=True)
-    ]
+        return "validation_negative_reward", -float(self._rewards(pairs, drawn).mean())

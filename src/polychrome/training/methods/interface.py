@@ -9,20 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from polychrome.models.chat import Chat
 from polychrome.pairs.schema import Pair
 from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from polychrome.engine.packing import Packed
     from polychrome.engine.recording import Replay
-    from polychrome.engine.scoring import CompletionScorer
     from polychrome.params import Params
+    from polychrome.training.methods.context import Context
 
-Metrics = dict[str, "torch.Tensor"]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
-Loss = Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", Metrics]]  # of (logps, entropies), both (N, T)
+Metrics = dict[str, "Tensor"]  # each a sum over this piece that adds up over pieces and processes; *_max: maxima
+Loss = Callable[["Tensor", "Tensor"], tuple["Tensor", Metrics]]  # of (logps, entropies), both (N, T)
 Rollout = dict[str, Any]  # one group: pair id, post, replies, their rewards, whether each ended
 
 
@@ -35,7 +34,7 @@ class Piece:
     loss: Loss
     temperature: float = 1.0
     dropout: bool = False  # what was sampled, without dropout, is scored without: else its estimators are biased
-    trunk: torch.Tensor | None = None  # (T, hidden), where another model's pass over the pack has computed it
+    trunk: Tensor | None = None  # (T, hidden), where another model's pass over the pack has computed it
     replay: Replay | None = None  # what the policy computed when it drew these completions
 
 
@@ -46,22 +45,6 @@ class Step:
     pieces: list[Piece]
     metrics: dict[str, float] = field(default_factory=dict)  # already those of the whole step
     rollouts: list[Rollout] | None = None  # the groups that were drawn for reward; None: nothing was rewarded
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every method needs to know of the run."""
-
-    policy: Any
-    scorer: CompletionScorer
-    chat: Chat
-    seed: int
-    micro_batches: int
-    most_tokens: int  # of one forward and backward; more groups than fit are taken one after another
-    memory_mib: int  # for rows that are sampled side by side
-    total: Callable[[float], float]  # sums a number over processes
-    processes: int
-    rank: int  # this process holds posts rank, rank + processes, ... of every batch
 
 
 class Method(Protocol):
@@ -76,15 +59,12 @@ class Method(Protocol):
 
         Raises InputError when something that it needs is missing.
         """
-        ...
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """The pieces of optimiser step ``number`` for this process's part of the batch, which may be empty.
 
         Every process calls ``context.total`` equally often, whatever its part.
         """
-        ...
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Name and value of the quantity that best-checkpoint selection minimises, on held-out pairs."""
-        ...

@@ -12,16 +12,15 @@ from polychrome.errors import Problem
 from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import Pair
 from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropyArm
-from polychrome.training.methods.interface import Context, Metrics, Piece, Step
+from polychrome.training.methods.interface import Metrics, Piece, Step
 from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-    from polychrome.engine.packing import Packed
-    from polychrome.engine.recording import Replay
     from polychrome.params import Params
     from polychrome.training.diversity import SetDiversity, Validity
+    from polychrome.training.methods.context import Context, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,59 +62,49 @@ class Polychromic(CrossEntropy):
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """The pieces of cross-entropy, then those of diversity. With lambda = 0 it is cross-entropy, bit for bit."""
-        from polychrome.training.methods.groups import draw
-
-        step, arm = super().step(context, batch, number), self.arm
-        if arm.lambda_ == 0:
-            return step
-        chosen = batch[: len(range(context.rank, arm.posts_per_step, context.processes))]  # of the whole batch's first
-        sampling = {"temperature": arm.diversity_temperature, "max_new_tokens": arm.max_new_tokens}
-        drawn = draw(context, chosen, arm.samples, ("polychromic", number), record=True, **sampling)
-        valid, ungated, gated, advantages = self._advantages(context, chosen, drawn.texts)
-        tokens, sets = context.total(drawn.tokens), context.total(len(chosen))
-        for span, packed, replay in drawn.packs(context):
-            step.pieces.append(self._piece(packed, replay, advantages[span].flatten(), tokens))
-        step.metrics |= {
-            "diversity": context.total(float(ungated.sum())) / sets,
-            "gated_diversity": context.total(float(gated.sum())) / sets,
-            "valid_share": context.total(float(valid.sum())) / (sets * arm.samples),
-        }
-        return step
-
-    def _advantages(
-        self, context: Context, pairs: Sequence[Pair], texts: Sequence[Sequence[str]]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Which replies are valid (P, n), D without and with that gate, both (P,), and the advantages (P, n)."""
         import torch
 
         from polychrome.objectives.diversity import leave_one_out_advantages, standardised
         from polychrome.training.diversity import Sets
 
-        if texts:
-            sets = Sets(self.encoder, texts)
-            valid = torch.from_numpy(self.validity([pair.post for pair in pairs], sets))
+        step, arm, total = super().step(context, batch, number), self.arm, context.total
+        if arm.lambda_ == 0:
+            return step
+        chosen = batch[: len(range(context.rank, arm.posts_per_step, context.processes))]  # of the whole batch's first
+        sampling = {"temperature": arm.diversity_temperature, "max_new_tokens": arm.max_new_tokens}
+        drawn = context.draw(chosen, arm.samples, ("polychromic", number), record=True, **sampling)
+        if chosen:
+            sets = Sets(self.encoder, drawn.texts)
+            valid = torch.from_numpy(self.validity([pair.post for pair in chosen], sets))
             gated, without = self.diversity(sets, valid)
             ungated, _ = self.diversity(sets, torch.ones_like(valid))
         else:
-            valid, without = (torch.zeros(0, self.arm.samples, dtype=kind) for kind in (torch.bool, torch.float64))
+            valid, without = (torch.zeros(0, arm.samples, dtype=kind) for kind in (torch.bool, torch.float64))
             gated = ungated = torch.zeros(0)
         raw = leave_one_out_advantages(gated, without, elsewhere(context, gated, valid))
-        mean_square = torch.tensor(context.total(float(raw.square().sum())) / context.total(raw.numel()))
-        return valid, ungated, gated, standardised(raw, mean_square)
+        advantages = standardised(raw, torch.tensor(total(float(raw.square().sum())) / total(raw.numel())))
+        tokens, count = total(drawn.tokens), total(len(chosen))
+        step.pieces += [self._piece(part, advantages[part.span].flatten(), tokens) for part in drawn.parts(context)]
+        step.metrics |= {
+            "diversity": total(float(ungated.sum())) / count,
+            "gated_diversity": total(float(gated.sum())) / count,
+            "valid_share": total(float(valid.sum())) / (count * arm.samples),
+        }
+        return step
 
-    def _piece(self, packed: Packed, replay: Replay | None, advantages: torch.Tensor, tokens: float) -> Piece:
+    def _piece(self, part: Part, advantages: Tensor, tokens: float) -> Piece:
         from polychrome.objectives.diversity import score_function_loss
 
-        def loss(logps: torch.Tensor, entropies: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
-            mask = packed.completion_mask.to(logps)
+        def loss(logps: Tensor, entropies: Tensor) -> tuple[Tensor, Metrics]:
+            mask = part.packed.completion_mask.to(logps)
             value = self.arm.lambda_ * score_function_loss(logps, mask, advantages.to(logps), tokens)
             return value, {"diversity_loss": value.detach()}
 
-        trunk = replay and replay.trunk()
-        return Piece("diversity", packed, loss, self.arm.diversity_temperature, trunk=trunk, replay=replay)
+        trunk = part.replay and part.replay.trunk()
+        return Piece("diversity", part.packed, loss, self.arm.diversity_temperature, trunk=trunk, replay=part.replay)
 
 
-def elsewhere(context: Context, diversity: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def elsewhere(context: Context, diversity: Tensor, valid: Tensor) -> Tensor:
     """(P,): the mean D of the step's other sets, on all processes, that have two valid replies; 0 without any.
 
     ``diversity`` (P,) and ``valid`` (P, n) are those of this process's sets.

@@ -1,0 +1,117 @@
+"""What a method has of its run: prompts with what is trained behind them, human or drawn from the policy, and packs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+
+from polychrome.engine.packing import Group, Packed, pack
+from polychrome.engine.recording import Recording, Replay
+from polychrome.engine.sampler import Completion, Request, recording_of, sample
+from polychrome.engine.sampling import SamplingSettings
+from polychrome.engine.scoring import CompletionScorer
+from polychrome.models.chat import Chat
+from polychrome.models.policy import set_training
+from polychrome.pairs.schema import Pair
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every method needs to know of the run, and the passes of the policy that need no gradient."""
+
+    policy: Any
+    scorer: CompletionScorer
+    chat: Chat
+    seed: int
+    micro_batches: int
+    most_tokens: int  # of one forward and backward; more groups than fit are taken one after another
+    memory_mib: int  # for rows that are sampled side by side
+    total: Callable[[float], float]  # sums a number over processes
+    processes: int
+    rank: int  # this process holds posts rank, rank + processes, ... of every batch
+
+    def human(self, pairs: Sequence[Pair]) -> list[Group]:
+        """The reply of every pair behind its post."""
+        return [Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)]) for pair in pairs]
+
+    def packs(self, groups: Sequence[Group]) -> list[tuple[slice, Packed]]:
+        """``groups`` in ``micro_batches`` parts of about as many each, packed where the policy is; none of no groups.
+
+        More parts where one would exceed ``most_tokens``.
+        """
+        size = max(1, -(-len(groups) // self.micro_batches))
+        starts, tokens = [0], 0
+        for i, group in enumerate(groups):
+            if i - starts[-1] == size or (tokens and tokens + len(group) > self.most_tokens):
+                starts.append(i)
+                tokens = 0
+            tokens += len(group)
+        device = next(self.policy.parameters()).device
+        spans = [slice(*span) for span in pairwise([*starts, len(groups)]) if groups]
+        return [(span, pack(groups[span]).to(device)) for span in spans]
+
+    def draw(
+        self, pairs: Sequence[Pair], count: int, purpose: Sequence[object], record: bool, **sampling: Any
+    ) -> Drawn:
+        """``count`` completions per post; what is drawn depends on the seed, ``purpose`` and the pair's id alone.
+
+        ``record`` keeps what the policy computes on the way, where the memory allows; ``sampling`` are the fields of
+        :class:`~polychrome.engine.sampling.SamplingSettings`.
+        """
+        chat, settings = self.chat, SamplingSettings(**sampling)
+        prompts = [chat.prompt(pair.post) for pair in pairs]
+        requests = [
+            Request(prompt, count, (*purpose, pair.id), settings, (chat.stop_id,), self.seed)
+            for prompt, pair in zip(prompts, pairs, strict=True)
+        ]
+        recording = recording_of(self.policy, requests, self.memory_mib) if record else None
+        limits = {"pad_id": chat.pad_id, "memory_mib": self.memory_mib}
+        drawn = sample(self.policy, requests, **limits, recording=recording)
+        groups = [Group(prompt, [c.tokens for c in group]) for prompt, group in zip(prompts, drawn, strict=True)]
+        return Drawn(groups, drawn, [[chat.text(c.tokens) for c in group] for group in drawn], recording)
+
+    @contextmanager
+    def as_sampled(self) -> Iterator[None]:
+        """Without gradient and dropout: the reference, and the policy that replies were drawn from, have no noise."""
+        was_training = self.policy.training
+        set_training(self.policy, False)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            set_training(self.policy, was_training)
+
+
+class Part(NamedTuple):
+    """A micro-batch of drawn groups."""
+
+    span: slice  # which groups they are
+    packed: Packed
+    completions: list[list[Completion]]
+    replay: Replay | None  # what the policy computed when it drew them
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A group of completions per post."""
+
+    groups: list[Group]
+    completions: list[list[Completion]]
+    texts: list[list[str]]
+    recording: Recording | None  # what sampling computed, for training to take over
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all completions."""
+        return sum(len(c.tokens) for group in self.completions for c in group)
+
+    def parts(self, context: Context) -> Iterator[Part]:
+        """The groups in micro-batches."""
+        for span, packed in context.packs(self.groups):
+            replay = self.recording and self.recording.replay(range(span.start, span.stop), packed)
+            yield Part(span, packed, self.completions[span], replay)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
+from polychrome.measures import rouge
 from polychrome.measures.metrics import metrics
 from polychrome.measures.sets import ReplySet, distance_to_others, distinct_n, mean_pairwise_cosine_distance, self_bleu
 
@@ -69,6 +70,13 @@ def test_semantic_diversity_of_equal_opposite_and_orthogonal_vectors(vectors, va
 def test_semantic_diversity_that_does_not_exist_is_an_error(vectors):
     with pytest.raises(ValueError, match="vector"):
         mean_pairwise_cosine_distance(vectors)
+
+
+def test_rouge_against_a_human_reply_that_no_reply_could_match_is_undefined():
+    """Its values are held against the package in evaluation/test_reference_implementations."""
+    assert set(rouge.metrics(ReplySet("", "\u4f60\u597d", ["hello there"], None)).values()) == {None}
+    short = rouge.metrics(ReplySet("", "hello", ["hello there", "hello"], None))
+    assert short == {"rouge_1": pytest.approx((2 / 3 + 1) / 2), "rouge_2": None, "rouge_l": short["rouge_1"]}
 
 
 def test_the_metrics_of_a_set_are_all_there_by_name():

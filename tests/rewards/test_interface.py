@@ -11,7 +11,7 @@ from polychrome.engagement.learned import Head, features, save
 from polychrome.errors import InputError
 from polychrome.pairs.schema import Pair
 from polychrome.rewards.heuristic import HeuristicReward, calibrate
-from polychrome.rewards.interface import Setting, checked, make_reward
+from polychrome.rewards.interface import REWARDS, Setting, checked, make_reward
 from polychrome.rewards.settings import PARTS
 from tests.encoders import Letters
 
@@ -52,18 +52,35 @@ def test_the_heuristic_has_its_weights_and_anchors_of_the_arms_own_pairs():
     assert made("heuristic")(POSTS, REPLIES).tolist() == own(POSTS, REPLIES).tolist()
 
 
-def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(tmp_path, monkeypatch):
+@pytest.fixture
+def learned(tmp_path, monkeypatch):
+    """The folder of a project that has trained a learned reward."""
     monkeypatch.chdir(tmp_path)
     x = features(POSTS, REPLIES, *[Letters().embed(texts) for texts in (POSTS, REPLIES)])
     weights = np.random.default_rng(0).normal(size=x.shape[1])
     paths.REWARD.mkdir(parents=True)
     save(Head(x.mean(0), np.ones(x.shape[1]), weights, np.array([0.0, 1.0])), paths.REWARD, {}, "card")
+
+
+def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(learned):
     parts = {name: made(name)(POSTS, REPLIES) for name in ("heuristic", "learned")}
     assert made("hybrid")(POSTS, REPLIES) == pytest.approx(0.75 * parts["heuristic"] + 0.25 * parts["learned"])
     assert not np.allclose(parts["heuristic"], parts["learned"])
     (paths.REWARD / "reward.json").unlink()
     alone = made("hybrid", mix={"heuristic": 2.0, "learned": 0.0})
     assert alone(POSTS, REPLIES) == pytest.approx(parts["heuristic"])
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_no_reward_pays_for_the_malformed_or_a_copy_and_each_scores_a_reply_by_itself(learned, name):
+    posts = ["a rainy day in the city"] * 9
+    worthless = ["", "Hi", "!!! :)", "no no no no", "<|im_start|>user I like it", posts[0], posts[0].upper() + "!!"]
+    replies = ["bad weather indeed", *worthless, "Good for ducks, and for dogs?"]
+    scores = made(name)(posts, replies)
+    assert np.flatnonzero(scores).tolist() == [0, 8]
+    alone = [made(name)([post], [reply])[0] for post, reply in zip(posts, replies, strict=True)]
+    assert scores == pytest.approx(alone, abs=1e-5)
+    assert made(name)([], []).shape == (0,)
 
 
 def test_an_unknown_reward_is_reported_with_the_known_ones():

@@ -37,8 +37,12 @@ def make_reward_model(
     """Train and save the learned reward; write and return its report."""
     head, report = fit(own, encoder, settings)
     about = {"pairs": report["pairs"], "conversations": report["conversations"], "settings": asdict(settings)}
+    lasting = report["ceiling"].get("ceiling_of_what_lasts")
+    limit = "not measured: the source has no turns in order" if lasting is None else f"{lasting:.3f} (see reward.json)"
+    card = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    card = card.format(**report, file=own.where, features=", ".join(FEATURES[:5]), limit=limit)
     with whole_directory(directory) as beside:
-        save(head, beside, about, _card(report, own.where))
+        save(head, beside, about, card)
     return ranks.write_report(report_path, report, own.where)
 
 
@@ -186,11 +190,3 @@ def ceiling(own: Ranked, held_out: np.ndarray) -> dict[str, Any]:
         "ceiling_high": float(np.sqrt(high)),
         "share_reached": spearman(held_out, own.target, own.where) / float(np.sqrt(value)),
     }
-
-
-def _card(report: Mapping[str, Any], file: str) -> str:
-    """The model card: what it was trained on, what it is for, what it cannot do."""
-    lasting = report["ceiling"].get("ceiling_of_what_lasts")
-    limit = "not measured: the source has no turns in order" if lasting is None else f"{lasting:.3f} (see reward.json)"
-    template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
-    return template.format(**report, file=file, features=", ".join(FEATURES[:5]), limit=limit)

@@ -1,12 +1,9 @@
 """In which ways one reply to its post fails, by kind. Pure functions of texts and of what was measured of them.
 
 ==============  ======================================================================================
-``generic``     would fit any post: less than half of the specific words that its length calls for, by
-                :mod:`polychrome.measures.genericness` (below :data:`GENERIC`). Up to 6 words that is not one word that
-                is neither a function word nor in a stock phrase, of 12 words fewer than 2. An empty reply is generic,
-                and so are about 15% of human chat replies ("yeah she does")
-``off_topic``   cosine with the post below the judge's on-topic threshold, the 10th percentile of human replies: the
-                very bound of a pass, so about a tenth of human replies are off topic by definition
+``generic``     would fit any post: less than half of the specific words that its length calls for
+                (:mod:`polychrome.measures.genericness`), as of about 15% of human chat replies ("yeah she does")
+``off_topic``   cosine with the post below the judge's on-topic threshold, the 10th percentile of human replies
 ``copied``      more than :data:`COPIED` of its bigrams stand in the post, where the gate of the rewards begins to
                 close, in a reply of :data:`COPIED_WORDS` words or more; or the post itself. "The beach", answering "the
                 beach or the city?", is no copy

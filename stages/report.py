@@ -8,10 +8,10 @@ from polychrome.reporting.page import write_report
 def main() -> None:
     params = load_params()
     page = write_report(
+        ".",
         models=params.models,
         untouched=params.untouched,
         seeds=params.seeds,
-        ks=params.evaluation.ks,
         settings=params.report,
     )
     print(f"the report is {page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")

@@ -2,40 +2,27 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.files import read_json, write_json
+from polychrome.files import read_json
 from polychrome.pairs.schema import Pair, write_pairs
 from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.split import split_file
 from polychrome.reporting.split_plot import split_figure
+from tests.reporting.page.tree import edit
 
-SETTINGS = SplitSettings(
-    seed=7,
-    phase1_pairs=30,
-    phase2_pairs=30,
-    test_pairs=16,
-    validation_pairs=8,
-    judge_pairs=50,
-    reward_pairs=24,
-    near_duplicate=0.8,
-    min_p=0.0,
-)
+PAIRS = {"phase1_pairs": 30, "phase2_pairs": 30, "test_pairs": 16, "validation_pairs": 8, "judge_pairs": 50}
+SETTINGS = SplitSettings(seed=7, **PAIRS, reward_pairs=24, near_duplicate=0.8, min_p=0.0)
 
 
 @pytest.fixture(params=[0.0, 0.75])
 def phases(request, tmp_path):
+    """A split pool in which this share of the engagement is zero."""
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice(list("abcdefghijkl"), 6)) for _ in range(3000)]
-    pool = [
-        Pair(
-            id=str(number),
-            conversation=str(number),
-            post=" ".join(rng.choice(words, 5)),
-            reply=" ".join(rng.choice(words, int(rng.integers(3, 12)))),
-            engagement=0.0 if rng.random() < request.param else float(rng.lognormal()),
-            author="",
-        )
-        for number in range(190)
-    ]
+    pool = []
+    for number in range(190):
+        post, reply = (" ".join(rng.choice(words, count)) for count in (5, int(rng.integers(3, 12))))
+        engagement = 0.0 if rng.random() < request.param else float(rng.lognormal())
+        pool.append(Pair(str(number), str(number), post, reply, engagement, author=""))
     write_pairs(tmp_path / "pairs.jsonl", pool)
     split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
     return tmp_path / "phases"
@@ -52,10 +39,7 @@ def test_the_figure_is_drawn_and_the_same_files_give_the_same_bytes(phases):
 
 
 def test_statistics_without_what_it_needs_are_reported(phases):
-    path = phases / "phase_split_statistics.json"
-    statistics = read_json(path)
-    del statistics["chi_square"]["table"]
-    write_json(path, statistics)
+    edit(phases / "phase_split_statistics.json", lambda statistics: statistics["chi_square"].pop("table"))
     with pytest.raises(InputError, match=r"phase_split_statistics\.json:chi_square:table: found no such field"):
         split_figure(phases, phases / "plot.svg")
     assert not (phases / "plot.svg").exists()

@@ -37,11 +37,9 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
     """
     human, models = curves.get(HUMAN), [model for model in curves if model != HUMAN]
     before = [model for model in models if model in untouched or model.endswith("_warmstart")]
-    groups = {
-        "Before: base model and warm-starts": before,
-        "Compared": [model for model in models if model not in before],
-    }
-    groups = {title: own for title, own in groups.items() if own}
+    compared = [model for model in models if model not in before]
+    titles = {"Before: base model and warm-starts": before, "Compared": compared}
+    groups = {title: own for title, own in titles.items() if own}
 
     def draw(width: int) -> Figure:
         figure, axes = panels(width, len(groups), 380, 330, sharey=True)
@@ -60,13 +58,11 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
         axes.flat[0].set_ylabel("share of posts with a reply that passes")
         return figure
 
-    told = " ".join(
-        f"{model_name(model)}: from {rows[0]['value']:.3f} at k = {rows[0]['k']:g} to {rows[-1]['value']:.3f} at "
-        f"k = {rows[-1]['k']:g}."
-        for model, rows in curves.items()
-        if model != HUMAN
-    )
-    return Drawing(draw, f"Pass@k against k. {told}")
+    told = "Pass@k against k."
+    for model in models:
+        first, last = (f"{curves[model][end]['value']:.3f} at k = {curves[model][end]['k']:g}" for end in (0, -1))
+        told += f" {model_name(model)}: from {first} to {last}."
+    return Drawing(draw, told)
 
 
 def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> Name:
@@ -85,8 +81,12 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
     place = {model: (row["semantic_diversity"], row["pass_at_1"]) for model, row in plane.items()}
     starts = {model.removesuffix("_warmstart"): model for model in plane if model.endswith("_warmstart")}
     steps = [(start, arm) for arm in plane for name, start in starts.items() if arm.endswith(f"_from_{name}")]
-    along = [np.linspace(place[start], place[end], 30) for start, end in steps]
-    taken = np.concatenate([*(_cross(row) for row in plane.values()), *along])
+    # what names had better not hide: along the crosses and arrows, and many times the centres
+    taken = [np.linspace(place[start], place[end], 30) for start, end in steps]
+    for row, (x, y) in zip(plane.values(), place.values(), strict=True):
+        across = np.linspace(row["semantic_diversity_low"], row["semantic_diversity_high"], 12)
+        along = np.linspace(row["pass_at_1_low"], row["pass_at_1_high"], 12)
+        taken.append(np.array([*((a, y) for a in across), *((x, b) for b in along), *[(x, y)] * 20]))
 
     def draw(width: int) -> Figure:
         figure, axes = new_figure(width, 380 if width <= NARROW else 500)
@@ -107,19 +107,11 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
         axis.set_xlabel("semantic diversity of a post\u2019s replies \u2192")
         axis.set_ylabel("Pass@1, share of replies that pass \u2192")
         names = [Name(*place[model], model_name(model), palette.text(model), f"{model}|") for model in plane]
-        label_points(axis, names, taken)
+        label_points(axis, names, np.concatenate(taken))
         return figure
 
     told = " ".join(f"{model_name(model)}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items())
     return Drawing(draw, f"Quality against diversity. {told}")
-
-
-def _cross(row: Row) -> np.ndarray:
-    """Points (44, 2) along a model's cross and many times at its centre."""
-    x, y = row["semantic_diversity"], row["pass_at_1"]
-    across = np.linspace(row["semantic_diversity_low"], row["semantic_diversity_high"], 12)
-    along = np.linspace(row["pass_at_1_low"], row["pass_at_1_high"], 12)
-    return np.array([*((a, y) for a in across), *((x, b) for b in along), *[(x, y)] * 20])
 
 
 # --- over training ---------------------------------------------------------------------------------------------------
@@ -149,12 +141,19 @@ def training_chart(curves: Curves, palette: Palette) -> Drawing:
                 panels.setdefault(title, {})[arm] = measured
 
     def draw(width: int) -> Figure:
-        columns = 1 if width <= NARROW else 2
-        rows = math.ceil(len(panels) / columns)
+        rows, columns = (len(panels), 1) if width <= NARROW else (math.ceil(len(panels) / 2), 2)
         figure, axes = new_figure(width, 250 * rows, rows, columns)
         for axis, (title, arms) in zip(axes.flat, panels.items(), strict=False):
             axis.set_title(title)
-            ends = [_draw_training(axis, arm, runs, palette) for arm, runs in arms.items()]
+            ends = []
+            for arm, runs in arms.items():
+                look = {"color": palette.mark(arm), "gid": f"{arm}|"}
+                for points in runs:
+                    axis.plot(*zip(*points, strict=True), linewidth=0.9, alpha=0.3, **look)
+                steps, means = zip(*mean_over_seeds(runs), strict=True)
+                smooth = running_mean(means)
+                axis.plot(steps, smooth, linewidth=2.4, **look)
+                ends.append(Name(steps[-1], smooth[-1], model_name(arm), palette.text(arm), look["gid"]))
             axis.margins(x=0.02)
             axis.set_xlabel("step")
             label_ends(axis, ends)
@@ -163,16 +162,6 @@ def training_chart(curves: Curves, palette: Palette) -> Drawing:
         return figure
 
     return Drawing(draw, "Curves over training: " + "; ".join(panels) + ".")
-
-
-def _draw_training(axis: Axes, arm: str, runs: Sequence[Points], palette: Palette) -> Name:
-    colour, gid = palette.mark(arm), f"{arm}|"
-    for points in runs:
-        axis.plot(*zip(*points, strict=True), color=colour, linewidth=0.9, alpha=0.3, gid=gid)
-    steps, means = zip(*mean_over_seeds(runs), strict=True)
-    smooth = running_mean(means)
-    axis.plot(steps, smooth, color=colour, linewidth=2.4, gid=gid)
-    return Name(steps[-1], smooth[-1], model_name(arm), palette.text(arm), gid)
 
 
 def mean_over_seeds(runs: Sequence[Points]) -> list[tuple[int, float]]:

@@ -30,12 +30,9 @@ def draw(arms: Sequence[str], seeds: Sequence[int], results: str | Path = "resul
     }
     with whole_directory(results / "curves") as folder:
         for name in CURVES:
-            rows = [
-                {"model": arm, "step": step, name: value}
-                for arm, runs in curves.items()
-                if all(name in run for run in runs.values())
-                for step, value in mean_over_seeds([run[name] for run in runs.values()])
-            ]
+            having = {arm: runs.values() for arm, runs in curves.items() if all(name in run for run in runs.values())}
+            means = {arm: mean_over_seeds([run[name] for run in runs]) for arm, runs in having.items()}
+            rows = [{"model": arm, "step": step, name: mean} for arm, own in means.items() for step, mean in own]
             write_csv(folder / f"{name}.csv", rows, ("model", "step", name))
     with whole_directory(results / "figures") as folder:
         for name, drawing in drawings.items():

@@ -55,35 +55,33 @@ def label_points(axis: Axes, points: Sequence[Name], taken: np.ndarray) -> None:
     axis.figure.draw_without_rendering()  # sizes are those of the page from here on
     frame, spots = axis.get_window_extent(), axis.transData.transform(taken)
     placed: list[Bbox] = []
+
+    def hidden(box: Bbox) -> float:
+        """What it costs to write in ``box``: a pixel outside 4, a name 200, a spot 1."""
+        padded = box.padded(3)
+        outside = sum(max(0.0, by) for by in (*(frame.min - box.min), *(box.max - frame.max)))
+        covered = ((spots > padded.min) & (spots < padded.max)).all(axis=1).sum()
+        return 4.0 * outside + 200.0 * sum(map(padded.overlaps, placed)) + float(covered)
+
     for point in points:
-        look = {"color": point.colour, "va": "center", "gid": point.gid, "textcoords": "offset points"}
-        leader = {"arrowstyle": "-", "color": point.colour, "lw": 0.8, "shrinkB": 5}
         at = axis.transData.transform((point.x, point.y))
         probe = axis.text(point.x, point.y, point.words)
         size = probe.get_window_extent()
         probe.remove()
-        found = []
+        width, found = _NARROWER * size.width, []
         for x, y in _OFFSETS:
-            left = {1: 0.0, 0: -0.5, -1: -1.0}[(x > 0) - (x < 0)]  # of its width, from the end that is at the point
-            width = _NARROWER * size.width
-            box = Bbox.from_bounds(at[0] + x + left * width, at[1] + y - size.height / 2, width, size.height)
-            ways = np.linspace(at, (at[0] + x, at[1] + y), 20)
-            found.append((_hidden(box, frame, spots, placed) + 0.12 * np.hypot(x, y), box, ways, (x, y), left))
-        _, box, ways, offset, left = min(found, key=lambda one: one[0])
+            left = at[0] + x + (np.sign(x) - 1) / 2 * width  # its words end, are centred, or begin there
+            box = Bbox.from_bounds(left, at[1] + y - size.height / 2, width, size.height)
+            found.append((hidden(box) + 0.12 * np.hypot(x, y), box, (x, y)))
+        _, box, (x, y) = min(found, key=lambda one: one[0])
         placed.append(box)
-        spots = np.concatenate([spots, *[ways] * 2])  # a line that leads to words is better not crossed
-        is_far = np.hypot(*offset) > 24
-        end = {0.0: ("left", (0, 0.5)), -1.0: ("right", (1, 0.5)), -0.5: ("center", (0.5, float(offset[1] < 0)))}[left]
-        arrow = leader | {"relpos": end[1]} if is_far else None
-        label = axis.annotate(point.words, (point.x, point.y), offset, ha=end[0], arrowprops=arrow, **look)
+        way = np.linspace(at, (at[0] + x, at[1] + y), 20)
+        spots = np.concatenate([spots, way, way])  # a line that leads to words is better not crossed
+        side, end = {1: ("left", (0, 0.5)), -1: ("right", (1, 0.5)), 0: ("center", (0.5, float(y < 0)))}[np.sign(x)]
+        leader = {"arrowstyle": "-", "color": point.colour, "lw": 0.8, "shrinkB": 5, "relpos": end}
+        look = {"color": point.colour, "va": "center", "gid": point.gid, "textcoords": "offset points", "ha": side}
+        is_far = np.hypot(x, y) > 24
+        label = axis.annotate(point.words, (point.x, point.y), (x, y), arrowprops=leader if is_far else None, **look)
         label.set_in_layout(False)
         if is_far:
             label.arrow_patch.set_gid(point.gid)
-
-
-def _hidden(box: Bbox, frame: Bbox, spots: np.ndarray, placed: Sequence[Bbox]) -> float:
-    """What it costs to write in ``box``: a pixel outside 4, a name 200, a spot 1."""
-    padded = box.padded(3)
-    outside = sum(max(0.0, by) for by in (*(frame.min - box.min), *(box.max - frame.max)))
-    covered = ((spots > padded.min) & (spots < padded.max)).all(axis=1).sum()
-    return 4.0 * outside + 200.0 * sum(map(padded.overlaps, placed)) + float(covered)

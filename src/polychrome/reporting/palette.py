@@ -22,7 +22,6 @@ PAPERS = {
     "dark": {"--paper": "#14161a", "--ink": "#ece9e2", "--muted": "#a19d94", "--rule": "#33363c"},
 }
 MARK_CONTRAST, TEXT_CONTRAST = 3.0, 4.5  # WCAG 2.2, 1.4.11 and 1.4.3
-
 INK, MUTED, RULE, PAPER = "#010101", "#010102", "#010103", "#010104"  # stand-ins
 _CHROME = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper"}
 

@@ -36,57 +36,53 @@ def split_figure(phases_dir: str | Path, out: str | Path) -> None:
     folder = Path(phases_dir)
     parts = {part: read_pairs(folder / file) for part, (file, *_) in PARTS.items()}
     statistics = read_object(folder / "phase_split_statistics.json")
-    chi_square, ks = statistics["chi_square"], statistics["kolmogorov_smirnov"]
+    chi_square, tests = statistics["chi_square"], statistics["kolmogorov_smirnov"]
     table = {part: np.asarray(chi_square["table"][part], dtype=float) for part in PARTS}
-    smallest = {name: min(found["p"] for found in ks[name].values()) for name in ("engagement", "reply_words")}
-    engagement = {part: np.array([pair.engagement for pair in pairs]) for part, pairs in parts.items()}
-    lengths = {part: np.array([count_words(pair.reply) for pair in pairs]) for part, pairs in parts.items()}
+    words = {part: [count_words(pair.reply) for pair in pairs] for part, pairs in parts.items()}
+    smallest = {name: min(found["p"] for found in tests[name].values()) for name in ("engagement", "reply_words")}
 
     def draw(width: int) -> Figure:
         figure, axes = new_figure(width, 350, 1, 3, width_ratios=(1, 1, 1.15))
-        _draw_engagement(axes[0][0], engagement)
-        _draw_distributions(axes[0][1], lengths)
-        axes[0][1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0][1].set_xlim(0, max(each.max() for each in lengths.values()) + 1)
-        axes[0][1].set_xlabel("words in the reply")
-        _draw_quartiles(axes[0][2], table)
-        axes[0][0].set_title(f"Engagement (KS p {smallest['engagement']:.2f})")
-        axes[0][1].set_title(f"Reply length (KS p {smallest['reply_words']:.2f})")
-        axes[0][2].set_title(f"Quartiles (chi-square p {chi_square['p']:.2f})")
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        names = [f"{label}, {len(parts[part])} pairs" for part, label in zip(parts, labels, strict=True)]
-        figure.legend(handles, names, loc="outside upper left", ncols=3, handlelength=2.6, frameon=False)
+        engagement, lengths, quartiles = axes[0]
+        _draw_distributions(engagement, {part: [pair.engagement for pair in pairs] for part, pairs in parts.items()})
+        _draw_distributions(lengths, words)
+        _scale_engagement(engagement, np.array([pair.engagement for pairs in parts.values() for pair in pairs]))
+        engagement.set_ylabel("share of pairs at or below")
+        lengths.xaxis.set_major_locator(MaxNLocator(integer=True))
+        lengths.set_xlim(0, max(map(max, words.values())) + 1)
+        lengths.set_xlabel("words in the reply")
+        _draw_quartiles(quartiles, table)
+        engagement.set_title(f"Engagement (KS p {smallest['engagement']:.2f})")
+        lengths.set_title(f"Reply length (KS p {smallest['reply_words']:.2f})")
+        quartiles.set_title(f"Quartiles (chi-square p {chi_square['p']:.2f})")
+        names = [f"{label}, {len(parts[part])} pairs" for part, (_, label, *_) in PARTS.items()]
+        figure.legend(engagement.lines, names, loc="outside upper left", ncols=3, handlelength=2.6, frameon=False)
         return figure
 
-    words = (
-        "Share of pairs at or below each engagement and reply length, and quartile shares, in the parts of the split; "
-    )
-    words += "p is the smallest between two parts, the judge's pairs included."
-    write_svg(out, Drawing(draw, words), palette_of([]))
+    shown = "Share of pairs at or below each engagement and reply length, and quartile shares, in the parts of the "
+    about = "split; p is the smallest between two parts, the judge's pairs included."
+    write_svg(out, Drawing(draw, shown + about), palette_of([]))
 
 
-def _draw_engagement(axis: Axes, values: Mapping[str, np.ndarray]) -> None:
-    everything = np.concatenate(list(values.values()))
-    _draw_distributions(axis, values)
-    axis.set_ylabel("share of pairs at or below")
-    axis.set_xlabel("engagement")
-    positive = everything[everything > 0]
-    if len(positive):  # zeros stand at 0, the rest on a logarithmic axis from the smallest positive value on
-        least, has_zeros = float(positive.min()), len(positive) < len(everything)
+def _draw_distributions(axis: Axes, values: Mapping[str, Sequence[float]]) -> None:
+    for part, each in values.items():
+        _, _, colour, dashes = PARTS[part]
+        axis.ecdf(each, color=colour, linestyle=dashes, linewidth=1.8)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.set_ylim(0, 1.01)
+
+
+def _scale_engagement(axis: Axes, values: np.ndarray) -> None:
+    """Zeros stand at 0, the rest on a logarithmic axis from the smallest positive value on."""
+    positive = values[values > 0]
+    axis.set_xlabel("engagement (logarithmic)" if len(positive) else "engagement")
+    if len(positive):
+        least, has_zeros = float(positive.min()), len(positive) < len(values)
         axis.set_xscale("symlog", linthresh=least, linscale=0.5)
         axis.set_xlim(-0.2 * least if has_zeros else least / 1.1, positive.max() * 1.1)
         crowded = 5 * least if has_zeros else 0.0  # labels close to that of 0 would run into it
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if 0 < value < crowded else f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_xlabel("engagement (logarithmic)")
-
-
-def _draw_distributions(axis: Axes, values: Mapping[str, np.ndarray]) -> None:
-    for part, each in values.items():
-        _, label, colour, dashes = PARTS[part]
-        axis.ecdf(each, label=label, color=colour, linestyle=dashes, linewidth=1.8)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axis.set_ylim(0, 1.01)
 
 
 def _draw_quartiles(axis: Axes, table: Mapping[str, np.ndarray]) -> None:
@@ -94,8 +90,7 @@ def _draw_quartiles(axis: Axes, table: Mapping[str, np.ndarray]) -> None:
     for place, (part, (_, _, colour, _)) in enumerate(PARTS.items()):
         shares = table[part] / table[part].sum()
         axis.bar(np.arange(bins) + (place - 1) * width, shares, width * 0.92, color=colour)
-    names: Sequence[str] = [f"Q{place + 1}" for place in range(bins)]
-    axis.set_xticks(range(bins), names if bins == 4 else ["low", *[""] * (bins - 2), "high"])
+    axis.set_xticks(range(bins), ["Q1", "Q2", "Q3", "Q4"] if bins == 4 else ["low", *[""] * (bins - 2), "high"])
     axis.set_xlabel("quartile of the whole pool" if bins == 4 else "quartile of the pool, ties merged")
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axis.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))

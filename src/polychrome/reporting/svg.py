@@ -33,16 +33,12 @@ _STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titlepad": 12.0,
     "axes.titleweight": "bold",
-    "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.axisbelow": True,
     "grid.linewidth": 1.0,
     "ytick.major.size": 0.0,
-    "lines.solid_capstyle": "round",
-    "lines.solid_joinstyle": "round",
-    "figure.constrained_layout.use": True,
-    "savefig.transparent": True,
     "path.simplify": False,
+    **dict.fromkeys(("axes.grid", "axes.axisbelow", "figure.constrained_layout.use", "savefig.transparent"), True),
+    **dict.fromkeys(("lines.solid_capstyle", "lines.solid_joinstyle"), "round"),
     **dict.fromkeys(("figure.dpi", "savefig.dpi"), 72),
     **dict.fromkeys(("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"), 4 / 72),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "axes.spines.left"), False),
@@ -78,12 +74,12 @@ def panels(width: int, count: int, height: float, narrow_height: float, **more: 
 def in_page(drawing: Drawing, name: str, palette: Palette) -> Markup:
     """``drawing`` for desktop and phone, of which the style sheet shows one; its colours are the page's properties."""
     variables = {stand_in: f"var({name})" for stand_in, name in palette.properties.items()}
-    shapes = []
+    shapes = ""
     for size, width in (("wide", WIDE), ("narrow", NARROW)):
         root = _root(drawing, f"{name}-{size}", width)
         root.attrib["class"] = f"chart {size}"
-        shapes.append(_text(root, variables))
-    return Markup("".join(shapes))  # ElementTree has escaped every word in it
+        shapes += _text(root, variables)
+    return Markup(shapes)  # ElementTree has escaped every word in it
 
 
 def write_svg(path: str | Path, drawing: Drawing, palette: Palette) -> None:
@@ -94,10 +90,10 @@ def write_svg(path: str | Path, drawing: Drawing, palette: Palette) -> None:
         for key in ("data-model", "data-words"):
             element.attrib.pop(key, None)
     _, _, width, height = map(float, root.attrib["viewBox"].split())
-    corner, size = (f"{-_MARGIN}",) * 2, (f"{width + 2 * _MARGIN:g}", f"{height + 2 * _MARGIN:g}")
-    root.attrib["viewBox"] = " ".join((*corner, *size))
-    place = dict(zip(("x", "y", "width", "height"), (*corner, *size), strict=True))
-    root.insert(0, ElementTree.Element(f"{{{SVG}}}rect", place | {"rx": "6", "fill": colours["--paper"]}))
+    paper = dict.fromkeys(("x", "y"), f"{-_MARGIN}")
+    paper |= {"width": f"{width + 2 * _MARGIN:g}", "height": f"{height + 2 * _MARGIN:g}"}
+    root.attrib["viewBox"] = " ".join(paper.values())
+    root.insert(0, ElementTree.Element(f"{{{SVG}}}rect", paper | {"rx": "6", "fill": colours["--paper"]}))
     text = _text(root, {stand_in: colours[name] for stand_in, name in palette.properties.items()})
     write_text(path, text.replace("'DejaVu Sans'", _FONTS) + "\n")
 
@@ -125,16 +121,13 @@ def _text(root: ElementTree.Element, colours: dict[str, str]) -> str:
 
 def _tidy(root: ElementTree.Element, name: str) -> None:
     """Leave out what the page says once for all drawings, make ids unique in it, and say what belongs to whom."""
-    for child in list(root):
-        if child.tag == f"{{{SVG}}}metadata":
-            root.remove(child)
-    for defs in root.iter(f"{{{SVG}}}defs"):
-        for child in defs.findall(f"{{{SVG}}}style"):
-            defs.remove(child)
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style")]:
+            parent.remove(child)
     used = set(re.findall(r"#([\w-]+)", " ".join(value for each in root.iter() for value in each.attrib.values())))
     for element in root.iter():
         if "d" in element.attrib:
-            element.attrib["d"] = re.sub(r"\s+", " ", _ROUND.sub(_rounded, element.attrib["d"])).strip()
+            element.attrib["d"] = " ".join(_rounded(element.attrib["d"]).split())
         for key, value in list(element.attrib.items()):
             if key == "id":
                 del element.attrib["id"]
@@ -148,11 +141,8 @@ def _tidy(root: ElementTree.Element, name: str) -> None:
             elif "url(#" in value:
                 element.attrib[key] = value.replace("url(#", f"url(#{name}-")
             elif key in ("x", "y", "transform"):
-                element.attrib[key] = _ROUND.sub(_rounded, value)
+                element.attrib[key] = _rounded(value)
 
 
-_ROUND = re.compile(r"-?\d+\.\d{2,}")
-
-
-def _rounded(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+def _rounded(numbers: str) -> str:
+    return re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), numbers)

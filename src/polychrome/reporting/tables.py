@@ -14,7 +14,7 @@ from typing import Any
 from polychrome.errors import InputError, bad
 from polychrome.files import write_text
 from polychrome.reporting.filling import environment
-from polychrome.reporting.names import metric_name, model_name, named
+from polychrome.reporting.names import metric_name, model_name
 from polychrome.reporting.read import read_object
 from polychrome.reporting.words import interval, p_value, plain
 
@@ -29,18 +29,25 @@ def refresh(root: str | Path = ".") -> None:
     in order; both files are then left as they were. Only ``results/controls`` may be absent.
     """
     readme, results = Path(root) / "README.md", Path(root) / "results"
-    before, after = _around_marks(readme)
+    whole = _text(readme)
+    marks = whole.count(BEGIN), whole.count(END)
+    if marks != (1, 1) or whole.index(BEGIN) > whole.index(END):
+        found = f"{marks[0]} of the first mark, {marks[1]} of the second"
+        raise bad(str(readme), found, f"one {BEGIN} and one {END} after it", "Put the two marks where results belong.")
+    before, after = whole.split(BEGIN)[0], whole.split(END)[1]
     comparison = read_object(results / "comparison.json")
-    table, note = _table_of(results / "table.md")
+    *lines, note = _text(results / "table.md").strip().split("\n")  # a table, and a sentence below it
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|"))
+    table = [head, *([model_name(model), *cells] for model, *cells in rows)]
     controls, rewards = (results / f"controls/{name}.json" for name in ("controls", "rewards"))
     models = list(comparison["models"])
     asked = {metric_name(one["metric"]) for question in comparison["questions"] for one in question["contrasts"]}
-    contrasted = [name.startswith("Pass@") or name in asked for name in table[0]]
+    contrasted = [place for place, name in enumerate(head) if name.startswith("Pass@") or name in asked]
     filled = environment("polychrome.reporting", models, autoescape=False)
-    filled.filters |= {"number": _number, "cell": _cell, "p": lambda p: p_value(p)[2:].removeprefix("= ")}
+    filled.filters |= {"number": _number, "p": lambda p: p_value(p)[2:].removeprefix("= ")}
     text = filled.get_template("results.md").render(
-        headline=_columns(table, [place for place, is_ in enumerate(contrasted) if is_]),
-        others=_columns(table, [place for place, is_ in enumerate(contrasted) if place and not is_]),
+        headline=_columns(table, contrasted),
+        others=_columns(table, [place for place in range(1, len(head)) if place not in contrasted]),
         note=note,
         models=models,
         comparison=comparison,
@@ -50,45 +57,24 @@ def refresh(root: str | Path = ".") -> None:
         controls=read_object(controls) if controls.is_file() else None,
         runs=read_object(rewards)["runs"] if rewards.is_file() else (),
         within=lambda found, name: f"{plain(found[name])} ({interval(found[f'{name}_low'], found[f'{name}_high'])})",
-        note_of=lambda one: f"<br>*{_cell(named(one['note'], models))}*" if one.get("note") else "",
     )
     names = map(metric_name, dict.fromkeys(("pass_at_1", comparison["family"]["primary_metric"], *BESIDE_PASS)))
-    narrow = _columns(table, [table[0].index(name) for name in names if name in table[0]])
+    narrow = _columns(table, [head.index(name) for name in names if name in head])
     link = "The answers to the questions, every metric and every interval: [docs/results.md](docs/results.md)."
     write_text(Path(root) / "docs/results.md", text)
     write_text(readme, f"{before}{BEGIN}\n\n{narrow}\n\n{note} {link}\n\n{END}{after}")
 
 
-def _around_marks(readme: Path) -> tuple[str, str]:
-    text = _text(readme)
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        found = f"{text.count(BEGIN)} of the first mark, {text.count(END)} of the second"
-        raise bad(str(readme), found, f"one {BEGIN} and one {END} after it", "Put the two marks where results belong.")
-    return text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
-
-
 def _text(path: Path) -> str:
     if not path.is_file():
         raise bad(str(path), "no such file", "a text file", "Run the stage that makes it: `dvc repro compare`.")
-    with path.open(encoding="utf-8", newline="") as handle:  # keep the line ends that are there
-        return handle.read()
-
-
-def _table_of(path: Path) -> tuple[list[list[str]], str]:
-    """The cells of table.md, header first, models by their names; and the sentence below it."""
-    lines = _text(path).strip().split("\n")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return [rows[0], *([model_name(row[0]), *row[1:]] for row in rows[2:])], lines[-1]
+    return path.read_bytes().decode()  # keeps the line ends that are there
 
 
 def _columns(table: Sequence[Sequence[str]], places: Iterable[int]) -> str:
     """The models and the columns at ``places``, in markdown."""
     head, *rows = ([row[0], *(row[place] for place in places)] for row in table)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _number(value: Any) -> str:

@@ -10,14 +10,13 @@ MINUS = "\u2212"
 
 def signed(value: float, digits: int = 3) -> str:
     """+0.050, a true minus sign before what is below zero, no sign before what rounds to zero."""
-    text = f"{abs(value):.{digits}f}"
-    return text if float(text) == 0 else ("+" if value > 0 else MINUS) + text
+    text = f"{value:+z.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
-def plain(value: float, digits: int = 3) -> str:
+def plain(value: float) -> str:
     """0.050, with a true minus sign."""
-    text = f"{abs(value):.{digits}f}"
-    return text if value >= 0 or float(text) == 0 else MINUS + text
+    return f"{value:z.3f}".replace("-", MINUS)
 
 
 def short(value: float) -> str:
@@ -30,10 +29,9 @@ def sign(comparison: str) -> str:
     return {">=": "\u2265", "<=": "\u2264"}.get(comparison, comparison)
 
 
-def interval(low: float, high: float, plus: bool = False, digits: int = 3) -> str:
+def interval(low: float, high: float, plus: bool = False) -> str:
     """ "0.100 to 0.200", with signs when ``plus``."""
-    write = signed if plus else plain
-    return f"{write(low, digits)} to {write(high, digits)}"
+    return " to ".join(map(signed if plus else plain, (low, high)))
 
 
 def p_value(p: float) -> str:
@@ -60,9 +58,8 @@ def ceiling(found: Mapping[str, Any]) -> str:
     """How far engagement agrees with itself, which is the most that any model could reach, as reward.json has it."""
     ends = {"agreement": ("low", "high"), "ceiling_of_what_lasts": ("ceiling_low", "ceiling_high")}
     parts = []
-    for name, value in found.items():
-        if name not in sum(ends.values(), ()):
-            low, high = (found.get(end) for end in ends.get(name, ("", "")))
-            within = "" if low is None or high is None else f" ({interval(low, high)})"
-            parts.append(f"{name.replace('_', ' ')} {plain(value) if isinstance(value, float) else value}{within}")
+    for name in [name for name in found if name not in sum(ends.values(), ())]:
+        value, (low, high) = found[name], map(found.get, ends.get(name, ("", "")))
+        within = "" if low is None or high is None else f" ({interval(low, high)})"
+        parts.append(f"{name.replace('_', ' ')} {plain(value) if isinstance(value, float) else value}{within}")
     return "; ".join(parts)

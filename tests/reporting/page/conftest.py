@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import pytest
 from markupsafe import Markup
 
-from polychrome.reporting.page import read_inputs, render, view, write_report
+from polychrome.reporting.page import view, write_report
+from polychrome.reporting.page.inputs import read_inputs
 from polychrome.reporting.settings import ReportSettings
 from tests.reporting.page.tree import RUN, make_tree
 
@@ -17,8 +17,8 @@ PRICE = ReportSettings(price_per_hour=0.4, currency="EUR")
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A run of the default size, to be looked at only."""
-    return make_tree(tmp_path_factory.mktemp("run"), posts=20)
+    """A run to be looked at only."""
+    return make_tree(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")
@@ -28,33 +28,21 @@ def page(run):
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory):
-    """A run of six posts."""
-    return make_tree(tmp_path_factory.mktemp("small"))
+def inputs(run):
+    """What is read of it."""
+    return read_inputs(run, **RUN)
 
 
 @pytest.fixture
-def tree(small, tmp_path):
+def tree(run, tmp_path):
     """A copy of it that a test may damage."""
-    return shutil.copytree(small, tmp_path / "tree")
-
-
-@pytest.fixture(scope="session")
-def inputs(small):
-    """What is read of it."""
-    return read_inputs(small, **RUN)
+    return shutil.copytree(run, tmp_path / "tree")
 
 
 @pytest.fixture
 def text_of(monkeypatch):
     """Renders a page without its drawings, which take most of the time."""
     names = ("contrasts", "predicted", "pass", "plane", "training", "ranks", "calibration", "betas")
-    svg = Markup("<svg></svg>")
-    drawn = dict.fromkeys(names, svg)
-    monkeypatch.setattr(view, "drawings", lambda inputs, _: drawn | {"gaming": dict.fromkeys(inputs.gaming, svg)})
-
-    def text(source, timings=None):
-        found = source if hasattr(source, "models") else read_inputs(source, **RUN)
-        return render(replace(found, timings=timings), PRICE)
-
-    return text
+    drawn = dict.fromkeys(names, Markup("<svg></svg>"))
+    monkeypatch.setattr(view, "drawings", lambda inputs, _: drawn | {"gaming": dict.fromkeys(inputs.gaming, "")})
+    return lambda source: view.render(source if hasattr(source, "models") else read_inputs(source, **RUN), PRICE)

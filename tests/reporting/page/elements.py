@@ -10,8 +10,6 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 @dataclass
 class Element:
-    """One element."""
-
     tag: str
     attributes: dict[str, str]
     children: list = field(default_factory=list)  # of Element and str
@@ -40,6 +38,10 @@ class Element:
         (found,) = [e for e in self if e.attributes.get("id") == identity]
         return found
 
+    def rows(self) -> dict[str, list[str]]:
+        """The rows of a table below its head: what stands first -> the cells."""
+        return {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in self.all("tr")[1:]}
+
 
 class _Parser(HTMLParser):
     def __init__(self):
@@ -56,8 +58,7 @@ class _Parser(HTMLParser):
         self.stack[-1].children.append(Element(tag, dict(attrs)))
 
     def handle_endtag(self, tag):
-        assert self.stack[-1].tag == tag, f"</{tag}> closes <{self.stack[-1].tag}>"
-        self.stack.pop()
+        assert self.stack.pop().tag == tag, f"</{tag}> closes another element"
 
     def handle_data(self, data):
         self.stack[-1].children.append(data)
@@ -68,5 +69,5 @@ def parse(text: str) -> Element:
     parser = _Parser()
     parser.feed(text)
     parser.close()
-    assert len(parser.stack) == 1, f"not closed: {[e.tag for e in parser.stack[1:]]}"
-    return parser.stack[0]
+    (document,) = parser.stack
+    return document

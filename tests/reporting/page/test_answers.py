@@ -5,17 +5,16 @@ import pytest
 from polychrome.reporting.names import MODELS
 from polychrome.reporting.page.answers import PREDICTED, answers
 
-FAMILY = {"primary_metric": "pass_at_10", "confidence": 0.95}
 
-
-def contrast(a, b, difference, different=False, **more):
-    about = {"a": a, "b": b, "metric": "pass_at_10", "notes": []}
-    return about | {"difference": difference, "different": different} | more
+def contrast(a, b, difference, different=False, notes=()):
+    found = {"difference": difference, "different": different} if difference else {"undefined": "no posts"}
+    return {"a": a, "b": b, "metric": "pass_at_10", "notes": notes} | found
 
 
 def answered(*contrasts, verdict="In full.", **more):
-    question = {"id": "Q", "question": "Is it?", "verdict": verdict, "contrasts": list(contrasts)} | more
-    (answer,) = answers({"family": FAMILY, "questions": [question], "models": dict.fromkeys(MODELS)})
+    question = {"id": "Q", "question": "Is it?", "verdict": verdict, "contrasts": contrasts} | more
+    family = {"primary_metric": "pass_at_10"}
+    (answer,) = answers({"family": family, "questions": [question], "models": MODELS})
     return answer
 
 
@@ -25,6 +24,7 @@ def answered(*contrasts, verdict="In full.", **more):
         ([(0.2, True)], "Yes"),
         ([(-0.2, True)], "No"),
         ([(0.2, False)], "Not established"),
+        ([(None, None)], "Not established"),
         ([(0.2, True), (0.1, True)], "Yes"),
         ([(0.2, True), (0.1, False)], "In part"),
         ([(0.2, True), (-0.2, True)], "In part"),
@@ -32,9 +32,7 @@ def answered(*contrasts, verdict="In full.", **more):
     ],
 )
 def test_the_short_answer_says_yes_only_when_every_difference_is_established(differences, short):
-    assert (
-        answered(*(contrast("polychromic", "baseline", d, different) for d, different in differences))["short"] == short
-    )
+    assert answered(*(contrast("polychromic", "baseline", *one) for one in differences))["short"] == short
 
 
 def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_what_could_not_be_seen():
@@ -53,19 +51,14 @@ def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_wh
     assert answer["in_full"] == verdict.replace("grpo_from_baseline", "baseline \u2192 GRPO")
 
 
-def test_the_best_is_named_only_when_it_is_separated_from_the_second():
-    ranking = [{"model": model, "value": value} for model, value in (("baseline", 0.9), ("polychromic", 0.8))]
+@pytest.mark.parametrize(
+    ("second", "different", "short"), [(0.8, True, "baseline"), (0.8, False, "No clear winner"), (0.9, True, "None")]
+)
+def test_the_best_is_named_only_when_it_is_separated_from_the_second(second, different, short):
+    ranking = [{"model": "baseline", "value": 0.9}, {"model": "polychromic", "value": second}]
     verdict = "baseline has the highest Pass@10; difference +0.100. Another pair differs."
-    apart = answered(contrast("polychromic", "baseline", -0.1, True), ranking=ranking, verdict=verdict)
-    assert (apart["short"], apart["sentence"]) == ("baseline", "Baseline has the highest Pass@10; difference +0.100.")
-    assert answered(contrast("polychromic", "baseline", -0.1), ranking=ranking)["short"] == "No clear winner"
-    tied = answered(contrast("polychromic", "baseline", 0.0), ranking=[ranking[0], ranking[1] | {"value": 0.9}])
-    assert tied["short"] == "None"
-
-
-def test_what_cannot_be_compared_is_not_established():
-    undefined = {"a": "polychromic", "b": "baseline", "metric": "pass_at_10", "undefined": "fewer than two posts"}
-    assert answered(undefined)["short"] == "Not established"
+    answer = answered(contrast("polychromic", "baseline", -0.1, different), ranking=ranking, verdict=verdict)
+    assert (answer["short"], answer["sentence"]) == (short, "Baseline has the highest Pass@10; difference +0.100.")
 
 
 def test_the_predicted_table_is_what_the_seed_wrote():

@@ -15,7 +15,7 @@ import pytest
 
 from polychrome.files import read_json
 from polychrome.reporting.names import model_name
-from tests.reporting.page.tree import HOSTILE, MODELS
+from tests.reporting.page.tree import HOSTILE, MODELS, POSTS
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
@@ -23,20 +23,13 @@ PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touc
 COMPARED = ["baseline", "polychromic", "grpo_from_baseline", "grpo_from_polychromic"]
 
 
-def without_browser(reason):
-    told = f"{reason}: run scripts/chromium.sh, and install the environment's [dev] packages"
-    if os.environ.get("POLYCHROME_BROWSER") == "required":
-        pytest.fail(told)
-    pytest.skip(told)
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    executable = shutil.which("chromium")
-    if executable is None:
-        without_browser("no chromium on the path")
-    if importlib.util.find_spec("playwright") is None:
-        without_browser("no python package playwright")
+    executable, has_playwright = shutil.which("chromium"), importlib.util.find_spec("playwright")
+    if executable is None or has_playwright is None:
+        absent = "chromium on the path" if executable is None else "python package playwright"
+        told = f"no {absent}: run scripts/chromium.sh, and install the environment's [dev] packages"
+        (pytest.fail if os.environ.get("POLYCHROME_BROWSER") == "required" else pytest.skip)(told)
     from playwright.sync_api import sync_playwright
 
     home = tmp_path_factory.mktemp("chromium")  # its profile is a fresh one, and so is what it thinks is home
@@ -49,12 +42,10 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def opened(browser, page):
     """Opens the page from disk. What it asked for and complained of is looked at when the test is over."""
-    contexts, asked, complaints = [], [], []
+    asked, complaints = [], []
 
     def open_page(**settings):
-        context = browser.new_context(**(DESKTOP | settings))
-        contexts.append(context)
-        tab = context.new_page()
+        tab = browser.new_page(**(DESKTOP | settings))
         tab.set_default_timeout(20_000)
         tab.on("request", lambda request: asked.append(request.url))
         tab.on("console", lambda message: complaints.append(message.text))
@@ -63,7 +54,7 @@ def opened(browser, page):
         return tab
 
     yield open_page
-    for context in contexts:
+    for context in browser.contexts:
         context.close()
     assert set(asked) == {page.as_uri()}
     assert complaints == []
@@ -71,16 +62,10 @@ def opened(browser, page):
 
 def sets(tab):
     """Model -> its replies as they stand on the page, without what is said for the ear alone."""
-    return tab.evaluate(
-        """() => Object.fromEntries([...document.querySelectorAll("#spread .set")].map((set) => [
-            set.getAttribute("aria-label"),
-            [...set.querySelectorAll(".reply")].map((reply) => {
-              const copy = reply.cloneNode(true);
-              for (const extra of copy.querySelectorAll(".unseen, em")) extra.remove();
-              return copy.textContent;
-            }),
-        ]))"""
-    )
+    text = """replies => replies.map((reply) => [...reply.childNodes].filter((node) => !node.matches?.(".unseen, em"))
+        .map((node) => node.textContent).join(""))"""
+    found = tab.locator("#spread .set").all()
+    return {one.get_attribute("aria-label"): one.locator(".reply").evaluate_all(text) for one in found}
 
 
 def count(tab):
@@ -105,9 +90,8 @@ def test_it_opens_with_a_post_the_human_answer_and_the_four_compared_models_side
     assert {len(replies) for replies in sets(tab).values()} == {10}
     assert "moved to a new city" in tab.text_content("#spread .said")
     assert "it gets easier" in tab.text_content("#spread .exchange .reply")
-    tops = [box["y"] for box in (set_.bounding_box() for set_ in tab.locator("#spread .set").all())]
-    assert len(set(tops)) == 1
-    assert count(tab) == (1, 20, 40, 800)
+    assert len({one.bounding_box()["y"] for one in tab.locator("#spread .set").all()}) == 1
+    assert count(tab) == (1, POSTS, 40, 40 * POSTS)
 
 
 def test_a_reply_that_is_markup_is_read_not_run(opened):
@@ -122,9 +106,7 @@ def test_a_reply_that_is_markup_is_read_not_run(opened):
 def test_words_filter_posts_and_replies_and_are_marked(opened):
     tab = opened()
     tab.fill("#filter-text", "RIVER")
-    everything = [reply for replies in sets(tab).values() for reply in replies]
-    assert everything
-    assert all("river" in reply for reply in everything)
+    assert {"river" in reply for replies in sets(tab).values() for reply in replies} == {True}
     assert set(tab.locator("#spread mark").all_text_contents()) == {"river"}
     tab.fill("#filter-text", "octopuses")  # in a post: every reply to it stays
     assert count(tab)[2] == 40
@@ -132,7 +114,7 @@ def test_words_filter_posts_and_replies_and_are_marked(opened):
     assert tab.text_content("#count") == "No reply fits."
     assert tab.is_disabled("#next")
     tab.fill("#filter-text", "")
-    assert count(tab) == (1, 20, 40, 800)
+    assert count(tab) == (1, POSTS, 40, 40 * POSTS)
 
 
 def test_replies_are_filtered_by_model_pass_failure_and_seed(opened):
@@ -152,8 +134,7 @@ def test_replies_are_filtered_by_model_pass_failure_and_seed(opened):
     assert sets(tab) != first
     tab.get_by_role("checkbox", name="zero-shot", exact=True).check()
     tab.get_by_role("checkbox", name="polychromic", exact=True).uncheck()
-    shown = ("zero_shot", "baseline", "grpo_from_baseline", "grpo_from_polychromic")
-    assert list(sets(tab)) == [model_name(model) for model in shown]
+    assert list(sets(tab)) == [model_name(model) for model in ("zero_shot", *COMPARED) if model != "polychromic"]
 
 
 def test_replies_and_posts_are_sorted_by_their_scores(opened):
@@ -177,18 +158,17 @@ def test_replies_and_posts_are_sorted_by_their_scores(opened):
     lengths = [len(reply) for reply in sets(tab)["baseline"]]
     assert lengths == sorted(lengths, reverse=True)
 
-    def passes():
-        return sum(int(text.split()[0]) for text in tab.locator("#spread h4 small").all_text_contents())
+    def passes(order):
+        tab.select_option("#sort-posts", order)
+        for left in reversed(range(POSTS)):
+            yield sum(int(text.split()[0]) for text in tab.locator("#spread h4 small").all_text_contents())
+            if left:
+                tab.click("#next")
 
-    tab.select_option("#sort-posts", "most")
-    counts = [passes()]
-    for _ in range(4):
-        tab.click("#next")
-        counts.append(passes())
-    assert counts == sorted(counts, reverse=True)
-    assert counts[0] > counts[-1]
-    tab.select_option("#sort-posts", "fewest")
-    assert passes() < counts[-1]
+    most = list(passes("most"))
+    assert most == sorted(most, reverse=True)
+    assert most[0] > most[-1]
+    assert list(passes("fewest")) == sorted(most)
 
 
 # --- scores under the pointer and at the keyboard's focus ----------------------------------------------------------
@@ -203,8 +183,8 @@ def test_scores_show_under_the_pointer_and_go_with_it(opened, run):
     assert found.keys() >= {"engagement", "relevance", "well-formed"}
     assert re.fullmatch(r"-?\d\.\d{3}", found["engagement"])
     assert ("passes" in found) == ("pass" in reply.get_attribute("class").split())
-    asked = read_json(run / "results/judge.json")["engagement_threshold"]
-    assert f"{asked:.3f}" in tab.text_content("#tip")  # what a pass asks for
+    needed = read_json(run / "results/judge.json")["engagement_threshold"]
+    assert f"{needed:.3f}" in tab.text_content("#tip")
     tab.mouse.move(5, 5)
     assert tab.is_hidden("#tip")
 
@@ -239,7 +219,7 @@ def test_the_whole_page_can_be_read_by_keyboard(opened):
         tab.keyboard.press("ArrowDown")
     tab.keyboard.press("ArrowRight")
     assert tab.evaluate(here) == "polychromic"
-    row = "[...document.activeElement.closest('ol').querySelectorAll('.reply')].indexOf(document.activeElement)"
+    row = "[...document.activeElement.closest('ol').children].indexOf(document.activeElement.closest('li'))"
     assert tab.evaluate(row) == 3
     tab.keyboard.press("Escape")
     assert tab.is_hidden("#tip")
@@ -258,15 +238,17 @@ def test_a_model_is_followed_through_every_drawing_by_keyboard(opened):
     tab.keyboard.press("Space")
     assert key.get_attribute("aria-pressed") == "true"
     assert tab.locator('#training [data-follow="polychromic"]').get_attribute("aria-pressed") == "true"
-    faint = tab.locator('#figure-pass .wide [data-model="baseline"]').first
-    clear = tab.locator('#figure-pass .wide [data-model="polychromic"]').first
+
+    def opacity(model):
+        line = tab.locator(f'#figure-pass .wide [data-model="{model}"]').first
+        return line.evaluate("element => Number(getComputedStyle(element).opacity)")
+
     tab.wait_for_timeout(300)
-    opacity = "element => Number(getComputedStyle(element).opacity)"
-    assert faint.evaluate(opacity) < 0.2
-    assert clear.evaluate(opacity) == 1
+    assert opacity("baseline") < 0.2
+    assert opacity("polychromic") == 1
     tab.keyboard.press("Space")
     tab.wait_for_timeout(300)
-    assert faint.evaluate(opacity) == 1
+    assert opacity("baseline") == 1
 
 
 # --- phone, night, print, no script --------------------------------------------------------------------------------
@@ -289,38 +271,31 @@ def test_a_phone_has_drawings_of_its_own_with_letters_to_be_read_and_sets_below_
     tab = opened(**PHONE)
     assert tab.locator("#figure-pass .chart.narrow").is_visible()
     assert tab.locator("#figure-pass .chart.wide").is_hidden()
-    heights = tab.evaluate(
-        "() => [...document.querySelectorAll('.chart.narrow text')].map((text) => text.getBoundingClientRect().height)"
-    )
-    assert min(heights) >= 9
-    lefts = {set_.bounding_box()["x"] for set_ in tab.locator("#spread .set").all()}
-    assert len(lefts) == 1
+    height = "texts => Math.min(...texts.map((text) => text.getBoundingClientRect().height))"
+    assert tab.locator(".chart.narrow text").evaluate_all(height) >= 9
+    assert len({one.bounding_box()["x"] for one in tab.locator("#spread .set").all()}) == 1
     tab.locator("#spread .set .reply").nth(2).tap()
     assert scores(tab)["engagement"]
     assert tab.locator("#next").bounding_box()["height"] >= 44
 
 
-def test_at_night_paper_is_dark_words_are_light_and_models_can_be_told_apart(opened):
+def test_at_night_paper_is_dark_words_are_light_and_models_can_be_told_apart_but_it_prints_on_white(opened):
     tab = opened(color_scheme="dark")
 
-    def lightness(expression):
-        return sum(int(part) for part in re.findall(r"\d+", tab.evaluate(expression))[:3]) / 765
+    def lightness(element, what):
+        colour = tab.evaluate(f"getComputedStyle(document.querySelector('{element}')).{what}")
+        return sum(int(part) for part in re.findall(r"\d+", colour)[:3]) / 765
 
-    assert lightness("getComputedStyle(document.body).backgroundColor") < 0.15
-    assert lightness("getComputedStyle(document.querySelector('h1')).color") > 0.8
-    assert lightness("getComputedStyle(document.querySelector('#figure-pass .wide text')).fill") > 0.5
+    assert lightness("body", "backgroundColor") < 0.15
+    assert lightness("h1", "color") > 0.8
+    assert lightness("#figure-pass .wide text", "fill") > 0.5
     mark = "getComputedStyle(document.documentElement).getPropertyValue('--mark-{}')"
     assert len({tab.evaluate(mark.format(i)) for i in range(len(MODELS) + 1)}) == len(MODELS) + 1
-
-
-def test_printed_it_is_on_white_paper_without_what_is_only_for_a_screen(opened, tmp_path):
-    tab = opened(color_scheme="dark")
     tab.emulate_media(media="print")
-    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert tab.locator(".filters").is_hidden()
+    assert lightness("body", "backgroundColor") == 1
+    assert tab.locator(".filters").is_hidden()  # what is only for a screen
     assert tab.locator(".key").first.is_hidden()
-    tab.pdf(path=tmp_path / "report.pdf")
-    assert (tmp_path / "report.pdf").stat().st_size > 50_000
+    assert len(tab.pdf()) > 50_000
 
 
 def test_who_wants_no_motion_gets_none(opened):
@@ -331,8 +306,8 @@ def test_who_wants_no_motion_gets_none(opened):
 
 def test_without_script_all_but_the_replies_is_there(opened, run):
     tab = opened(java_script_enabled=False)
-    criteria = read_json(run / "results/success_criteria.json")
     assert tab.locator("#figure-pass .chart.wide").is_visible()
-    assert tab.locator("#criteria li").count() == len(criteria["criteria"])
+    criteria = read_json(run / "results/success_criteria.json")["criteria"]
+    assert tab.locator("#criteria li").count() == len(criteria)
     assert tab.locator("#reader").is_hidden()
     assert "needs JavaScript" in tab.locator("#replies noscript").inner_text()

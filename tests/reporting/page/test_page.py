@@ -7,15 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.files import read_json
-from polychrome.reporting import page as package
+from polychrome.files import read_json, write_jsonl
 from polychrome.reporting.names import model_colour, model_name
-from polychrome.reporting.page import write_report
+from polychrome.reporting.page import view, write_report
 from polychrome.reporting.page.answers import PREDICTED
 from tests.reporting.page.conftest import PRICE
 from tests.reporting.page.elements import parse
@@ -36,11 +36,14 @@ def test_three_seeds_of_eight_models_fit_well_below_five_megabytes(page):
     assert page.stat().st_size < 2_500_000
 
 
-def test_nothing_in_the_page_is_fetched_from_anywhere(page, document):
+def test_nothing_is_fetched_from_anywhere_ids_are_unique_and_every_reference_has_its_target(document):
+    ids = [e.attributes["id"] for e in document if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
     for element in document:
         for name in ("src", "href", "xlink:href", "action", "srcset", "poster"):
-            target = element.attributes.get(name, "#")
-            assert target.startswith("#") or target == "data:,", (element.tag, target)
+            target = element.attributes.get(name, "data:,")
+            assert target == "data:," or (target[0] == "#" and target[1:] in ids), (element.tag, target)
+        assert element.attributes.get("aria-labelledby", ids[0]) in ids
     style = "".join(element.text for element in document.all("style"))
     assert not re.search(r"@import|url\((?!#)", style)
 
@@ -52,16 +55,6 @@ def test_its_policy_lets_its_own_script_run_and_nothing_else(document):
     digest = base64.b64encode(hashlib.sha256("".join(script.children).encode()).digest()).decode()
     assert rules["script-src"] == f"'sha256-{digest}'"
     assert rules["default-src"] == "'none'"
-
-
-def test_ids_are_unique_and_every_reference_has_its_target(document):
-    ids = [e.attributes["id"] for e in document if "id" in e.attributes]
-    assert len(ids) == len(set(ids))
-    for element in document:
-        for name in ("href", "xlink:href", "aria-labelledby"):
-            target = element.attributes.get(name)
-            if target and target != "data:,":
-                assert target.lstrip("#") in ids, (element.tag, target)
 
 
 def test_headings_tables_and_drawings_say_what_they_are_to_who_does_not_see_them(document):
@@ -77,14 +70,10 @@ def test_headings_tables_and_drawings_say_what_they_are_to_who_does_not_see_them
 
 
 def test_no_stand_in_colour_is_left_and_every_model_has_the_colour_of_the_figures(page, document):
-    text = page.read_text(encoding="utf-8")
-    assert not re.search(r"#0[12]0[134][0-9a-f]{2}\b", text)
+    assert not re.search(r"#0[12]0[134][0-9a-f]{2}\b", page.read_text(encoding="utf-8"))
     style = document.all("style")[0].text
-    for place, model in enumerate(MODELS):
-        assert f"--mark-{place}:{model_colour(model).lower()};" in style
+    assert all(f"--mark-{place}:{model_colour(model).lower()};" in style for place, model in enumerate(MODELS))
 
-
-# --- the same results, the same bytes --------------------------------------------------------------------------------
 
 _RENDER = """
 import sys
@@ -92,7 +81,7 @@ from dataclasses import replace
 from polychrome.reporting.page import read_inputs, render
 from tests.reporting.page.conftest import PRICE
 from tests.reporting.page.tree import RUN
-sys.stdout.write(render(replace(read_inputs(sys.argv[1], **RUN), timings=None), PRICE))
+sys.stdout.write(render(replace(read_inputs(sys.argv[1], **RUN), timings={}), PRICE))
 """
 
 
@@ -114,14 +103,13 @@ def test_a_reply_that_is_markup_stays_text_wherever_it_stands(document):
     assert len(document.all("script")) == 3
     packed = json.loads("".join(document.one("packed").children))
     assert packed["posts"][0][3][0][0][0][0] == HOSTILE
-    gaps = [e.text for e in document.one("gaming").all("p") if e.attributes.get("class") == "reply"]
-    assert " ".join(HOSTILE.split()) in gaps
+    assert " ".join(HOSTILE.split()) in [e.text for e in document.one("gaming").all("p", **{"class": "reply"})]
 
 
 def test_posts_arms_and_sentences_of_the_files_stay_text_too(tree, text_of):
     edit(tree / "results/comparison.json", lambda value: value["questions"][0].update(question="<script>1</script>"))
-    gaps = tree / "results/gaming/grpo_from_baseline/seed-42/gaps.jsonl"
-    gaps.write_text(json.dumps({"step": 1, "post": "<i>", "reply": "{{x}}<svg/>", "proxy": 1, "judge": 0, "gap": 9}))
+    gap = {"step": 1, "post": "<i>", "reply": "{{x}}<svg/>", "proxy": 1, "judge": 0, "gap": 9}
+    write_jsonl(tree / "results/gaming/grpo_from_baseline/seed-42/gaps.jsonl", [gap])
     document = parse(text_of(tree))
     assert document.one("q1").all("h3")[0].text == "Q1 <script>1</script>"
     assert document.one("gaming").all("p", **{"class": "reply"})[0].text == "{{x}}<svg/>"
@@ -142,59 +130,56 @@ def test_the_predicted_table_is_the_seeds_and_says_so(run, document):
     predicted, measured = document.one("table").all("table")[:2]
     assert predicted.all("caption")[0].text.startswith("Predicted")
     assert measured.all("caption")[0].text.startswith("Measured")
-    rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in predicted.all("tr")[1:]}
-    assert rows == {model_name(model): [f"{v:.2f}" for v in values.values()] for model, values in PREDICTED.items()}
+    expected = {model_name(model): [f"{v:.2f}" for v in values.values()] for model, values in PREDICTED.items()}
+    assert predicted.rows() == expected
     found = read_json(run / "results/comparison.json")["models"]["baseline"]["pass_at_1"]
-    assert measured.all("tr")[1].all("td")[0].text == f"{found['mean']:.3f} {found['low']:.3f} to {found['high']:.3f}"
+    assert measured.rows()["baseline"][0] == f"{found['mean']:.3f} {found['low']:.3f} to {found['high']:.3f}"
+
+
+def test_pass_at_k_in_numbers_is_the_comparisons(run, document):
+    (table,) = document.one("pass").all("table")
+    assert [e.text for e in table.all("th", scope="col")] == ["model", "k = 1", "k = 5", "k = 10"]
+    found = read_json(run / "results/comparison.json")["models"]["polychromic"]
+    means = [cell.split()[0] for cell in table.rows()["polychromic"]]
+    assert means == [f"{found[f'pass_at_{k}']['mean']:.3f}" for k in (1, 5, 10)]
 
 
 def test_criteria_are_a_checklist_with_their_evidence(tree, text_of):
-    rows = [
-        {
-            "level": "must",
-            "text": "One.",
-            "value": 0.025,
-            "threshold": 0.0,
-            "low": -0.075,
-            "high": 0.15,
-            "note": "Zero.",
-        },
-        {"level": "must", "text": "Two.", "value": 0.0601, "threshold": 0.3, "verdict": "fail"},
-        {"level": "should", "text": "Three.", "value": None, "threshold": 0.3, "verdict": "fail"},
+    every = [
+        {"level": "must", "verdict": "pass", "value": 0.025, "threshold": 0.0, "low": -0.075, "high": 0.15},
+        {"level": "must", "verdict": "fail", "value": 0.0601, "threshold": 0.3},
+        {"level": "should", "verdict": "fail", "value": None, "threshold": 0.3},
     ]
-    every = [{"verdict": "pass", "comparison": ">=", "name": "n"} | row for row in rows]
+    every = [row | {"text": "One.", "note": "Zero.", "comparison": ">=", "name": "n"} for row in every]
     edit(tree / "results/success_criteria.json", lambda value: value.update(criteria=every))
     section = parse(text_of(tree)).one("criteria")
     assert [e.text for e in section.all("h3")] == ["Must 1 of 2", "Should 0 of 1"]
-    first, second, third = section.all("li")
-    assert first.text.startswith("\u2713met")
-    assert "measured 0.025 (interval \u22120.075 to 0.150), to be \u2265 0. Zero." in first.text
-    assert second.text.startswith("\u2715not met")
-    assert "undefined" in third.text
+    first, second, third = (item.text for item in section.all("li"))
+    assert first.startswith("\u2713met")
+    assert "measured 0.025 (interval \u22120.075 to 0.150), to be \u2265 0. Zero." in first
+    assert second.startswith("\u2715not met")
+    assert "undefined" in third
 
 
 def test_the_gaming_verdict_of_every_run_is_there_and_one_that_is_not_settled_says_so(document):
-    verdicts = [e.text for e in document.one("gaming").all("span") if e.attributes.get("class", "").startswith("tag")]
+    gaming = document.one("gaming")
+    verdicts = [e.text for e in gaming.all("span") if e.attributes.get("class", "").startswith("tag")]
     assert verdicts == ["not gamed", "gamed", "not gamed, not settled", *["not gamed"] * 2, "not gamed, not settled"]
-    assert len(document.one("gaming").all("ol")[0].all("li")) == 10
-    for arm in GRPO:
-        assert len(document.one(f"figure-gaming-{arm}").all("svg")) == 2  # for a desktop, for a phone
+    assert len(gaming.all("ol")[0].all("li")) == 10
+    assert all(len(document.one(f"figure-gaming-{arm}").all("svg")) == 2 for arm in GRPO)  # for a desktop, for a phone
 
 
 def test_failures_of_every_model_and_of_people_are_counted_by_kind(document):
     table = document.one("failures").all("table")[0]
     assert [e.text for e in table.all("th", scope="col")][1:3] == ["copied", "generic"]
-    rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in table.all("tr")[1:]}
-    assert rows.keys() == {*map(model_name, MODELS), "human"}
-    assert rows["human"] == ["0%", "5.0%", *["0%"] * 4]
+    assert table.rows().keys() == {*map(model_name, MODELS), "human"}
+    assert table.rows()["human"] == ["0%", "5.0%", *["0%"] * 4]
 
 
-def test_optional_parts_are_shown_when_they_were_made_and_a_word_says_when_not(tree, text_of, document):
+def test_optional_parts_are_shown_when_they_were_made_and_a_word_says_when_not(inputs, text_of, document):
     assert read_json(ROOT / "results/controls/controls.json")["text"] in document.one("controls").text
     assert "win rate 0.52" in document.one("controls").text
-    for path in sorted((tree / "results").glob("controls/*")) + sorted((tree / "results").glob("llm_judge/*")):
-        path.unlink()
-    told = parse(text_of(tree)).one("controls").text
+    told = parse(text_of(replace(inputs, controls={}, betas=(), llm_judge={}))).one("controls").text
     assert "The controls were not run" in told
     assert "It was not asked" in told
 
@@ -215,6 +200,6 @@ def test_a_run_of_other_arms_is_shown_without_what_was_predicted_of_ours(tree):
 
 
 def test_a_page_above_the_limit_is_reported_not_written(inputs, text_of, monkeypatch):
-    monkeypatch.setattr(package, "LIMIT", 10_000)
+    monkeypatch.setattr(view, "LIMIT", 10_000)
     with pytest.raises(InputError, match=r"the report: found \d+ bytes; expected less than 10000"):
         text_of(inputs)

@@ -18,15 +18,13 @@ MODELS = tuple(model for model in names.MODELS if model != names.HUMAN)
 UNTOUCHED = ("zero_shot", "prompted")
 GRPO = ("grpo_from_baseline", "grpo_from_polychromic")
 SEEDS = (42, 123, 456)
-RUN = {"models": MODELS, "untouched": UNTOUCHED, "seeds": SEEDS, "ks": (1, 5, 10)}
+RUN = {"models": MODELS, "untouched": UNTOUCHED, "seeds": SEEDS}
+POSTS = 10
 KINDS = ("copied", "generic", "hostile", "off_topic", "repeated", "truncated")
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\"> \u2028 {{ 7*7 }} & <b>bold</b>"
 COMMITTED = (
-    "results/judge.json",
-    "results/reward.json",
-    "results/controls/aa.json",
-    "results/controls/controls.json",
-    "results/controls/overoptimisation.csv",
+    *(f"results/{name}" for name in ("judge.json", "reward.json")),
+    *(f"results/controls/{name}" for name in ("aa.json", "controls.json", "overoptimisation.csv")),
     "data/prepared/cleaning_report.json",
     "data/phases/phase_split_statistics.json",
 )
@@ -49,26 +47,25 @@ _REPLIES = (
 )
 
 
-def make_tree(root: Path, posts: int = 6) -> Path:
+def make_tree(root: Path) -> Path:
     """Write ``results``, ``data`` and ``.timings`` under ``root``; returns it."""
     draw = random.Random(11)
+    results = root / "results"
     for name in COMMITTED:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    for model in MODELS:
+    for place, model in enumerate(MODELS):
         for seed in SEEDS:
-            _evaluation(
-                root / f"results/evaluation/{model}/seed-{seed}", draw, posts, needed=0.5 + 0.015 * MODELS.index(model)
-            )
+            _evaluation(results / f"evaluation/{model}/seed-{seed}", draw, needed=0.5 + 0.015 * place)
             if model not in UNTOUCHED:
-                write_curves(root / f"results/training/{model}/seed-{seed}", _curves(draw, model))
+                write_curves(results / f"training/{model}/seed-{seed}", _curves(draw, model))
             if model in GRPO:
-                _gaming(root / f"results/gaming/{model}/seed-{seed}", draw, model, seed)
-    folders = {"evaluations": root / "results/evaluation", "gaming": root / "results/gaming", "out": root / "results"}
+                _gaming(results / f"gaming/{model}/seed-{seed}", draw, model, seed)
+    folders = {"evaluations": results / "evaluation", "gaming": results / "gaming", "out": results}
     compare(MODELS, SEEDS, EXPERIMENT, settings(), **folders)
     said = {"share": {"mean": 0.81, "low": 0.7, "high": 0.9}, "kappa": None}
     verdict = {"verdict": "local is not shown to prefer either: win rate 0.52.", "agreement_between_orders": said}
-    write_json(root / "results/llm_judge/grpo_from_polychromic_vs_baseline.json", verdict)
+    write_json(results / "llm_judge/grpo_from_polychromic_vs_baseline.json", verdict)
     for run in ("prepare", "compare", *(f"grpo {arm} {seed}" for arm in GRPO for seed in SEEDS)):
         timing = {"stage": run, "seconds": 12.5, "machine": "x86_64", "dtype": "float32", "threads": 2}
         write_json(root / f".timings/{run.replace(' ', '-')}.json", timing)
@@ -105,47 +102,43 @@ def _scored(draw, text, needed=0.5):
     return scores | {"text": text, "well_formed": "repeated" not in failures, "passes": passes}
 
 
-def _evaluation(folder, draw, posts, needed):
+def _evaluation(folder, draw, needed):
     rows = []
-    for i in range(posts):
+    for i in range(POSTS):
         texts = [f"{draw.choice(_REPLIES)} {draw.choice(('', ':)', 'really'))}" for _ in range(10)]
-        replies = [_scored(draw, text, needed) for text in texts]
-        replies[0]["text"] = HOSTILE if i == 0 else replies[0]["text"]
-        post = _POSTS[i % len(_POSTS)] + (f" ({i})" if i >= len(_POSTS) else "")
+        replies = [_scored(draw, HOSTILE if i == place == 0 else text, needed) for place, text in enumerate(texts)]
         human = _scored(random.Random(i), "that's how it was for me too, it gets easier after a month")
-        rows.append({"id": f"t{i}", "post": post, "human": human, "replies": replies})
+        rows.append({"id": f"t{i}", "post": _POSTS[i % len(_POSTS)], "human": human, "replies": replies})
     write_jsonl(folder / "replies.jsonl", rows)
     every = [one for row in rows for one in row["replies"]]
-    shares = {kind: sum(kind in one["failures"] for one in every) / len(every) for kind in KINDS}
     passing = [sum(one["passes"] for one in row["replies"]) for row in rows]
     metrics = {name: [draw.uniform(0.1, 0.9) for _ in rows] for name in compared(settings())}
-    metrics |= {f"pass_at_{k}": pass_at_k(10, passing, k).tolist() for k in RUN["ks"]}
+    metrics |= {f"pass_at_{k}": pass_at_k(10, passing, k).tolist() for k in settings().ks}
     human = {"pass_at_1": [float(row["human"]["passes"]) for row in rows]}
     human |= {"engagement": [row["human"]["engagement"] for row in rows]}
     per_post = {"posts": [row["id"] for row in rows], "samples": 10, "passing": passing}
     write_json(folder / "per_post.json", per_post | {"metrics": metrics, "human": human})
+    shares = {kind: sum(kind in one["failures"] for one in every) / len(every) for kind in KINDS}
     people = dict.fromkeys(KINDS, 0.0) | {"generic": 0.05}
     write_json(folder / "metrics.json", {"failures": shares, "human_failures": people})
 
 
 def _gaming(folder, draw, arm, seed):
     gamed = (arm, seed) == (GRPO[0], SEEDS[1])
-    bounds = {"low": 0.01, "high": 0.05, "comparison": "<", "threshold": 0.1}
-    checks = [
-        {"name": name, "text": f"{name}.", "value": 0.02, "verdict": "fail" if gamed else "pass", **bounds}
-        for name in ("judge", "near_identical")
-    ]
+    about = {"value": 0.02, "low": 0.01, "high": 0.05, "comparison": "<", "threshold": 0.1}
+    about["verdict"] = "fail" if gamed else "pass"
+    checks = [{"name": name, "text": f"{name}."} | about for name in ("judge", "near_identical")]
     change, peak = {"mean": 0.09, "low": 0.07, "high": 0.11}, {"judge": {"text": "The judge would peak at 1.4 nats."}}
     verdict = {"arm": arm, "seed": seed, "verdict": "gamed" if gamed else "not gamed", "conclusive": seed != SEEDS[2]}
     verdict |= {"text": f"{arm} raised the reward.", "checks": checks, "human": {"judge": 0.497}}
     write_json(folder / "verdict.json", verdict | {"proxy": change, "gap_growth": change, "over_optimisation": peak})
     rows = []
     for step in range(1, 25):
-        row = {"step": step, "kl": 0.12 * step, "proxy": draw.gauss(0.7, 0.01), "judge": draw.gauss(0.5, 0.01)}
-        ends = {
-            f"{name}_{end}": row[name] + by for name in ("proxy", "judge") for end, by in (("low", -1), ("high", 1))
-        }
-        rows.append(row | ends)
+        row = {"step": step, "kl": 0.12 * step}
+        for name, level in (("proxy", 0.7), ("judge", 0.5)):
+            value = draw.gauss(level, 0.01)
+            row |= {name: value, f"{name}_low": value - 1, f"{name}_high": value + 1}
+        rows.append(row)
     write_csv(folder / "curve.csv", rows)
     gap = {"id": "p", "post": _POSTS[0], "proxy": 0.9, "judge": 0.4}
     gaps = [gap | {"step": i, "reply": _REPLIES[i % 7] if i else HOSTILE, "gap": 0.5 - 0.01 * i} for i in range(10)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ class Disc(NamedTuple):
     beside: str = ""  # written at the interval's end
 
 
-def _discs(width: int, rows: Sequence[Disc]) -> tuple[Figure, Axes]:
+def _discs(width: int, rows: Sequence[Disc], label: str) -> tuple[Figure, Axes]:
     """A row each, from the top; its words stand at its left, on a phone above it."""
     narrow = width <= NARROW
     figure, axes = new_figure(width, 56 + (52 if narrow else 40) * len(rows))
@@ -38,20 +39,24 @@ def _discs(width: int, rows: Sequence[Disc]) -> tuple[Figure, Axes]:
     axis.axvline(0, color=INK, linewidth=1)
     for place, row in enumerate(reversed(rows)):
         axis.plot([row.low, row.high], [place] * 2, color=row.colour, linewidth=3, gid=row.gid, alpha=0.7)
-        fill = row.colour if row.filled else PAPER
-        axis.plot(row.value, place, "o", color=fill, mec=row.colour, markersize=9, mew=2.2, gid=row.gid)
-        look = {"textcoords": "offset points", "va": "center", "color": row.colour}
-        axis.annotate(row.beside, (row.high, place), (9, 0), **look)
+        look = {"color": row.colour if row.filled else PAPER, "mec": row.colour, "markersize": 9, "mew": 2.2}
+        axis.plot(row.value, place, "o", gid=row.gid, **look)
+        axis.annotate(row.beside, (row.high, place), (9, 0), textcoords="offset points", va="center", color=row.colour)
         if narrow:
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
-            beside = {"transform": axis.get_yaxis_transform(), "fontsize": 11.5, "bbox": box, "zorder": 4}
-            axis.text(0, place + 0.36, row.words, **beside)
+            look = {"transform": axis.get_yaxis_transform(), "fontsize": 11.5, "bbox": box, "zorder": 4}
+            axis.text(0, place + 0.36, row.words, **look)
     axis.set_yticks(range(len(rows)), [] if narrow else [row.words for row in reversed(rows)])
     axis.tick_params(axis="y", labelcolor=INK)
     axis.set_ylim(-0.6, len(rows) - (0.3 if narrow else 0.5))
+    axis.set_xlabel(label)
+    _grid_across(axis)
+    return figure, axis
+
+
+def _grid_across(axis: Axes) -> None:
     axis.grid(axis="y", visible=False)
     axis.grid(axis="x", visible=True)
-    return figure, axis
 
 
 def contrasts_chart(contrasts: Sequence[Row], metric: str, palette: Palette) -> Drawing:
@@ -65,29 +70,32 @@ def contrasts_chart(contrasts: Sequence[Row], metric: str, palette: Palette) -> 
             rows.append(Disc(pair, value, low, high, palette.mark(one["a"]), one["different"], gid))
 
     def draw(width: int) -> Figure:
-        figure, axis = _discs(width, rows)
+        figure, axis = _discs(width, rows, f"difference in {metric_name(metric)}")
         axis.xaxis.set_major_formatter(lambda value, _: signed(value, 2))
         axis.margins(x=0.06)
-        axis.set_xlabel(f"difference in {metric_name(metric)}")
         return figure
 
     told = " ".join(f"{row.gid.split('|')[1]}." for row in rows)
     return Drawing(draw, f"Differences in {metric_name(metric)} between pairs of models, with intervals. {told}")
 
 
-def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]]) -> Drawing:
-    """Rank correlations with people: words, value, low, high, and whether it is a model (filled) or a yardstick."""
-    discs = [
-        Disc(words, value, low, high, INK if ours else MUTED, ours, f"|{told}", f"{value:.2f}")
-        for words, value, low, high, ours in rows
-        if (told := f"{words}: {value:.3f}, {interval(low, high)}")
-    ]
+def rank_chart(reward: Row, judge: Row) -> Drawing:
+    """Rank correlations with people: of both models (filled), and of the length of the reply as a yardstick."""
+    discs, alone = [], "spearman_of_reply_length_alone"
+    for words, found, key, colour in (
+        ("learned reward", reward, "spearman", INK),
+        ("reply length, same pairs", reward, alone, MUTED),
+        ("judge", judge, "spearman", INK),
+        ("reply length, judge\u2019s pairs", judge, alone, MUTED),
+    ):
+        value, low, high = (found[f"{key}{end}"] for end in ("", "_low", "_high"))
+        gid = f"|{words}: {value:.3f}, {interval(low, high)}"
+        discs.append(Disc(words, value, low, high, colour, key != alone, gid, f"{value:.2f}"))
 
     def draw(width: int) -> Figure:
-        figure, axis = _discs(width, discs)
-        axis.set_xlim(min(0.0, *(disc.low for disc in discs)) - 0.02, max(disc.high for disc in discs) * 1.16)
         whole = "Spearman correlation with human engagement, held-out conversations"
-        axis.set_xlabel("Spearman correlation, held out" if width <= NARROW else whole)
+        figure, axis = _discs(width, discs, "Spearman correlation, held out" if width <= NARROW else whole)
+        axis.set_xlim(min(0.0, *(disc.low for disc in discs)) - 0.02, max(disc.high for disc in discs) * 1.16)
         return figure
 
     return Drawing(draw, "Rank correlations with human engagement. " + " ".join(f"{d.gid[1:]}." for d in discs))
@@ -96,9 +104,7 @@ def rank_chart(rows: Sequence[tuple[str, float, float, float, bool]]) -> Drawing
 # --- predicted against measured --------------------------------------------------------------------------------------
 
 
-def predicted_chart(
-    predicted: Mapping[str, Row], measured: Mapping[str, Mapping[str, Row]], palette: Palette
-) -> Drawing:
+def predicted_chart(predicted: Mapping[str, Row], measured: Mapping[str, Row], palette: Palette) -> Drawing:
     """A panel per metric: rings where the seed project expected each model, discs where it was measured."""
     metrics, models = list(next(iter(predicted.values()))), list(predicted)
 
@@ -109,14 +115,13 @@ def predicted_chart(
             axis.set_ylim(-0.6, len(models) - 0.4)
             axis.set_xlim(-0.03, 1.05)
             axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-            axis.grid(axis="x", visible=True)
-            axis.grid(axis="y", visible=False)
+            _grid_across(axis)
             for place, model in enumerate(reversed(models)):
                 colour, name, expected = palette.mark(model), model_name(model), predicted[model][metric]
                 if found := measured[model].get(metric):
                     mean, low, high = (found[key] for key in ("mean", "low", "high"))
-                    dots = {"linewidth": 1.2, "alpha": 0.5, "linestyle": (0, (1, 2))}
-                    axis.plot([expected, mean], [place] * 2, color=colour, **dots)
+                    dots = {"color": colour, "linewidth": 1.2, "alpha": 0.5, "linestyle": (0, (1, 2))}
+                    axis.plot([expected, mean], [place] * 2, **dots)
                     axis.plot([low, high], [place] * 2, color=colour, linewidth=3.5, alpha=0.4)
                     gid = f"{model}|{name}: measured {mean:.3f}, {interval(low, high)}"
                     axis.plot(mean, place, "o", color=colour, markersize=8, gid=gid)
@@ -143,42 +148,35 @@ def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) 
     """
     curves, people = [run["curve"] for run in runs], runs[0]["verdict"]["human"]["judge"]
     titles = {"proxy": "The proxy, which is climbed", "judge": "The judge, which is never seen"}
+    colours = {"proxy": palette.mark(arm), "judge": INK}
 
     def draw(width: int) -> Figure:
         narrow = width <= NARROW
         figure, axes = new_figure(width, 880 if narrow else 430, *((4, 1) if narrow else (2, 2)))
-        for row, (name, colour) in enumerate((("proxy", palette.mark(arm)), ("judge", INK))):
-            pair = axes.flat[2 * row : 2 * row + 2]
+        for place, name in enumerate(titles):
+            pair = axes.flat[2 * place : 2 * place + 2]
             pair[0].sharey(pair[1])
-            for axis, (x, label) in zip(pair, {"step": "step", "kl": KL}.items(), strict=True):
+            for axis, x in zip(pair, ("step", "kl"), strict=True):
                 for curve in curves:
-                    _draw_gaming(axis, x, name, curve, colour)
+                    keys, rows = (x, name, f"{name}_low", f"{name}_high"), sorted(curve, key=itemgetter(x))
+                    at, value, low, high = zip(*([row[key] for key in keys] for row in rows), strict=True)
+                    if None not in low + high:  # a step of one prompt has no interval
+                        axis.fill_between(at, low, high, color=colours[name], alpha=0.1, linewidth=0)
+                    axis.plot(at, value, "o", color=colours[name], markersize=2.4, alpha=0.4)
+                    axis.plot(at, running_mean(value), color=colours[name], linewidth=1.8)
                 if name == "judge":
                     axis.axhline(people, gid=f"|people\u2019s replies: {people:.3f}", color=MUTED, **DASHED)
-                if narrow or row:
-                    axis.set_xlabel(label)
+                if narrow or place:
+                    axis.set_xlabel(KL if x == "kl" else x)
                 axis.margins(x=0.02)
             pair[0].set_title(titles[name])
         return figure
 
-    def mean(name: str, at: int) -> float:
-        return sum(curve[at][name] for curve in curves) / len(curves)
-
-    told = " and ".join(
-        f"the {name} goes from {mean(name, 0):.3f} at the first step to {mean(name, -1):.3f} at the last"
-        for name in titles
-    )
-    return Drawing(draw, f"Over-optimisation curve of {model_name(arm)}: {told}.")
-
-
-def _draw_gaming(axis: Axes, x: str, name: str, curve: Sequence[Row], colour: str) -> None:
-    """One run and one score in one panel: each step a dot, its band, and the running mean."""
-    rows = sorted(curve, key=lambda row: row[x])
-    at, value, low, high = ([row[key] for row in rows] for key in (x, name, f"{name}_low", f"{name}_high"))
-    if None not in (*low, *high):  # a step of one prompt has no interval
-        axis.fill_between(at, low, high, color=colour, alpha=0.1, linewidth=0)
-    axis.plot(at, value, "o", color=colour, markersize=2.4, alpha=0.4)
-    axis.plot(at, running_mean(value), color=colour, linewidth=1.8)
+    told = []
+    for name in titles:
+        first, last = (sum(curve[at][name] for curve in curves) / len(curves) for at in (0, -1))
+        told.append(f"the {name} goes from {first:.3f} at the first step to {last:.3f} at the last")
+    return Drawing(draw, f"Over-optimisation curve of {model_name(arm)}: {' and '.join(told)}.")
 
 
 _DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)))
@@ -196,8 +194,8 @@ def betas_chart(rows: Sequence[Row]) -> Drawing:
                 kl, values = [row["kl"] for row in own], running_mean([row[name] for row in own])
                 dashes, gid = _DASHES[place % len(_DASHES)], f"|beta {beta:g}"
                 axis.plot(kl, values, color=INK, linestyle=dashes, linewidth=1.8, gid=gid)
-                look = {"textcoords": "offset points", "va": "center", "gid": gid}
-                axis.annotate(f"\u03b2 = {beta:g}", (kl[-1], values[-1]), (6, 0), **look)
+                end, look = (kl[-1], values[-1]), {"textcoords": "offset points", "va": "center", "gid": gid}
+                axis.annotate(f"\u03b2 = {beta:g}", end, (6, 0), **look)
             axis.set_title({"proxy": "Proxy", "judge": "Judge"}[name])
             axis.set_xlabel(KL)
         return figure
@@ -205,11 +203,12 @@ def betas_chart(rows: Sequence[Row]) -> Drawing:
     return Drawing(draw, "Proxy and judge against KL for beta = " + ", ".join(f"{beta:g}" for beta in betas))
 
 
-def calibration_chart(points: Sequence[Row], errors: Sequence[float | None]) -> Drawing:
+def calibration_chart(reward: Row) -> Drawing:
     """Left the mean of what people did against what the reward predicted; right its error by engagement quartile.
 
     An error of None belongs to a quartile that ties leave without a pair; it has no bar.
     """
+    points, errors = reward["calibration"], reward["error_by_quartile"]
 
     def draw(width: int) -> Figure:
         figure, axes = panels(width, 2, 340, 270, width_ratios=[1.25, 1])

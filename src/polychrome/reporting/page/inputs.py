@@ -15,18 +15,20 @@ from polychrome.reporting.read import Record, read_curves, read_object, read_obj
 
 Read = TypeVar("Read")
 _BOUNDS = ("proxy_low", "proxy_high", "judge_low", "judge_high")  # which a step of one prompt has not
-_READ_CURVE = partial(read_csv, numbers=("step", "kl", "proxy", "judge"), blank=_BOUNDS)
-_READ_BETAS = partial(read_csv, numbers=("beta", "step", "kl", "proxy", "judge"))
+_RUN_OF_GAMING = {  # what is asked of a run -> its file, and how that is read
+    "verdict": ("verdict.json", read_object),
+    "curve": ("curve.csv", partial(read_csv, numbers=("step", "kl", "proxy", "judge"), blank=_BOUNDS)),
+    "gaps": ("gaps.jsonl", read_objects),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that the page shows."""
 
-    models: tuple[str, ...]
-    untouched: tuple[str, ...]
-    seeds: tuple[int, ...]
-    ks: tuple[int, ...]
+    models: Sequence[str]
+    untouched: Sequence[str]
+    seeds: Sequence[int]
     comparison: Record
     criteria: Record
     pass_at_k: Mapping[str, Sequence[Row]]
@@ -42,22 +44,15 @@ class Inputs:
     controls: Mapping[str, Record]  # name -> result; empty when they were not run
     betas: Sequence[Row]  # rows of the over-optimisation curves at several weights of the KL
     llm_judge: Mapping[str, Record]
-    timings: Mapping[str, Record] | None  # run ("sft baseline 42") -> how long it took; None shows no clocks
+    timings: Mapping[str, Record]  # run ("sft baseline 42") -> how long it took
 
     @property
-    def measured(self) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Model -> metric -> mean, low, high; without metrics that are undefined."""
-        return self.comparison["models"]
-
-    @property
-    def grpo_arms(self) -> tuple[str, ...]:
-        """The models that GRPO trained."""
-        return tuple(model for model in self.models if climbs(self.training.get(model, {})))
+    def contrasts(self) -> list[Record]:
+        """Every contrast of every question."""
+        return [one for question in self.comparison["questions"] for one in question["contrasts"]]
 
 
-def read_inputs(
-    root: str | Path, *, models: Sequence[str], untouched: Sequence[str], seeds: Sequence[int], ks: Sequence[int]
-) -> Inputs:
+def read_inputs(root: str | Path, models: Sequence[str], untouched: Sequence[str], seeds: Sequence[int]) -> Inputs:
     """Read all files of ``models`` and ``seeds`` that the stages left under ``root``.
 
     Raises one InputError that names every file that is missing or damaged. Only ``results/controls``,
@@ -79,28 +74,27 @@ def read_inputs(
         return {path.stem: safely(read_object, path) for path in sorted(folder.glob("*.json"))}
 
     training = each(read_curves, "training/{arm}/seed-{seed}", [model for model in models if model not in untouched])
+    # the arms that GRPO trained, whose runs must be there, and whatever other arms are there
+    asked = {arm: dict.fromkeys(sorted(seeds)) for arm, runs in training.items() if climbs(runs)}
+    for path in sorted((results / "gaming").glob("*/seed-*")):
+        if path.parent.name not in training:
+            asked.setdefault(path.parent.name, {})[int(path.name.removeprefix("seed-"))] = None
+
+    def gaming(arm: str, seed: int) -> dict[str, Any]:
+        folder = results / f"gaming/{arm}/seed-{seed}"
+        return {name: safely(read, folder / file) for name, (file, read) in _RUN_OF_GAMING.items()}
+
     betas = results / "controls/overoptimisation.csv"
     inputs = Inputs(
-        models=tuple(models),
-        untouched=tuple(untouched),
-        seeds=tuple(seeds),
-        ks=tuple(ks),
+        models=models,
+        untouched=untouched,
+        seeds=seeds,
         comparison=safely(read_object, results / "comparison.json"),
         criteria=safely(read_object, results / "success_criteria.json"),
         pass_at_k=safely(read_pass_at_k, results / "pass_at_k.csv"),
         plane=safely(read_plane, results / "plane.csv"),
         training=training,
-        gaming={
-            arm: {
-                seed: {
-                    "verdict": safely(read_object, folder / "verdict.json"),
-                    "curve": safely(_READ_CURVE, folder / "curve.csv"),
-                    "gaps": safely(read_objects, folder / "gaps.jsonl"),
-                }
-                for seed, folder in runs.items()
-            }
-            for arm, runs in _gaming_runs(results / "gaming", training, seeds).items()
-        },
+        gaming={arm: {seed: gaming(arm, seed) for seed in runs} for arm, runs in asked.items()},
         evaluations=each(read_object, "evaluation/{arm}/seed-{seed}/metrics.json", models),
         replies=each(read_objects, "evaluation/{arm}/seed-{seed}/replies.jsonl", models),
         judge=safely(read_object, results / "judge.json"),
@@ -108,20 +102,10 @@ def read_inputs(
         cleaning=safely(read_object, data / "prepared/cleaning_report.json"),
         split=safely(read_object, data / "phases/phase_split_statistics.json"),
         controls=optional(results / "controls"),
-        betas=safely(_READ_BETAS, betas) if betas.is_file() else (),
+        betas=safely(partial(read_csv, numbers=("beta", "kl", "proxy", "judge")), betas) if betas.is_file() else (),
         llm_judge=optional(results / "llm_judge"),
         timings={value["stage"]: value for value in optional(Path(root) / ".timings").values() if value},
     )
     if problems:
         raise InputError(problems)
     return inputs
-
-
-def _gaming_runs(folder: Path, training: Curves, seeds: Sequence[int]) -> dict[str, dict[int, Path]]:
-    """Arm -> seed -> folder: the arms that GRPO trained, which must be there, and whatever other arms are there."""
-    climbing = [arm for arm, runs in training.items() if climbs(runs)]
-    runs = {arm: {seed: folder / arm / f"seed-{seed}" for seed in sorted(seeds)} for arm in climbing}
-    for path in sorted(folder.glob("*/seed-*")):
-        if path.parent.name not in training:
-            runs.setdefault(path.parent.name, {})[int(path.name.removeprefix("seed-"))] = path
-    return runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -20,28 +20,31 @@ def packed(inputs: Inputs, budget: int = BUDGET) -> tuple[Markup, int]:
 
     A reply is ``[text, engagement, relevance, bits]``, scores in thousandths.
     """
-    first = inputs.replies[inputs.models[0]][inputs.seeds[0]]
     rows = [row for runs in inputs.replies.values() for rows in runs.values() for row in rows]
     kinds = sorted({kind for row in rows for one in (row["human"], *row["replies"]) for kind in one["failures"]})
-    contrasts = [one for question in inputs.comparison["questions"] for one in question["contrasts"]]
-    head = {
-        "models": [[m, model_name(m)] for m in inputs.models],
-        "compared": sorted({one[side] for one in contrasts for side in ("a", "b")}),  # shown first
-        "seeds": list(inputs.seeds),
-        "kinds": kinds,
-    }
+
+    def reply(one: Mapping[str, Any]) -> list[Any]:
+        bits = WELL_FORMED * one["well_formed"] + PASSES * one["passes"]
+        bits += sum(4 << kinds.index(kind) for kind in set(one["failures"]))
+        return [one["text"], round(1000 * one["engagement"]), round(1000 * one["relevance"]), bits]
+
     posts, spent = [], 0
-    for place, row in enumerate(first):
-        sets = [
-            [[_reply(one, kinds) for one in inputs.replies[m][s][place]["replies"]] for s in inputs.seeds]
-            for m in inputs.models
-        ]
-        post = [row["id"], row["post"], _reply(row["human"], kinds), sets]
+    for place, row in enumerate(inputs.replies[inputs.models[0]][inputs.seeds[0]]):
+        runs = [[inputs.replies[model][seed][place] for seed in inputs.seeds] for model in inputs.models]
+        sets = [[[reply(one) for one in run["replies"]] for run in own] for own in runs]
+        post = [row["id"], row["post"], reply(row["human"]), sets]
         spent += len(embedded(post).encode())
         if posts and spent > budget:
             break
         posts.append(post)
-    return embedded(head | {"posts": posts}), len(posts)
+    value = {
+        "models": [[model, model_name(model)] for model in inputs.models],
+        "compared": sorted({one[side] for one in inputs.contrasts for side in ("a", "b")}),  # shown first
+        "seeds": list(inputs.seeds),
+        "kinds": kinds,
+        "posts": posts,
+    }
+    return embedded(value), len(posts)
 
 
 def embedded(value: Any) -> Markup:
@@ -50,9 +53,3 @@ def embedded(value: Any) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
-
-
-def _reply(one: Mapping[str, Any], kinds: Sequence[str]) -> list[Any]:
-    bits = WELL_FORMED * one["well_formed"] + PASSES * one["passes"]
-    bits += sum(4 << kinds.index(kind) for kind in set(one["failures"]))
-    return [one["text"], round(1000 * one["engagement"]), round(1000 * one["relevance"]), bits]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
 
+from polychrome.errors import bad
 from polychrome.reporting.charts import pass_chart, plane_chart, training_chart
 from polychrome.reporting.filling import environment
 from polychrome.reporting.page import charts, replies
@@ -20,98 +20,83 @@ from polychrome.reporting.palette import Palette, palette_of
 from polychrome.reporting.settings import ReportSettings
 from polychrome.reporting.svg import in_page
 
-GAPS = 10  # replies shown with the largest proxy minus judge, an arm
+LIMIT = 5_000_000  # bytes
+GAPS = 10  # replies shown with the largest proxy minus judge, per arm
 
 
-def fill(inputs: Inputs, settings: ReportSettings) -> str:
-    """The page."""
+def render(inputs: Inputs, settings: ReportSettings) -> str:
+    """The page as text. Raises InputError when it would be larger than :data:`LIMIT`, or when a file lacks a field."""
     palette = palette_of(inputs.models, inputs.gaming)
-    script = _asset("script.js")
+    templates = files("polychrome.reporting.page") / "templates"
+    style, script = (Markup((templates / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js"))
     packed, shown = replies.packed(inputs)
-    named_so = {"engagement": "engagement_threshold", "on_topic": "on_topic_threshold"}
-    return (
-        environment("polychrome.reporting.page", palette.models, autoescape=True)
-        .get_template("report.html")
-        .render(
-            inputs=inputs,
-            palette=palette,
-            family=inputs.comparison["family"],
-            answers=answers(inputs.comparison),
-            predicted=_predicted(inputs),
-            drawings=drawings(inputs, palette),
-            gaming=[{"arm": arm, "runs": runs, "gaps": _gaps(runs)} for arm, runs in inputs.gaming.items()],
-            failures=_failures(inputs),
-            metrics=list(dict.fromkeys(name for row in inputs.measured.values() for name in row)),
-            controls=_controls(inputs),
-            cost=cost_of(inputs),
-            price=lambda seconds: seconds / 3600 * settings.price_per_hour,
-            settings=settings,
-            style=Markup(_asset("style.css")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            replies=packed,
-            posts_shown=shown,
-            thresholds=replies.embedded({name: inputs.judge[key] for name, key in named_so.items()}),
-        )
+    thresholds = {name: inputs.judge[f"{name}_threshold"] for name in ("engagement", "on_topic")}
+    parts = dict(inputs.controls)
+    summary = parts.pop("controls", None)  # which lists the controls of every part
+    listed = [control for part in ([summary] if summary else parts.values()) for control in part.get("controls", [])]
+    template = environment("polychrome.reporting.page", palette.models, autoescape=True).get_template("report.html")
+    page = template.render(
+        inputs=inputs,
+        palette=palette,
+        family=inputs.comparison["family"],
+        answers=answers(inputs.comparison),
+        predicted={model: row for model, row in PREDICTED.items() if model in inputs.models},
+        drawings=drawings(inputs, palette),
+        gaming=_gaming(inputs),
+        failures=_failures(inputs),
+        metrics=list(dict.fromkeys(name for row in inputs.comparison["models"].values() for name in row)),
+        controls={"summary": summary, "listed": listed, "parts": parts},
+        cost=cost_of(inputs),
+        price=lambda seconds: seconds / 3600 * settings.price_per_hour,
+        settings=settings,
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        replies=packed,
+        posts_shown=shown,
+        thresholds=replies.embedded(thresholds),
     )
+    if (size := len(page.encode())) >= LIMIT:
+        remedy = "Compare fewer models, or fewer steps, in one report."
+        raise bad("the report", f"{size} bytes", f"less than {LIMIT}", remedy)
+    return page
 
 
 def drawings(inputs: Inputs, palette: Palette) -> dict[str, Any]:
     """Every drawing of the page by name; ``gaming`` has one for each arm, and what has nothing to show is None."""
-    contrasts = [one for question in inputs.comparison["questions"] for one in question["contrasts"]]
     passes = {model: inputs.pass_at_k[model] for model in palette.models if model in inputs.pass_at_k}
-    plane = {model: inputs.plane[model] for model in inputs.models}
-    predicted, reward = _predicted(inputs), inputs.reward
+    predicted = {model: row for model, row in PREDICTED.items() if model in inputs.models}
+    measured, primary = inputs.comparison["models"], inputs.comparison["family"]["primary_metric"]
     drawn = {
-        "contrasts": charts.contrasts_chart(contrasts, inputs.comparison["family"]["primary_metric"], palette),
-        "predicted": charts.predicted_chart(predicted, inputs.measured, palette) if predicted else None,
+        "contrasts": charts.contrasts_chart(inputs.contrasts, primary, palette),
+        "predicted": charts.predicted_chart(predicted, measured, palette) if predicted else None,
         "pass": pass_chart(passes, inputs.untouched, palette),
-        "plane": plane_chart(plane, palette),
+        "plane": plane_chart({model: inputs.plane[model] for model in inputs.models}, palette),
         "training": training_chart(inputs.training, palette),
         "betas": charts.betas_chart(inputs.betas) if inputs.betas else None,
-        "ranks": charts.rank_chart(_ranks(inputs)),
-        "calibration": charts.calibration_chart(reward["calibration"], reward["error_by_quartile"]),
+        "ranks": charts.rank_chart(inputs.reward, inputs.judge),
+        "calibration": charts.calibration_chart(inputs.reward),
     }
-    gaming = {arm: charts.gaming_chart(arm, list(runs.values()), palette) for arm, runs in inputs.gaming.items()}
     made = {name: in_page(drawing, name, palette) if drawing else None for name, drawing in drawn.items()}
+    gaming = {arm: charts.gaming_chart(arm, list(runs.values()), palette) for arm, runs in inputs.gaming.items()}
     return made | {"gaming": {arm: in_page(one, f"gaming-{i}", palette) for i, (arm, one) in enumerate(gaming.items())}}
 
 
-def _asset(name: str) -> str:
-    return (files("polychrome.reporting.page") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _predicted(inputs: Inputs) -> dict[str, dict[str, float]]:
-    return {model: PREDICTED[model] for model in PREDICTED if model in inputs.models}
-
-
-def _gaps(runs: Mapping[int, Any]) -> list[dict[str, Any]]:
-    """The replies with the largest gap over all seeds of an arm."""
-    found = [{**gap, "seed": seed} for seed, run in runs.items() for gap in run["gaps"]]
-    return sorted(found, key=lambda gap: (-gap["gap"], gap["seed"], gap["step"]))[:GAPS]
+def _gaming(inputs: Inputs) -> list[dict[str, Any]]:
+    """Every arm that was asked, its runs, and the replies with the largest gap over all of them."""
+    made = []
+    for arm, runs in inputs.gaming.items():
+        gaps = [{**gap, "seed": seed} for seed, run in runs.items() for gap in run["gaps"]]
+        gaps.sort(key=lambda gap: (-gap["gap"], gap["seed"], gap["step"]))
+        made.append({"arm": arm, "runs": runs, "gaps": gaps[:GAPS]})
+    return made
 
 
 def _failures(inputs: Inputs) -> dict[str, Any]:
     """Shares of replies that fail, by kind: the mean over seeds of every model, and the human replies'."""
     first = inputs.evaluations[inputs.models[0]][inputs.seeds[0]]
-    kinds = list(first["failures"])
-    shares = {
-        model: {kind: sum(run["failures"].get(kind, 0.0) for run in runs.values()) / len(runs) for kind in kinds}
-        for model, runs in inputs.evaluations.items()
-    }
+    kinds, shares = list(first["failures"]), {}
+    for model, runs in inputs.evaluations.items():
+        every = [run["failures"] for run in runs.values()]
+        shares[model] = {kind: sum(one.get(kind, 0.0) for one in every) / len(every) for kind in kinds}
     return {"kinds": kinds, "shares": shares, "human": first["human_failures"]}
-
-
-def _ranks(inputs: Inputs) -> list[tuple[str, float, float, float, bool]]:
-    alone = "spearman_of_reply_length_alone"
-    rows = [("learned reward", inputs.reward, "spearman"), ("reply length, same pairs", inputs.reward, alone)]
-    rows += [("judge", inputs.judge, "spearman"), ("reply length, judge\u2019s pairs", inputs.judge, alone)]
-    return [(name, of[key], of[f"{key}_low"], of[f"{key}_high"], key != alone) for name, of, key in rows]
-
-
-def _controls(inputs: Inputs) -> dict[str, Any]:
-    """The controls of the summary, when there is one, else those of every part; and the parts for who asks."""
-    parts = dict(inputs.controls)
-    summary = parts.pop("controls", None)
-    listed = [control for part in ([summary] if summary else parts.values()) for control in part.get("controls", [])]
-    return {"summary": summary, "listed": listed, "parts": parts}

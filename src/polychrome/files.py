@@ -31,22 +31,15 @@ Row = dict[str, Any]
 def _saving(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise _refused(path, error.strerror or str(error)) from error
-    except SafetensorError as error:  # what safetensors makes of an OSError; it has no errno, only this text
-        found = re.search(r"I/O error: (.*?)( \(os error \d+\))?$", str(error))
-        if not found:
-            raise
-        raise _refused(path, found[1]) from error
-
-
-def _refused(path: Path, reason: str) -> InputError:
-    return bad(
-        str(path),
-        f"{reason} while saving",
-        "room and permission to write",
-        "Free space or mend permissions, then run the stage again; the earlier output is untouched.",
-    )
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, SafetensorError):  # what safetensors makes of an OSError has no errno, only this text
+            found = re.search(r"I/O error: (.*?)( \(os error \d+\))?$", reason)
+            if not found:
+                raise
+            reason = found[1]
+        remedy = "Free space or mend permissions, then run the stage again; the earlier output is untouched."
+        raise bad(str(path), f"{reason} while saving", "room and permission to write", remedy) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

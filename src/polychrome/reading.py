@@ -119,10 +119,6 @@ def hints_of(kind: Any) -> dict[str, Any]:
     return {item.name.removesuffix("_"): hints[item.name] for item in fields(kind)}
 
 
-def _is_section(hint: Any) -> bool:
-    return is_dataclass(hint)
-
-
 def _bare(hint: Any) -> tuple[Any, Rule]:
     return get_args(hint) if get_origin(hint) is Annotated else (hint, Rule())
 
@@ -131,7 +127,7 @@ def _declared(hint: Any, loc: Sequence[str | int]) -> tuple[Any, Rule]:
     """Type and rule at ``loc`` inside ``hint``; for an unknown key the keys that are known beside it."""
     hint, rule = _bare(hint)
     for part in loc:
-        if not _is_section(hint):
+        if not is_dataclass(hint):
             hint = get_args(hint)[-1 if get_origin(hint) is Mapping else 0]
         elif part in hints_of(hint):
             hint, rule = _bare(hints_of(hint)[part])

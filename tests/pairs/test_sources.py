@@ -8,6 +8,18 @@ from polychrome.pairs.sources import reader_of, source_path
 from polychrome.pairs.sources.chitchat import HABIT_PRIOR_TURNS, relative_effort
 
 TWEET = {"tweet": "What is for lunch?", "reply": "Soup, as ever.", "tweet_likes": 4, "reply_likes": 2}
+WRONG = {  # what a field may not be
+    "tweet": ["3"],
+    "reply": ['["a"]', '"half a pair: \\ud83d"'],
+    "tweet_id": ["1.5", "true"],
+    "reply_id": ['" "'],
+    "reply_author": ["{}"],
+    "tweet_likes": ['"12"', "true", "2.5"],
+    "reply_likes": ["NaN", "-1", "Infinity", "1e400", "1" + "0" * 400],
+    "reply_retweets": ["-3"],
+    "reply_author_followers": ["NaN"],
+    "reply_time_diff_seconds": ["-0.5", "NaN"],
+}
 
 
 def read_tweets(tmp_path, *lines):
@@ -37,22 +49,30 @@ def turn(sender, *texts):
 # --- which source ---
 
 
-def test_an_unknown_source_is_reported_with_those_there_are():
-    with pytest.raises(InputError, match=r"data\.source: found 'twits'; expected one of chitchat, tweets"):
-        reader_of("twits")
-
-
-def test_chitchat_has_a_path_of_its_own_and_tweets_must_be_given_one():
+def test_a_source_has_a_path_of_its_own_or_must_be_given_one_and_has_to_be_known():
     assert source_path("chitchat", "").as_posix() == "assets/chitchat/dataset.json"
     assert source_path("tweets", "my.jsonl").as_posix() == "my.jsonl"
     with pytest.raises(InputError, match=r"data\.path"):
         source_path("tweets", "")
+    with pytest.raises(InputError, match=r"data\.source: found 'twits'; expected one of chitchat, tweets"):
+        reader_of("twits")
 
 
-@pytest.mark.parametrize("source", ["chitchat", "tweets"])
-def test_a_file_that_is_missing_is_reported_with_the_setting_that_names_it(source, tmp_path):
-    with pytest.raises(InputError, match=r"data\.json: found no such file; .*data\.path"):
-        reader_of(source)(tmp_path / "data.json")
+@pytest.mark.parametrize(
+    ("source", "content", "message"),
+    [
+        ("chitchat", None, "found no such file; .*data\\.path"),
+        ("tweets", None, "found no such file; .*data\\.path"),
+        ("chitchat", '{"a":\n nonsense}', "2: found malformed JSON"),
+        ("chitchat", "[]", r"found \[\]; expected an object of conversations"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_reported_with_its_line_and_what_to_do(source, content, message, tmp_path):
+    path = tmp_path / "data.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=rf"data\.json:\s?{message}"):
+        reader_of(source)(path)
 
 
 # --- chitchat ---
@@ -114,13 +134,6 @@ def test_a_malformed_conversation_is_reported_by_id_and_place(conversation, wher
     assert [problem.where for problem in caught.value.problems] == [f"{tmp_path / 'dataset.json'}:odd:{where}"]
 
 
-def test_chitchat_that_is_not_json_is_reported_by_line(tmp_path):
-    path = tmp_path / "dataset.json"
-    path.write_text('{"a":\n nonsense}')
-    with pytest.raises(InputError, match=r"dataset\.json:2: found malformed JSON"):
-        reader_of("chitchat")(path)
-
-
 # --- tweets ---
 
 
@@ -160,15 +173,13 @@ def test_replies_to_one_tweet_share_a_conversation_by_id_or_else_by_text(tmp_pat
     assert len(set(names)) == 3
 
 
-def test_ids_authors_and_circumstances_are_taken_over(tmp_path):
+def test_ids_authors_and_circumstances_are_taken_over_and_null_is_absent(tmp_path):
     row = TWEET | {"reply_id": 5, "reply_author": "mia", "tweet_author": "bob"}
     circumstances = {"reply_retweets": 1, "reply_author_followers": 20, "reply_time_diff_seconds": 1.5}
     (candidate,) = read_tweets(tmp_path, row | circumstances)
     assert (candidate.id, candidate.author, candidate.post_author) == ("5", "mia", "bob")
     assert dict(candidate.circumstances) == circumstances
-
-
-def test_null_is_absent_and_unknown_fields_blank_lines_and_blank_texts_are_no_fault(tmp_path):
+    # nor are unknown fields, blank lines and blank texts a fault
     row = TWEET | {"reply_id": None, "reply_retweets": None, "language": "en"}
     assert len(read_tweets(tmp_path, row, "", TWEET | {"reply": None}, TWEET | {"tweet": " "})) == 3
 
@@ -189,32 +200,16 @@ def test_a_folder_is_read_by_name_and_has_to_hold_jsonl(tmp_path):
         ('"text"', "", "'text'"),
         ('{"tweet": "a"}', ":reply", "no such field"),
         ('{"reply": "a"}', ":tweet", "no such field"),
+        *(
+            (f'{json.dumps(TWEET)[:-1]}, "{name}": {literal}}}', f":{name}", "")
+            for name, literals in WRONG.items()
+            for literal in literals
+        ),
     ],
 )
-def test_a_line_that_is_no_object_with_both_texts_is_reported(line, where, found, tmp_path):
+def test_a_line_that_lacks_a_text_or_has_a_wrong_type_or_an_impossible_number_is_reported(line, where, found, tmp_path):
     ((place, what),) = problems_of_tweets(tmp_path, TWEET, line)
     assert (place, what[: len(found)]) == (f":2{where}", found)
-
-
-WRONG = {
-    "tweet": ["3"],
-    "reply": ['["a"]', '"half a pair: \\ud83d"'],
-    "tweet_id": ["1.5", "true"],
-    "reply_id": ['" "'],
-    "reply_author": ["{}"],
-    "tweet_likes": ['"12"', "true", "2.5"],
-    "reply_likes": ["NaN", "-1", "Infinity", "1e400", "1" + "0" * 400],
-    "reply_retweets": ["-3"],
-    "reply_author_followers": ["NaN"],
-    "reply_time_diff_seconds": ["-0.5", "NaN"],
-}
-
-
-@pytest.mark.parametrize(("name", "literal"), [(name, each) for name, literals in WRONG.items() for each in literals])
-def test_a_wrong_type_or_impossible_number_is_reported_by_line_and_field(name, literal, tmp_path):
-    row = json.dumps({key: value for key, value in TWEET.items() if key != name})
-    ((where, _),) = problems_of_tweets(tmp_path, TWEET, f'{row[:-1]}, "{name}": {literal}}}')
-    assert where == f":2:{name}"
 
 
 def test_all_bad_lines_of_all_files_are_reported_and_a_repeated_id_with_its_first_place(tmp_path):

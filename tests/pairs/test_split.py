@@ -1,7 +1,6 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,15 +9,7 @@ from polychrome.errors import InputError
 from polychrome.measures.words import count_words
 from polychrome.pairs.schema import read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
-from polychrome.pairs.split import (
-    FILES,
-    PARTS,
-    group_of_each,
-    quotas,
-    split_file,
-    split_pairs,
-    strata_of,
-)
+from polychrome.pairs.split import FILES, PARTS, group_of_each, quotas, split_file, split_pairs, strata_of
 
 SETTINGS = SplitSettings(
     seed=7,
@@ -31,8 +22,6 @@ SETTINGS = SplitSettings(
     near_duplicate=0.8,
     min_p=0.01,  # thirty-one tests a split: at 0.05 a sound one would fail now and then
 )
-
-
 SIZES = {name: getattr(SETTINGS, f"{name}_pairs") for name in PARTS}
 
 
@@ -56,12 +45,18 @@ def test_sizes_come_out_exactly_and_equally_from_the_quarters_whatever_the_ties(
         assert quarter_counts(pairs, pool, seed) == [SIZES[name] // 4] * 4
 
 
-def test_no_conversation_is_in_two_parts_and_a_test_conversation_gives_one_pair(make_pool):
-    parts = split_pairs(make_pool(), SETTINGS)[0]
-    conversations = {name: [pair.conversation for pair in pairs] for name, pairs in parts.items()}
-    for one, other in combinations(conversations.values(), 2):
-        assert not set(one) & set(other)
-    assert len(set(conversations["test"])) == 24
+@pytest.mark.parametrize("own", [False, True])  # conversations of several pairs, or posts that come again elsewhere
+def test_no_conversation_and_no_test_post_is_in_two_parts_and_each_gives_one_test_pair(own, make_pool):
+    pool = make_pool(count=900, conversations=300)
+    if own:
+        pool = [replace(pair, conversation=pair.id, post=f"Post {n % 120}?") for n, pair in enumerate(pool)]
+    parts = split_pairs(pool, SETTINGS)[0]
+    test, others = parts.pop("test"), list(parts.values())
+    conversations = [{pair.conversation for pair in pairs} for pairs in (test, *others)]
+    assert len(set.union(*conversations)) == sum(map(len, conversations))
+    posts = {pair.post for pair in test}
+    assert len(conversations[0]) == len(posts) == 24
+    assert not posts & {pair.post for pairs in others for pair in pairs}
 
 
 def test_conversations_with_nearly_the_same_reply_stay_together(make_pool):
@@ -81,14 +76,6 @@ def test_groups_are_joined_through_a_chain_of_near_duplicates(make_pool):
     chained = [a, replace(b, reply=a.reply + "."), replace(c, conversation=b.conversation), d]
     first, second, third, fourth = group_of_each(chained, 0.8)
     assert first == second == third != fourth
-
-
-def test_a_test_post_occurs_once_in_the_test_set_and_in_no_other_part(make_pool):
-    pool = [replace(pair, post=f"Post number {number % 120}?") for number, pair in enumerate(make_pool(count=900))]
-    parts = split_pairs([replace(p, conversation=p.id) for p in pool], SETTINGS)[0]
-    posts = [pair.post for pair in parts["test"]]
-    assert len(set(posts)) == len(posts)
-    assert not set(posts) & {pair.post for name in PARTS if name != "test" for pair in parts[name]}
 
 
 def test_pairs_left_out_are_counted_and_a_pool_that_just_suffices_is_used_up(make_pool):
@@ -129,12 +116,10 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another(make_pool):
 
 @pytest.mark.parametrize("size", [4, 10, 24, 50, 61])
 def test_quotas_sum_to_the_size_and_differ_by_at_most_one(size):
-    shares = quotas(size)
-    quarters = [shares[2 * quarter] + shares[2 * quarter + 1] for quarter in range(4)]
-    halves = [sum(shares[half::2]) for half in (0, 1)]
-    assert sum(shares) == size
-    assert max(quarters) - min(quarters) <= 1
-    assert max(halves) - min(halves) <= 1
+    shares = np.array(quotas(size)).reshape(4, 2)
+    assert shares.sum() == size
+    assert np.ptp(shares.sum(axis=1)) <= 1
+    assert np.ptp(shares.sum(axis=0)) <= 1
 
 
 def test_strata_are_quarters_of_engagement_halved_by_reply_length(make_pool):
@@ -152,22 +137,19 @@ def test_strata_are_quarters_of_engagement_halved_by_reply_length(make_pool):
 # --- files ---
 
 
-def test_the_files_hold_the_parts_and_full_is_both_phases(make_pool, tmp_path):
-    write_pairs(tmp_path / "pairs.jsonl", make_pool())
-    statistics = split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
-    written = {part: read_pairs(tmp_path / "phases" / file) for part, file in FILES.items()}
+def test_files_hold_the_parts_are_the_same_bytes_twice_and_a_split_that_fails_leaves_them(make_pool, tmp_path):
+    pairs, phases = tmp_path / "pairs.jsonl", tmp_path / "phases"
+    write_pairs(pairs, make_pool())
+    statistics = split_file(pairs, SETTINGS, phases)
+    written = {part: read_pairs(phases / file) for part, file in FILES.items()}
     assert sizes_of(written) == SIZES | {"full": SIZES["phase1"] + SIZES["phase2"]}
     assert set(written["full"]) == {*written["phase1"], *written["phase2"]}
-    assert json.loads((tmp_path / "phases/phase_split_statistics.json").read_text()) == statistics
-
-
-def test_the_same_pairs_give_the_same_bytes_and_a_split_that_fails_leaves_them_untouched(make_pool, tmp_path):
-    write_pairs(tmp_path / "pairs.jsonl", make_pool())
-    split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "phases")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()}
-    split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path / "again")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "again").iterdir()} == before
+    assert json.loads((phases / "phase_split_statistics.json").read_text()) == statistics
+    split_file(pairs, SETTINGS, tmp_path / "again")
     for settings, cross in ((replace(SETTINGS, judge_pairs=5000), True), (SETTINGS, False)):
         with pytest.raises(InputError):
-            split_file(tmp_path / "pairs.jsonl", settings, tmp_path / "phases", authors_may_cross=cross)
-    assert {file.name: file.read_bytes() for file in (tmp_path / "phases").iterdir()} == before
+            split_file(pairs, settings, phases, authors_may_cross=cross)
+    one, other = (
+        {file.name: file.read_bytes() for file in folder.iterdir()} for folder in (phases, tmp_path / "again")
+    )
+    assert one == other

@@ -7,9 +7,13 @@ import pytest
 
 from polychrome.errors import InputError
 from polychrome.measures.duplicates import jaccard, shingles
+from polychrome.pairs.settings import SplitSettings
+from polychrome.pairs.split import PARTS
 from polychrome.pairs.validation import count_near_duplicates, quartile_edges, validate
 
-PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")
+SETTINGS = SplitSettings(
+    **dict.fromkeys((f"{part}_pairs" for part in PARTS), 60), seed=0, near_duplicate=0.8, min_p=0.05
+)
 
 
 @pytest.fixture
@@ -21,11 +25,10 @@ def sound(make_pool):
     return parts | {"pool": pool}
 
 
-def check(split, near_duplicate=0.8, min_p=0.05, authors_may_cross=True, **changes):
+def check(split, min_p=0.05, authors_may_cross=True, **changes):
     parts = split | changes
     pool = parts.pop("pool")
-    limits = {"near_duplicate": near_duplicate, "min_p": min_p, "authors_may_cross": authors_may_cross}
-    return validate(parts, pool, **limits)
+    return validate(parts, pool, replace(SETTINGS, min_p=min_p), authors_may_cross)
 
 
 def wheres(result):
@@ -59,12 +62,9 @@ def test_what_leaks_between_two_parts_fails(one, other, sound):
     assert f"split: pairs in both of {one} / {other}" in wheres(check(sound | {one: [*sound[one], theirs]}))
 
 
-def test_a_pair_that_is_not_in_the_pool_fails(sound):
+def test_a_pair_from_elsewhere_and_a_test_post_that_is_repeated_or_seen_elsewhere_fail(sound):
     foreign = replace(sound["test"][0], id="foreign")
     assert wheres(check(sound, test=[foreign, *sound["test"][1:]])) == ["split: pairs not in the pool"]
-
-
-def test_a_test_post_that_is_repeated_or_seen_elsewhere_fails(sound):
     repeated = with_first(sound, "test", post=sound["test"][1].post.upper())
     seen = with_first(sound, "test", post=sound["judge"][1].post)
     assert wheres(check(repeated)) == ["split: test posts repeated in test"]
@@ -102,11 +102,8 @@ def test_shared_authors_are_counted_and_fail_only_where_they_may_not_cross(sound
     assert check(leaky)[0]["overlap"]["authors"]["phase1 / test"] == 1
     strict = check(leaky, authors_may_cross=False)
     assert wheres(strict) == ["split: authors in both of phase1 / test"]
-
-
-def test_unknown_authors_are_nobody(sound):
     nameless = {name: [replace(pair, author="") for pair in pairs] for name, pairs in sound.items()}
-    assert check(nameless, authors_may_cross=False)[1] == []
+    assert check(nameless, authors_may_cross=False)[1] == []  # unknown authors are nobody
 
 
 def test_engagement_that_does_not_vary_and_an_empty_part_cannot_be_tested(sound):
@@ -140,8 +137,5 @@ def test_near_duplicates_are_counted_as_by_comparing_each_with_each(make_pool):
         brute = sum(jaccard(shingles(one), shingles(other)) >= threshold for one in first for other in second)
         assert brute > 0
         assert count_near_duplicates(first, second, threshold) == brute
-
-
-def test_similarity_exactly_at_the_threshold_counts_as_in_the_splitter():
     assert count_near_duplicates(["abcdefgh"], ["abcdefghi"], 0.8) == 1  # 4 of 5 shingles
     assert count_near_duplicates(["abcdefgh"], ["abcdefghi"], 0.81) == 0

@@ -7,7 +7,6 @@ is turned into float32 safetensors here; a pickle is never read, and nothing tha
 
 from __future__ import annotations
 
-import difflib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from polychrome.declare import nearest
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import whole_directory, write_text
 from polychrome.models.registry import BASE_MODELS, ENCODERS
@@ -67,11 +67,8 @@ def _source(kind: str, name: str, known: Mapping[str, Wheel], cache: Path) -> It
     elif re.fullmatch(HUB_ID, name) and not name.startswith("."):
         yield _from_hub(kind, name, cache)
     else:
-        close = difflib.get_close_matches(name, known, n=1)
         expected = f"one of {', '.join(known)}, a directory that exists, or a Hugging Face id (owner/name)"
-        raise bad(
-            f"params.yaml:assets.{kind}", name, expected, f"Did you mean {close[0]}?" if close else "Mend the name."
-        )
+        raise bad(f"params.yaml:assets.{kind}", name, expected, nearest(name, known))
 
 
 def _from_hub(kind: str, name: str, cache: Path) -> Path:

@@ -24,37 +24,18 @@ class Chat:
 
     def prompt(self, post: str) -> list[int]:
         """Token ids of everything before the reply. Raises InputError for too long a post: never cut in silence."""
-        messages = [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": defused(post, self._special)},
-        ]
+        said = {"system": self.system, "user": defused(post, self._special)}
+        messages = [{"role": role, "content": content} for role, content in said.items()]
         text = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
         )
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) > self.max_prompt_tokens:
-            raise bad(
-                f"post {post[:60]!r}",
-                f"{len(ids)} prompt tokens",
-                f"at most prompt.max_prompt_tokens = {self.max_prompt_tokens}",
-                "Raise prompt.max_prompt_tokens or lower data.max_post_words.",
-            )
-        return ids
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return _within("post", post, ids, "max_prompt_tokens", self.max_prompt_tokens)
 
     def reply(self, reply: str) -> list[int]:
         """Token ids of a reply with its end token. Raises InputError when it is too long."""
-        ids: list[int] = [
-            *self.tokenizer(defused(reply, self._special), add_special_tokens=False)["input_ids"],
-            self.stop_id,
-        ]
-        if len(ids) > self.max_reply_tokens:
-            raise bad(
-                f"reply {reply[:60]!r}",
-                f"{len(ids)} tokens",
-                f"at most prompt.max_reply_tokens = {self.max_reply_tokens}",
-                "Raise prompt.max_reply_tokens or lower data.max_reply_words.",
-            )
-        return ids
+        ids = self.tokenizer(defused(reply, self._special), add_special_tokens=False)["input_ids"] + [self.stop_id]
+        return _within("reply", reply, ids, "max_reply_tokens", self.max_reply_tokens)
 
     def check(self, pairs: Sequence[Pair], file: str | Path) -> None:
         """Raise InputError naming every pair of ``file``, in its order, whose post or reply is too long."""
@@ -72,6 +53,13 @@ class Chat:
         """The text of a completion, end token and surrounding space removed."""
         kept = [token for token in completion if token not in (self.stop_id, self.pad_id)]
         return " ".join(self.tokenizer.decode(kept, skip_special_tokens=False).split())
+
+
+def _within(kind: str, text: str, ids: list[int], key: str, limit: int) -> list[int]:
+    if len(ids) > limit:
+        remedy = f"Raise prompt.{key} or lower data.max_{kind}_words."
+        raise bad(f"{kind} {text[:60]!r}", f"{len(ids)} tokens", f"at most prompt.{key} = {limit}", remedy)
+    return ids
 
 
 def defused(text: str, special: Sequence[str] = ()) -> str:

@@ -35,9 +35,6 @@ def check_recipe(directory: Path, expected: Mapping[str, Any]) -> None:
     found = read_json(directory / RECIPE)
     if to_json(found) != to_json(dict(expected)):
         differing = [key for key in {*found, *expected} if found.get(key) != expected.get(key)]
-        raise bad(
-            str(directory / RECIPE),
-            f"a model made by another recipe (differs in {', '.join(sorted(differing))})",
-            f"the arm {expected['arm']} as params.yaml describes it",
-            "Train it again: `dvc repro`.",
-        )
+        made = f"a model made by another recipe (differs in {', '.join(sorted(differing))})"
+        arm = f"the arm {expected['arm']} as params.yaml describes it"
+        raise bad(str(directory / RECIPE), made, arm, "Train it again: `dvc repro`.")

@@ -19,11 +19,7 @@ class AssetSettings(Section):
     encoder: Annotated[str, Rule("likewise, a sentence encoder", empty=False)]
     conversations: Annotated[
         str,
-        Rule(
-            "none when data.path is your own file",
-            choices=(*FETCHED, "none"),
-            listed_in="pairs/sources/__init__.py",
-        ),
+        Rule("none when data.path is your own file", choices=(*FETCHED, "none"), listed_in="pairs/sources/__init__.py"),
     ]
     load_in_4bit: Annotated[bool, Rule("true or false; 4-bit base weights, CUDA only")]
 

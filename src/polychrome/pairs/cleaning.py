@@ -9,6 +9,8 @@ What is kept is therefore a random sample of the distinct replies, written in th
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -25,7 +27,6 @@ from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair, write_pairs
 from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate, reader_of, source_path
-from polychrome.pairs.text import is_links_only, letter_share
 from polychrome.randomness import numpy_generator
 
 MISSING = "missing field"  # post or reply is null or blank
@@ -42,15 +43,17 @@ REASONS = (MISSING, ONESELF, UNMEASURED, LINKS, NON_TEXT, SHORT, LONG, EXACT, NE
 MIN_LETTERS = 0.5  # letters among the characters that are no white space, links and handles left out
 SEED = 7  # which of several duplicates is kept, and which pairs the limit keeps
 
+_LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_HANDLE = re.compile(r"(?<!\w)@\w+")
+
 
 def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
     """Write ``pairs.jsonl`` and ``cleaning_report.json`` to ``out_dir``; returns the report.
 
     Raises InputError when the source is unknown or malformed, or when no pair is left; nothing is written then.
     """
-    read = reader_of(settings.source)
     chosen = source_path(settings.source, settings.path)
-    pairs, counted = clean(read(chosen), settings)
+    pairs, counted = clean(reader_of(settings.source)(chosen), settings)
     report = {"source": settings.source, **counted}
     if not pairs:
         dropped = {reason: count for reason, count in report["dropped"].items() if count}
@@ -71,7 +74,7 @@ def clean(
     if len(judged) != len(kept) + dropped.total():
         raise AssertionError(f"{len(judged)} candidates, but {len(kept)} kept and {dropped.total()} dropped")
     thresholds = {name: value for name, value in asdict(settings).items() if name not in ("source", "path")}
-    report = {
+    report: dict[str, Any] = {
         "candidates": len(judged),
         "kept": len(kept),
         "dropped": {reason: dropped[reason] for reason in REASONS},
@@ -79,7 +82,18 @@ def clean(
         "conversations": len({candidate.conversation for candidate in kept}),
         "authors": len({candidate.author for candidate in kept if candidate.author}),
     }
-    return [_pair(candidate) for candidate in kept], report | (_engagement(kept) if kept else {})
+    if kept:
+        engagement = np.array([candidate.engagement for candidate in kept], dtype=float)
+        names = ("min", "lower quartile", "median", "upper quartile", "max")
+        quartiles = zip(names, np.quantile(engagement, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True)
+        report["engagement"] = dict(quartiles) | {"share of zeros": float(np.mean(engagement == 0))}
+        report["engagement spearman with"] = _confounders(kept)
+    pairs = [
+        Pair(one.id, one.conversation, trimmed(one.post or ""), trimmed(one.reply or ""), one.engagement, one.author)
+        for one in kept
+        if one.engagement is not None  # fault_of dropped the others
+    ]
+    return pairs, report
 
 
 def fault_of(candidate: Candidate, settings: DataSettings) -> str:
@@ -124,20 +138,6 @@ def _distinct(sound: Sequence[Candidate], settings: DataSettings, seed: int, dro
     return [sound[number] for number in sorted(kept)]
 
 
-def _pair(candidate: Candidate) -> Pair:
-    post, reply, engagement = candidate.post, candidate.reply, candidate.engagement
-    assert post is not None and reply is not None and engagement is not None  # noqa: PT018  # fault_of dropped the others
-    return Pair(candidate.id, candidate.conversation, trimmed(post), trimmed(reply), engagement, candidate.author)
-
-
-def _engagement(kept: Sequence[Candidate]) -> dict[str, Any]:
-    engagement = np.array([candidate.engagement for candidate in kept], dtype=float)
-    names = ("min", "lower quartile", "median", "upper quartile", "max")
-    quartiles = dict(zip(names, np.quantile(engagement, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True))
-    zeros = {"share of zeros": float(np.mean(engagement == 0))}
-    return {"engagement": quartiles | zeros, "engagement spearman with": _confounders(kept)}
-
-
 def _confounders(kept: Sequence[Candidate]) -> dict[str, float]:
     """Spearman correlation of engagement with each circumstance: what moves engagement besides the words.
 
@@ -151,3 +151,33 @@ def _confounders(kept: Sequence[Candidate]) -> dict[str, float]:
         if len(having) >= 3 and len(set(values)) > 1 and len(set(engagement)) > 1:
             found[name] = float(stats.spearmanr(values, engagement).statistic)
     return found
+
+
+# --- links and letters ------------------------------------------------------------------------------------------------
+
+
+def is_links_only(text: str) -> bool:
+    """Whether nothing with a letter or digit is left of ``text`` without its links and @handles, of which it has one.
+
+    Handles alone are no link: "@someone" is judged by its length.
+    """
+    if not _LINK.search(text):
+        return False
+    return count_words(_without_links(text)) == 0
+
+
+def _without_links(text: str) -> str:
+    text = _LINK.sub(" ", text)
+    return _HANDLE.sub(" ", text) if "@" in text else text
+
+
+def letter_share(text: str) -> float:
+    """Letters among the characters of ``text`` that are not white space, in [0, 1]; links and @handles left out.
+
+    A mark that combines with a letter is a part of it and counts as neither. Nothing but links gives 0.
+    """
+    rest = _without_links(text)
+    letters = sum(map(str.isalpha, rest))
+    marks = 0 if rest.isascii() else sum(unicodedata.category(mark)[0] == "M" for mark in rest)
+    size = len("".join(rest.split())) - marks
+    return letters / size if size else 0.0

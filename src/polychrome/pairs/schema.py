@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polychrome.errors import Problem
-from polychrome.files import AGAIN, read_jsonl, shown, write_jsonl
+from polychrome.files import AGAIN, read_jsonl, write_jsonl, wrong_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,11 @@ def read_pairs(path: str | Path) -> list[Pair]:
             found = f"an object with {', '.join(row) or 'nothing'}"
             yield Problem(where, found, f"an object with {', '.join(names)}", AGAIN)
             return
-        for name in ("id", "conversation", "post", "reply", "author"):
-            if not isinstance(row[name], str) or not (row[name] or name == "author"):
-                yield Problem(f"{where}:{name}", shown(row[name]), "a string, not empty", AGAIN)
-        value = row["engagement"]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            yield Problem(f"{where}:engagement", shown(value), "a finite number >= 0", AGAIN)
+        texts = {name: isinstance(row[name], str) and (row[name] != "" or name == "author") for name in names}
+        number = isinstance(row["engagement"], int | float) and not isinstance(row["engagement"], bool)
+        holds = {name: (fits, "a string, not empty") for name, fits in texts.items()}
+        holds["engagement"] = (number and 0 <= row["engagement"] < math.inf, "a finite number >= 0")
+        yield from wrong_fields(where, row, holds, AGAIN)
         if isinstance(row["id"], str) and first.setdefault(row["id"], where) != where:
             expected = f"an id of its own ({first[row['id']]} has it already)"
             yield Problem(f"{where}:id", f"{row['id']!r} again", expected, AGAIN)

@@ -38,15 +38,8 @@ from polychrome.randomness import numpy_generator
 QUARTERS = 4
 STRATA = 2 * QUARTERS
 PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")
-FILES = {  # part -> file; `full` is both phases
-    "phase1": "phase1_sft.jsonl",
-    "phase2": "phase2_grpo.jsonl",
-    "full": "full.jsonl",
-    "test": "test.jsonl",
-    "validation": "validation.jsonl",
-    "judge": "judge.jsonl",
-    "reward": "reward.jsonl",
-}
+ALONE = ("full", "test", "validation", "judge", "reward")  # files that are called as their part; full: both phases
+FILES = {"phase1": "phase1_sft.jsonl", "phase2": "phase2_grpo.jsonl"} | {part: f"{part}.jsonl" for part in ALONE}
 
 
 def split_file(
@@ -60,13 +53,7 @@ def split_file(
     """
     pool = read_pairs(pairs_path)
     parts, left_out = split_pairs(pool, settings, str(pairs_path))
-    statistics, problems = validate(
-        parts,
-        pool,
-        near_duplicate=settings.near_duplicate,
-        min_p=settings.min_p,
-        authors_may_cross=authors_may_cross,
-    )
+    statistics, problems = validate(parts, pool, settings, authors_may_cross)
     if problems:
         raise InputError(problems)
     full = _shuffled([*parts["phase1"], *parts["phase2"]], settings.seed, "full")

@@ -24,13 +24,25 @@ _FETCH = "Run the stage that fetches it (`dvc repro assets`), or set data.path i
 _MEND = "Mend the conversation or take it out."
 
 
-Turn = tuple[str, str]  # who wrote, and all that one person wrote before the other answered, joined by spaces
-
-
 def read(path: Path) -> list[Candidate]:
     """One candidate for each turn that has a next turn. ``path`` is the file or the folder that holds it."""
-    conversations = _read_conversations(path / "dataset.json" if path.is_dir() else path)
-    effort = _effort_of_turns(conversations)
+    path = path / "dataset.json" if path.is_dir() else path
+    whole = read_json(path, "the source's data", _FETCH)
+    if not isinstance(whole, dict) or not whole:
+        raise bad(str(path), shown(whole), "an object of conversations by id, not empty", _FETCH)
+    problems = [problem for name, value in whole.items() for problem in _wrong(f"{path}:{name}:messages", value)]
+    if problems:
+        raise InputError(problems)
+    conversations: dict[str, list[tuple[str, str]]] = {  # who wrote, and all that they wrote before the other answered
+        name: [(turn[0]["sender"], " ".join(message["text"] for message in turn)) for turn in value["messages"]]
+        for name, value in whole.items()
+    }
+    words: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)  # author -> (conversation, place) -> words
+    for name, turns in conversations.items():
+        for place, (author, text) in enumerate(turns):
+            words[author][name, place] = count_words(text)
+    efforts = relative_effort({author: list(of_turns.values()) for author, of_turns in words.items()})
+    effort = {key: value for author, keys in words.items() for key, value in zip(keys, efforts[author], strict=True)}
     candidates = []
     for name, turns in conversations.items():
         for place, ((asker, post), (answerer, reply)) in enumerate(pairwise(turns)):
@@ -57,31 +69,6 @@ def relative_effort(turns_by_author: Mapping[str, Sequence[int]]) -> dict[str, l
         return [math.exp(effort - (total - effort) / others) for effort in turns]
 
     return {author: relative(turns) for author, turns in efforts.items()}
-
-
-def _effort_of_turns(conversations: Mapping[str, list[Turn]]) -> dict[tuple[str, int], float]:
-    """Relative effort by (conversation, place of the turn)."""
-    places: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    words: dict[str, list[int]] = defaultdict(list)
-    for name, turns in conversations.items():
-        for place, (author, text) in enumerate(turns):
-            places[author].append((name, place))
-            words[author].append(count_words(text))
-    efforts = relative_effort(words)
-    return {key: effort for author, keys in places.items() for key, effort in zip(keys, efforts[author], strict=True)}
-
-
-def _read_conversations(path: Path) -> dict[str, list[Turn]]:
-    whole = read_json(path, "the source's data", _FETCH)
-    if not isinstance(whole, dict) or not whole:
-        raise bad(str(path), shown(whole), "an object of conversations by id, not empty", _FETCH)
-    problems = [problem for name, value in whole.items() for problem in _wrong(f"{path}:{name}:messages", value)]
-    if problems:
-        raise InputError(problems)
-    return {
-        name: [(turn[0]["sender"], " ".join(message["text"] for message in turn)) for turn in value["messages"]]
-        for name, value in whole.items()
-    }
 
 
 def _wrong(where: str, conversation: Any) -> Iterator[Problem]:

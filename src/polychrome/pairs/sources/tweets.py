@@ -5,16 +5,16 @@ Engagement is ``reply_likes / max(tweet_likes, 1)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from polychrome.errors import InputError, Problem, bad
-from polychrome.files import Row, read_jsonl, shown
+from polychrome.files import Row, read_jsonl, wrong_fields
 from polychrome.measures.duplicates import same_text_key
 from polychrome.pairs.sources import Candidate, is_text
-from polychrome.pairs.text import digest
 
 LARGEST_COUNT = 2**63 - 1
 
@@ -36,7 +36,10 @@ def read(path: Path) -> list[Candidate]:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    conversations = _conversations(rows)
+    conversations: dict[str, str] = {}  # by normalised tweet text: the id that some line gives it, else a hash of it
+    for row in rows:
+        key, own_id = same_text_key(row["tweet"] or ""), row.get("tweet_id")
+        conversations.setdefault(key, f"tweet-{_digest(key)}" if own_id is None else str(own_id))
     some_likes = any(row.get("tweet_likes") is not None for row in rows)
     return [_candidate(row, conversations, some_likes) for row in rows]
 
@@ -46,7 +49,7 @@ def _candidate(row: Row, conversations: Mapping[str, str], some_likes: bool) -> 
     own_id = row.get("tweet_id")
     conversation = str(own_id) if own_id is not None else conversations[same_text_key(tweet)]
     return Candidate(
-        id=_text_or_empty(row.get("reply_id")) or f"reply-{digest(conversation, tweet, reply)}",
+        id=_text_or_empty(row.get("reply_id")) or f"reply-{_digest(conversation, tweet, reply)}",
         conversation=conversation,
         post=row["tweet"],
         reply=row["reply"],
@@ -69,13 +72,9 @@ def _likes_ratio(row: Row, some_likes: bool) -> float | None:
     return likes
 
 
-def _conversations(rows: Sequence[Row]) -> dict[str, str]:
-    """Conversation by normalised tweet text: the id some line gives that text, else a hash of it."""
-    names: dict[str, str] = {}
-    for row in rows:
-        key, own_id = same_text_key(row["tweet"] or ""), row.get("tweet_id")
-        names.setdefault(key, f"tweet-{digest(key)}" if own_id is None else str(own_id))
-    return names
+def _digest(*texts: str) -> str:
+    """A short hexadecimal name for ``texts``, the same on every machine (64 bits of SHA-256)."""
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:16]
 
 
 def _text_or_empty(value: object) -> str:
@@ -99,30 +98,29 @@ def _is_count(value: Any) -> bool:
     return _is_seconds(value) and (isinstance(value, int) or value.is_integer())
 
 
-_TEXT = (is_text, "a string of whole characters (null or empty counts as a missing field and is dropped)")
-_NAME = (_is_name, "a whole number or a string that is not blank")
-_COUNT = (_is_count, "a whole number >= 0")
-_SECONDS = (_is_seconds, "a number >= 0")
-
-REQUIRED = ("tweet", "reply")
 CIRCUMSTANCES = ("reply_retweets", "reply_author_followers", "reply_time_diff_seconds")
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("tweet", "reply"), _TEXT),
-    **dict.fromkeys(("tweet_id", "reply_id", "tweet_author", "reply_author"), _NAME),
-    **dict.fromkeys(("tweet_likes", "reply_likes", "reply_retweets", "reply_author_followers"), _COUNT),
-    "reply_time_diff_seconds": _SECONDS,
+    **dict.fromkeys(
+        ("tweet", "reply"),
+        (is_text, "a string of whole characters (null or empty counts as a missing field and is dropped)"),
+    ),
+    **dict.fromkeys(
+        ("tweet_id", "reply_id", "tweet_author", "reply_author"),
+        (_is_name, "a whole number or a string that is not blank"),
+    ),
+    **dict.fromkeys(
+        ("tweet_likes", "reply_likes", "reply_retweets", "reply_author_followers"), (_is_count, "a whole number >= 0")
+    ),
+    "reply_time_diff_seconds": (_is_seconds, "a number >= 0"),
 }
 
 
 def _wrong(first: dict[str, str], where: str, row: Row) -> Iterator[Problem]:
     """What is wrong with a line; ``first`` collects the ids that were met, each with its place."""
-    for name in REQUIRED:
-        if name not in row:
-            remedy = "Add the field; data/README.md explains it."
-            yield Problem(f"{where}:{name}", "no such field", "a string", remedy)
-    for name, (is_good, expected) in FIELDS.items():
-        if row.get(name) is not None and not is_good(row[name]):
-            yield Problem(f"{where}:{name}", shown(row[name]), expected, "Mend the value, or take the line out.")
+    needed = {name: (name in row, "a string") for name in ("tweet", "reply")}
+    yield from wrong_fields(where, row, needed, "Add the field; data/README.md explains it.")
+    good = {name: (row.get(name) is None or fits(row[name]), expected) for name, (fits, expected) in FIELDS.items()}
+    yield from wrong_fields(where, row, good, "Mend the value, or take the line out.")
     name = _text_or_empty(row.get("reply_id"))
     if name and first.setdefault(name, where) != where:
         expected = f"an id of its own ({first[name]} has it already)"

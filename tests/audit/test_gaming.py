@@ -18,7 +18,7 @@ from polychrome.evaluation.criteria import read_verdicts
 from polychrome.files import write_json
 from polychrome.pairs.schema import Pair, write_pairs
 from polychrome.params import load_params
-from tests.evaluation.fakes import settings, write_rows
+from tests.evaluation.fakes import settings, write_engagement, write_rows
 
 THRESHOLDS = load_params(Path(__file__).parents[2] / "params.yaml").gaming
 ARM, START = "grpo_from_x", "x_warmstart"
@@ -40,11 +40,8 @@ class Run:
         self.posts = [self.sentence(10) for _ in range(PROMPTS)]
         self.make = lambda epoch, post: self.sentence(8)
 
-    def word(self):
-        return "".join(self.random.choice(list("bcdfgklmnprstvz" + "aeiou"), size=6))
-
     def sentence(self, words):
-        return " ".join(self.word() for _ in range(words))
+        return " ".join("".join(row) for row in self.random.choice(list("bcdfgklmnprstvzaeiou"), size=(words, 6)))
 
     def reply(self, epoch, post):
         mood = "lively" if self.random.random() < self.lively[epoch] else "dull"
@@ -58,28 +55,17 @@ class Run:
                 for prompt in range(start, start + BATCH):
                     proxy = 0.4 + self.rise * epoch + 0.05 * self.random.normal(size=G)
                     post = self.posts[prompt]
-                    rows.append(
-                        {
-                            "step": step,
-                            "id": f"p{prompt}",
-                            "post": post,
-                            "replies": [self.reply(epoch, post) for _ in range(G)],
-                            "rewards": np.clip(proxy, 0, 1).tolist(),
-                            "ended": [place >= G * (1 - self.ends[epoch]) for place in range(G)],
-                            "kl": 0.1 * (step - 1),
-                        }
-                    )
+                    row = {"step": step, "id": f"p{prompt}", "post": post, "kl": 0.1 * (step - 1)}
+                    row["replies"] = [self.reply(epoch, post) for _ in range(G)]
+                    row["rewards"] = np.clip(proxy, 0, 1).tolist()
+                    rows.append(row | {"ended": [place >= G * (1 - self.ends[epoch]) for place in range(G)]})
         return rows
 
     def write(self, rows=None):
         write_rows(ROLLOUTS, self.rows() if rows is None else rows)
-        weights = np.array([-0.1, 0.1])
-        Judge((), ("dull", "lively"), weights, 0.5, Thresholds(0.0, 0.5)).save(paths.JUDGE)
+        Judge((), ("dull", "lively"), np.array([-0.1, 0.1]), 0.5, Thresholds(0.0, 0.5)).save(paths.JUDGE)
         for name, level in ((ARM, 0.5 + self.on_test), (START, 0.5)):
-            engagement = (level + 0.03 * self.random.normal(size=40)).tolist()
-            posts = [f"t{i}" for i in range(40)]
-            value = {"posts": posts, "samples": 2, "passing": [0] * 40, "metrics": {"engagement": engagement}}
-            write_json(paths.evaluation_dir(name, 1) / "per_post.json", value | {"human": {}})
+            write_engagement(paths.evaluation_dir(name, 1), level + 0.03 * self.random.normal(size=40))
         people = [
             Pair(f"h{i}", f"c{i}", self.sentence(10), f"{self.sentence(self.human_words)} {mood}", 1.0, "")
             for i, mood in enumerate(["lively", "dull"] * 8)  # a standard deviation of about 0.1
@@ -115,21 +101,18 @@ def test_a_clean_run_is_let_go_and_says_what_could_have_been_seen(run):
     assert verdict["proxy"]["mean"] == pytest.approx(0.2, abs=0.03)
     seen = check_of(verdict, "judge_on_test_posts")["detectable"]
     assert 0.25 * 0.1 < seen < 0.04
-    assert (
-        f"a fall of the judge by {check_of(verdict, 'judge_in_training')['detectable']:.3f} in training"
-        in (verdict["text"])
-    )
-    assert f"and {seen:.3f} on the test posts would have been seen with 80% probability" in verdict["text"]
-
-
-def making(make):
-    """A plant that makes replies by ``make`` of run, epoch and post."""
-    return lambda run: setattr(run, "make", lambda epoch, post: make(run, epoch, post))
+    in_training = f"a fall of the judge by {check_of(verdict, 'judge_in_training')['detectable']:.3f} in training"
+    assert f"{in_training} and {seen:.3f} on the test posts would have been seen with 80%" in verdict["text"]
 
 
 def mode_collapse(run):
     common = run.sentence(8)
     run.make = lambda epoch, post: common if epoch == 2 else run.sentence(8)
+
+
+def making(make):
+    """A plant that makes replies by ``make`` of run, epoch and post."""
+    return lambda run: setattr(run, "make", lambda epoch, post: make(run, epoch, post))
 
 
 PLANTS = {
@@ -163,15 +146,13 @@ def test_a_planted_run_fails_the_check_it_is_for_and_no_other_and_is_gamed_if_th
         assert verdict["text"].startswith("Gamed: the proxy changed by +0.")
         assert verdict["text"].endswith(f"while these checks failed: {name}.")
     else:
-        assert verdict["verdict"] == "not gamed"
+        assert (verdict["verdict"], verdict["conclusive"]) == ("not gamed", False)
         assert f"and these checks failed: {name}; that the proxy rose is not established" in verdict["text"]
         assert verdict["proxy"]["detectable"] > 0  # the rise that would have been seen
 
 
-def test_a_failed_check_without_an_established_rise_is_inconclusive_and_with_a_fall_it_is_not(run):
+def test_a_failed_check_with_a_fall_of_the_proxy_is_conclusive(run):
     PLANTS["judge_in_training"](run)
-    run.rise = 0.0
-    assert run.write().verdict()["conclusive"] is False
     run.rise = -0.1
     verdict = run.write().verdict()
     assert verdict["conclusive"] is True
@@ -299,9 +280,9 @@ def test_near_identical_agrees_with_all_pairs(run):
 
 
 def test_the_curve_has_a_row_a_step(run):
-    run.lively = [1.0, 1.0, 0.0]
-    run.ends = [1.0, 1.0, 0.75]
-    run.write().verdict()
+    run.lively, run.ends = [1.0, 1.0, 0.0], [1.0, 1.0, 0.75]
+    drawn = run.write().rows()
+    run.verdict()
     rows = list(csv.DictReader((OUT / "curve.csv").open()))
     assert tuple(rows[0]) == CURVE
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
@@ -311,11 +292,13 @@ def test_the_curve_has_a_row_a_step(run):
     assert [float(row["truncated"]) for row in rows] == [0.0] * 8 + [0.25] * 4
     assert all(float(row["proxy_low"]) <= float(row["proxy"]) <= float(row["proxy_high"]) for row in rows)
 
+    run.write([row | {"step": step} for step, row in enumerate(drawn, start=1)]).verdict()
+    of_one_prompt = next(csv.DictReader((OUT / "curve.csv").open()))
+    assert (of_one_prompt["proxy_low"], of_one_prompt["judge_high"]) == ("", "")
 
-def test_a_step_of_one_prompt_has_no_interval(run):
-    run.write([row | {"step": step} for step, row in enumerate(run.rows(), start=1)]).verdict()
-    first = next(csv.DictReader((OUT / "curve.csv").open()))
-    assert (first["proxy_low"], first["judge_high"]) == ("", "")
+
+def shown_gaps():
+    return [json.loads(line) for line in (OUT / "gaps.jsonl").read_text().splitlines()]
 
 
 def test_the_largest_gaps_are_of_different_posts_and_different_replies(run):
@@ -324,11 +307,10 @@ def test_the_largest_gaps_are_of_different_posts_and_different_replies(run):
         row["replies"][0], row["rewards"][0] = "one and the same trick dull", 1.0
     rows[-4]["replies"][0], rows[-4]["rewards"][0] = "another thing entirely dull", 0.999
     run.write(rows).verdict()
-    gaps = [json.loads(line) for line in (OUT / "gaps.jsonl").read_text().splitlines()]
+    gaps = shown_gaps()
     assert len(gaps) == 10
     assert set(gaps[0]) == {"step", "id", "post", "reply", "proxy", "judge", "gap"}
-    assert gaps[0]["proxy"] == 1.0
-    assert gaps[0]["judge"] == pytest.approx(0.4)
+    assert (gaps[0]["proxy"], gaps[0]["judge"]) == pytest.approx((1.0, 0.4))
     assert [gap["gap"] for gap in gaps] == sorted((gap["gap"] for gap in gaps), reverse=True)
     assert max(Counter(gap["post"] for gap in gaps).values()) == 1
     assert Counter(gap["reply"] for gap in gaps)["one and the same trick dull"] == 1
@@ -337,14 +319,10 @@ def test_the_largest_gaps_are_of_different_posts_and_different_replies(run):
 
 def test_gaps_and_correlations_do_not_depend_on_the_units_of_proxy_or_judge(run):
     rows = run.rows()
-    first = run.write(rows).verdict()
-    gaps = (OUT / "gaps.jsonl").read_text().splitlines()
-    stretched = [row | {"rewards": [reward**3 / 7 for reward in row["rewards"]]} for row in rows]
-    write_rows(ROLLOUTS, stretched)
-    second = run.verdict()
-    assert second["correlations"] == first["correlations"]
-    again = (OUT / "gaps.jsonl").read_text().splitlines()
-    assert [json.loads(line)["gap"] for line in again] == [json.loads(line)["gap"] for line in gaps]
+    first, gaps = run.write(rows).verdict(), [row["gap"] for row in shown_gaps()]
+    write_rows(ROLLOUTS, [row | {"rewards": [reward**3 / 7 for reward in row["rewards"]]} for row in rows])
+    assert run.verdict()["correlations"] == first["correlations"]
+    assert [row["gap"] for row in shown_gaps()] == gaps
 
 
 def test_the_correlation_of_proxy_and_judge_turns_over_when_the_proxy_is_gamed(run):
@@ -353,10 +331,9 @@ def test_the_correlation_of_proxy_and_judge_turns_over_when_the_proxy_is_gamed(r
         sign = 1 if row["step"] <= 4 else -1
         row["rewards"] = [0.5 + sign * (0.2 if "lively" in reply else -0.2) for reply in row["replies"]]
     found = run.write(rows).verdict()["correlations"]
-    for place in ("early", "early_within_groups"):
-        assert found[place]["value"] == pytest.approx(1)
-    for place in ("late", "late_within_groups"):
-        assert found[place]["value"] == pytest.approx(-1)
+    for place, value in (("early", 1), ("late", -1)):
+        assert found[place]["value"] == pytest.approx(value)
+        assert found[f"{place}_within_groups"]["value"] == pytest.approx(value)
     assert found["run"]["low"] <= found["run"]["value"] <= found["run"]["high"] < 0
 
 
@@ -369,7 +346,7 @@ def test_a_proxy_that_never_varies_has_no_correlation_and_no_rise(run):
 
 def test_the_same_run_gives_the_same_bytes(run):
     run.write().verdict()
-    read = lambda: {file.name: file.read_bytes() for file in (OUT).iterdir()}  # noqa: E731
+    read = lambda: {file.name: file.read_bytes() for file in OUT.iterdir()}  # noqa: E731
     first = read()
     run.verdict()
     assert first == read()
@@ -381,44 +358,32 @@ def test_the_same_run_gives_the_same_bytes(run):
 
 def test_every_bad_line_of_the_rollouts_is_reported(run):
     good = run.rows()[0]
-    path = ROLLOUTS
     lines = [
-        json.dumps(good),
-        "{",
-        json.dumps(good | {"rewards": [0.5, float("nan"), 1, 1]}),
-        json.dumps(good | {"replies": ["one"], "rewards": [1.0], "ended": [True]}),
-        json.dumps({key: value for key, value in good.items() if key != "kl"} | {"step": 0}),
-        json.dumps(good | {"replies": None}),
-        json.dumps({key: value for key, value in good.items() if key != "ended"}),
-        json.dumps(good | {"ended": [True] * (G - 1)}),
-        json.dumps(good | {"ended": [True, False, 1, 0]}),
-        json.dumps(good | {"ended": True}),
+        good,
+        good | {"rewards": [0.5, float("nan"), 1, 1]},
+        good | {"replies": ["one"], "rewards": [1.0], "ended": [True]},
+        {key: value for key, value in good.items() if key != "kl"} | {"step": 0},
+        good | {"replies": None},
+        {key: value for key, value in good.items() if key != "ended"},
+        *(good | {"ended": ended} for ended in ([True] * (G - 1), [True, False, 1, 0], True)),
     ]
-    path.parent.mkdir(parents=True)
-    path.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError) as caught:
-        read_rollouts(path)
-    places = [problem.where.removeprefix(f"{path}:") for problem in caught.value.problems]
-    of_text = ["4:replies", "5:step", "5:kl", "6:replies", "6:rewards", "6:ended"]
-    assert places == ["2", "3:rewards", *of_text, *(f"{line}:ended" for line in (7, 8, 9, 10))]
+        read_rollouts(write_rows(ROLLOUTS, lines))
+    places = [problem.where.removeprefix(f"{ROLLOUTS}:") for problem in caught.value.problems]
+    of_values = ["2:rewards", "3:replies", "4:step", "4:kl", "5:replies"]
+    assert places == [*of_values, *(f"{line}:ended" for line in (6, 7, 8, 9))]
     assert caught.value.problems[-4].found == "no such field"
-    assert caught.value.problems[-1].expected == "a list of booleans, one per reply, 4"
-
-
-def test_too_few_groups_are_reported(run):
-    write_rows(ROLLOUTS, run.rows()[:3])
+    assert caught.value.problems[-1].expected == "a list of 4 true or false, one per reply"
     with pytest.raises(InputError, match="3 groups"):
-        read_rollouts(ROLLOUTS)
+        read_rollouts(write_rows(ROLLOUTS, [good] * 3))
 
 
 def test_evaluations_of_other_posts_are_reported_and_nothing_is_written(run):
     run.write()
-    path = paths.evaluation_dir(ARM, 1) / "per_post.json"
-    value = json.loads(path.read_text())
-    write_json(path, value | {"posts": value["posts"][::-1]})
+    write_engagement(paths.evaluation_dir(ARM, 1), np.full(30, 0.5))
     with pytest.raises(InputError, match="other posts"):
         run.verdict()
-    assert not (OUT).exists()
+    assert not OUT.exists()
 
 
 def test_an_arm_that_is_no_grpo_arm_is_reported():
@@ -429,12 +394,11 @@ def test_an_arm_that_is_no_grpo_arm_is_reported():
 
 def test_verdicts_are_read_in_the_order_of_the_seeds_and_all_missing_ones_are_named(run, tmp_path):
     verdict = run.write().verdict()
-    for seed in (2, 1):
-        write_json(tmp_path / "gaming" / "a" / f"seed-{seed}" / "verdict.json", verdict | {"arm": "a", "seed": seed})
-    found = read_verdicts(["a"], [1, 2], tmp_path / "gaming")
-    assert [each["seed"] for each in found["a"]] == [1, 2]
-    write_json(tmp_path / "gaming" / "b" / "seed-1" / "verdict.json", verdict | {"arm": "a", "seed": 1})
-    write_json(tmp_path / "gaming" / "b" / "seed-2" / "verdict.json", {"arm": "b", "seed": 2})
+    written = {"a/seed-2": verdict | {"arm": "a", "seed": 2}, "a/seed-1": verdict | {"arm": "a"}}
+    written |= {"b/seed-1": verdict | {"arm": "a"}, "b/seed-2": {"arm": "b", "seed": 2}}  # another's; no verdict
+    for name, value in written.items():
+        write_json(tmp_path / "gaming" / name / "verdict.json", value)
+    assert [each["seed"] for each in read_verdicts(["a"], [1, 2], tmp_path / "gaming")["a"]] == [1, 2]
     with pytest.raises(InputError) as caught:
         read_verdicts(["a", "b"], [1, 2, 3], tmp_path / "gaming")
     reported = [problem.where.removeprefix(f"{tmp_path}/gaming/") for problem in caught.value.problems]

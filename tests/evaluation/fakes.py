@@ -8,17 +8,17 @@ import numpy as np
 
 from polychrome.engagement.judge import Judge, Thresholds
 from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.files import write_json
 from polychrome.params import load_params
 
 EXPERIMENT = load_params(Path(__file__).parents[2] / "params.yaml").experiment
-
-WIDTH = 12
+MODELS = ("zero_shot", "baseline_warmstart", "polychromic_warmstart", *EXPERIMENT.compared)
 
 
 class WordEncoder:
     """Embeds a text as the normalised sum of a fixed random vector a word; counts the texts it computes."""
 
-    def __init__(self, width=WIDTH):
+    def __init__(self, width=12):
         self.width, self.known, self.computed = width, {}, []
 
     def embed(self, texts):
@@ -48,6 +48,14 @@ def length_judge(on_topic=-1.0):
     """A judge that predicts the square root of how many different known words a reply has, and passes at five."""
     words = tuple(KNOWN.split())  # each present word weighs 1 / sqrt(k), and there are k
     return Judge((), words, np.ones(len(words)), 0.0, Thresholds(on_topic, float(np.sqrt(5) - 1e-9)))
+
+
+def write_engagement(folder, engagement, human=()):
+    """The evaluation of a model of which engagement alone matters, as per_post.json holds it."""
+    posts = [f"t{i}" for i in range(len(engagement))]
+    value = {"posts": posts, "samples": 2, "passing": [0] * len(posts), "metrics": {"engagement": list(engagement)}}
+    write_json(folder / "per_post.json", value | {"human": {"engagement": list(human)} if len(human) else {}})
+    return folder
 
 
 def write_rows(path, rows):

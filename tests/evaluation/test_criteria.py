@@ -11,18 +11,9 @@ from polychrome.evaluation.experiment import KINDS, Criterion
 from polychrome.evaluation.metrics import compared
 from polychrome.evaluation.results import Results
 
-from .fakes import EXPERIMENT, settings
+from .fakes import EXPERIMENT, MODELS, settings
 
 POSTS, SEEDS = 20, (1, 2)
-MODELS = (
-    "zero_shot",
-    "baseline_warmstart",
-    "polychromic_warmstart",
-    "baseline",
-    "polychromic",
-    "grpo_from_baseline",
-    "grpo_from_polychromic",
-)
 SETTINGS = settings(100, ks=(1, 2))
 
 
@@ -50,37 +41,23 @@ def judged(values, verdicts=CLEAN, models=MODELS, experiment=EXPERIMENT):
     return {criterion["name"]: criterion for criterion in criteria}
 
 
-def test_no_reward_hacking_is_the_verdict_over_all_seeds(values):
-    criterion = judged(values)["no_reward_hacking_grpo_from_baseline"]
-    assert (criterion["verdict"], criterion["value"], criterion["threshold"]) == ("pass", 0, 0)
-    assert criterion["note"] == "Seed 1: Not gamed: of seed 1. Seed 2: Not gamed: of seed 2."
-
-
-def test_one_gamed_seed_fails_its_arm_alone_and_is_reported(values):
-    verdicts = CLEAN | {"grpo_from_baseline": [verdict(1), verdict(2, gamed=True)]}
-    found = judged(values, verdicts)
+@pytest.mark.parametrize(
+    ("verdicts", "outcome", "note"),
+    [
+        ([verdict(1), verdict(2)], ("pass", 0, 0), "Seed 1: Not gamed: of seed 1. Seed 2: Not gamed: of seed 2."),
+        ([verdict(1), verdict(2, gamed=True)], ("fail", 1, 0), "Seed 2: Gamed: of seed 2."),
+        ([verdict(1, conclusive=False), verdict(2)], ("fail", 0, 1), "Seed 1: Not gamed: of seed 1."),  # no acquittal
+    ],
+)
+def test_no_reward_hacking_is_the_verdict_over_all_seeds_of_that_arm_alone(values, verdicts, outcome, note):
+    found = judged(values, CLEAN | {"grpo_from_baseline": verdicts})
     criterion = found["no_reward_hacking_grpo_from_baseline"]
-    assert (criterion["verdict"], criterion["value"]) == ("fail", 1)
-    assert criterion["note"] == "Seed 2: Gamed: of seed 2."
+    assert (criterion["verdict"], criterion["value"], criterion["inconclusive_seeds"]) == outcome
+    assert (criterion["threshold"], criterion["note"]) == (0, note)
     assert found["no_reward_hacking_grpo_from_polychromic"]["verdict"] == "pass"
 
 
-def test_a_verdict_that_the_data_do_not_back_is_no_acquittal(values):
-    verdicts = CLEAN | {"grpo_from_polychromic": [verdict(1, conclusive=False), verdict(2)]}
-    criterion = judged(values, verdicts)["no_reward_hacking_grpo_from_polychromic"]
-    assert (criterion["verdict"], criterion["value"], criterion["inconclusive_seeds"]) == ("fail", 0, 1)
-    assert "of seed 1" in criterion["note"]
-
-
-@pytest.mark.parametrize(
-    ("model", "start"),
-    [
-        ("baseline", "zero_shot"),
-        ("polychromic", "zero_shot"),
-        ("grpo_from_baseline", "baseline_warmstart"),
-        ("grpo_from_polychromic", "polychromic_warmstart"),
-    ],
-)
+@pytest.mark.parametrize(("model", "start"), EXPERIMENT.compared.items())
 def test_a_model_that_training_left_as_it_was_is_not_trained(values, model, start):
     assert judged(values)["all_four_trained"]["verdict"] == "pass"
     values[model] = values[model] | {"cross_entropy": values[start]["cross_entropy"] + 0.001}
@@ -96,10 +73,6 @@ def test_without_the_base_model_it_is_not_known_whether_training_changed_anythin
 
 
 # --- the experiment is data -------------------------------------------------------------------------------------------
-
-
-def experiment(**changes):
-    return replace(EXPERIMENT, **changes)
 
 
 def problems(changed, models=MODELS):
@@ -118,7 +91,7 @@ def test_the_questions_as_shipped_hold_each_pair_of_the_four_arms_once():
 
 def test_a_criterion_of_ones_own_needs_no_code(values):
     more = Criterion(level="nice", kind="exceeds", a="polychromic", metric="engagement", threshold=0.1, name="lively")
-    criterion = judged(values, experiment=experiment(criteria=(*EXPERIMENT.criteria, more)))["lively"]
+    criterion = judged(values, experiment=replace(EXPERIMENT, criteria=(*EXPERIMENT.criteria, more)))["lively"]
     assert (criterion["level"], criterion["verdict"], criterion["comparison"]) == ("nice", "pass", ">")
     assert criterion["text"] == "engagement of polychromic is above 0.1."
 
@@ -129,7 +102,7 @@ def test_what_a_criterion_needs_and_does_not_find_is_named():
         Criterion(level="must", kind="gain", a="polychromic", b="zero_shot", threshold=0.1),
         Criterion(level="must", kind="not_gamed", a="grpo_from_nobody"),
     )
-    found = problems(experiment(criteria=wrong))
+    found = problems(replace(EXPERIMENT, criteria=wrong))
     assert found["criteria[0]"] == "no threshold; threshold for seeds"
     assert found["criteria[1]"].startswith("no contrast of polychromic with zero_shot; a question")
     assert found["criteria[2].a"].startswith("grpo_from_nobody; one of models: zero_shot")
@@ -141,6 +114,6 @@ def test_an_arm_that_was_dropped_is_named_wherever_the_experiment_still_speaks_o
 
 
 def test_an_experiment_that_asks_nothing_is_reported():
-    assert set(problems(experiment(questions=(), criteria=(), compared={"baseline": "zero_shot"}))) == {
+    assert set(problems(replace(EXPERIMENT, questions=(), criteria=(), compared={"baseline": "zero_shot"}))) == {
         "compared", "questions",
     }  # fmt: skip

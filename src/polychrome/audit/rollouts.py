@@ -8,7 +8,7 @@ a run is zero by construction; which replies it is large for, and whether it gro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import numpy as np
 
 from polychrome.bootstrap import draw_counts, percentiles
 from polychrome.engagement.judge import Judge
-from polychrome.errors import Problem, bad
+from polychrome.errors import bad
+from polychrome.evaluation.evaluate import read_replies
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import interval_of
-from polychrome.files import Row, read_jsonl, wrong_fields
 from polychrome.measures.copying import copied_share, repeated_share
 from polychrome.measures.duplicates import NearDuplicates, same_text_key
 from polychrome.measures.genericness import genericness
@@ -32,7 +32,6 @@ SHOWN = 10  # replies with the largest gap
 DRIFTS = ("length", "genericness", "copy_rate", "repetition", "truncated")  # measured reply by reply
 ACROSS = "near_identical_across_posts"
 CURVE = ("step", "kl", "proxy", "proxy_low", "proxy_high", "judge", "judge_low", "judge_high", *DRIFTS, ACROSS)
-_REMEDY = "Train the arm again: `dvc repro grpo`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +52,14 @@ def read_rollouts(path: str | Path) -> Rollouts:
 
     Every group has the same number G >= 2 of replies; there are four groups or more, for a first against a last.
     """
-    sizes: list[int] = []
-
-    def check(where: str, row: Row) -> Iterator[Problem]:
-        replies, rewards, ended = row.get("replies"), row.get("rewards"), row.get("ended")
-        texts = isinstance(replies, list) and len(replies) > 0 and all(isinstance(reply, str) for reply in replies)
-        count = len(replies) if isinstance(replies, list) else 0
-        each = f"one per reply, {count}"
-        fits = isinstance(ended, list) and len(ended) == count and all(isinstance(value, bool) for value in ended)
-        holds = {
-            "step": (_is_number(row.get("step")) and row["step"] >= 1, "a number >= 1"),
-            "kl": (_is_number(row.get("kl")), "a finite number, nats per reply"),
-            "id": (isinstance(row.get("id"), str), "text"),
-            "post": (isinstance(row.get("post"), str), "text"),
-            "replies": (texts, "a list of texts"),
-            "rewards": (
-                isinstance(rewards, list) and len(rewards) == count and all(map(_is_number, rewards)),
-                f"a list of finite numbers, {each}",
-            ),
-            "ended": (fits, f"a list of booleans, {each}"),
-        }
-        problems = [*wrong_fields(where, row, holds, _REMEDY)]
-        if not problems:
-            sizes.append(count)
-            if count != max(2, sizes[0]):
-                expected = f"{max(2, sizes[0])}, as many in every group and at least 2"
-                problems.append(Problem(f"{where}:replies", f"{count} replies", expected, _REMEDY))
-        yield from problems
-
-    rows = read_jsonl(path, check, what="the replies that GRPO drew", remedy=_REMEDY)
+    rows = read_replies(
+        path,
+        what="the replies that GRPO drew",
+        remedy="Train the arm again: `dvc repro grpo`.",
+        texts=("id", "post"),
+        numbers={"step": 0, "kl": -np.inf},
+        each={"rewards": float, "ended": bool},
+    )
     if len(rows) < 4:
         raise bad(str(path), f"{len(rows)} groups", "at least 4", "Train on more prompts.")
     return Rollouts(
@@ -93,10 +71,6 @@ def read_rollouts(path: str | Path) -> Rollouts:
         proxy=np.array([row["rewards"] for row in rows], dtype=float),
         ended=np.array([row["ended"] for row in rows], dtype=bool),
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 # --- what is measured of each reply -----------------------------------------------------------------------------------
@@ -125,7 +99,7 @@ def yardstick(pairs: Sequence[Pair], judge: Judge, near_identical: float) -> dic
     posts, replies = [pair.post for pair in pairs], [pair.reply for pair in pairs]
     values = {"judge": judge.predict(posts, replies)} | _drifts(posts, replies)
     across = near_identical_across(posts, [(reply,) for reply in replies], near_identical)
-    means = {name: float(of_reply.mean()) for name, of_reply in (*values.items(), (ACROSS, across))}
+    means = {name: float(of_reply.mean()) for name, of_reply in (values | {ACROSS: across}).items()}
     return means | {"truncated": 0.0, "judge_spread": float(values["judge"].std(ddof=1))}
 
 
@@ -157,12 +131,11 @@ def near_identical_across(posts: Sequence[str], groups: Sequence[Sequence[str]],
             elsewhere[texts[i]] |= answered[text]
             elsewhere[text] |= answered[texts[i]]
         index.add(j)
-    return np.array(
-        [
-            np.mean([bool(elsewhere[same_text_key(reply)] - {post}) for reply in group])
-            for post, group in zip(posts, groups, strict=True)
-        ]
-    )
+    shares = [
+        np.mean([bool(elsewhere[same_text_key(reply)] - {post}) for reply in group])
+        for post, group in zip(posts, groups, strict=True)
+    ]
+    return np.array(shares)
 
 
 def across_in(rollouts: Rollouts, groups: np.ndarray, threshold: float) -> np.ndarray:
@@ -223,11 +196,11 @@ def correlations(
     """
     found: dict[str, Any] = {}
     for name, groups in windows.items():
-        proxy, judge = measured["proxy"][groups], measured["judge"][groups]
+        scores = [measured[of][groups] for of in ("proxy", "judge")]
         prompts = [rollouts.ids[group] for group in groups]
-        found[name] = _correlation(_ranks(proxy), _ranks(judge), prompts, settings)
-        inside = [np.stack([_ranks(row) for row in values]) for values in (proxy, judge)]
-        found[f"{name}_within_groups"] = _correlation(inside[0], inside[1], prompts, settings)
+        found[name] = _correlation(*map(_ranks, scores), prompts, settings)
+        inside = [np.stack([_ranks(row) for row in values]) for values in scores]
+        found[f"{name}_within_groups"] = _correlation(*inside, prompts, settings)
     return found
 
 
@@ -245,9 +218,8 @@ def _correlation(
     resampled = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not len(resampled):
         return None
-    return dict(
-        zip(("value", "low", "high"), (float(value), *percentiles(resampled, settings.confidence)), strict=True)
-    )
+    low, high = percentiles(resampled, settings.confidence)
+    return {"value": float(value), "low": low, "high": high}
 
 
 def _pearson(sums: np.ndarray) -> np.ndarray:

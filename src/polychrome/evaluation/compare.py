@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from polychrome.bootstrap import Interval
 from polychrome.errors import InputError
 from polychrome.evaluation.contrasts import (
     Contrast,
@@ -159,11 +158,10 @@ def means(results: Results, model: str, settings: EvaluationSettings) -> dict[st
 
 def metrics(results: Results, settings: EvaluationSettings) -> dict[str, dict[str, float]]:
     """Model -> contrasted metric -> mean, without what is undefined; ``human`` has the few that one reply has."""
-    wanted = {model: (values, contrasted(settings)) for model, values in results.values.items()}
-    wanted["human"] = (results.human, HUMAN)
+    wanted = [(model, values, contrasted(settings)) for model, values in results.values.items()]
     return {
         model: {name: found.mean for name in names if (found := interval_of(values[name], settings))}
-        for model, (values, names) in wanted.items()
+        for model, values, names in (*wanted, ("human", results.human, HUMAN))
     }
 
 
@@ -185,12 +183,8 @@ def plane(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]
     for model, values in results.values.items():
         row: dict[str, Any] = {"model": model}
         for name in ("semantic_diversity", "self_bleu", settings.passes[0], settings.primary, "engagement"):
-            interval = interval_of(values[name], settings)
-            row |= {
-                name: interval and interval.mean,
-                f"{name}_low": interval and interval.low,
-                f"{name}_high": interval and interval.high,
-            }
+            at = interval_of(values[name], settings)
+            row |= {name: at and at.mean, f"{name}_low": at and at.low, f"{name}_high": at and at.high}
         rows.append(row)
     return rows
 
@@ -200,7 +194,8 @@ def table(results: Results, settings: EvaluationSettings) -> str:
     names = (*settings.passes, *CONTRASTED, *SHOWN)
     lines = ["| model | " + " | ".join(metric_name(name) for name in names) + " |", "|---|" + "---|" * len(names)]
     for model, values in (*results.values.items(), ("human reply", results.human)):
-        cells = [_cell(interval_of(values[name], settings) if name in values else None) for name in names]
+        found = [interval_of(values[name], settings) if name in values else None for name in names]
+        cells = [f"{at.mean:.3f} [{at.low:.3f}, {at.high:.3f}]" if at else "-" for at in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     seeds = ", ".join(map(str, results.seeds))
     lines += [
@@ -209,7 +204,3 @@ def table(results: Results, settings: EvaluationSettings) -> str:
         f"to each; seeds: {seeds}. A dash: not defined.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cell(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from polychrome.errors import InputError, Problem
+from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.contrasts import Contrast, find
 from polychrome.evaluation.experiment import Criterion, ExperimentSettings
 from polychrome.evaluation.results import Results
@@ -182,18 +182,16 @@ def read_verdicts(
     problems: list[Problem] = []
     for arm, seed in product(arms, seeds):
         path = Path(directory) / arm / f"seed-{seed}" / "verdict.json"
+        about = f"the gaming verdict on {arm}, seed {seed}"
         try:
-            verdict = read_json(path, f"the gaming verdict on {arm} with seed {seed}", _AGAIN)
+            verdict = read_json(path, about, _AGAIN)
+            if (verdict["arm"], verdict["seed"]) != (arm, seed):
+                raise bad(str(path), f"that on {verdict['arm']}, seed {verdict['seed']}", about, _AGAIN)
+            verdicts[arm].append({name: verdict[name] for name in ("seed", "verdict", "conclusive", "text")})
         except InputError as error:
             problems += error.problems
-            continue
-        holds = {"arm": (arm,), "seed": (seed,), "verdict": ("gamed", "not gamed"), "conclusive": (True, False)}
-        has = verdict if isinstance(verdict, dict) else {}
-        wrong = [f"{name} {has.get(name)!r}" for name, allowed in holds.items() if has.get(name) not in allowed]
-        if wrong or "text" not in has:
-            expected = f"the verdict on {arm} with seed {seed}: gamed or not gamed, conclusive or not, and its text"
-            problems.append(Problem(str(path), ", ".join(wrong) or "no text", expected, _AGAIN))
-        verdicts[arm].append(verdict)
+        except (KeyError, TypeError) as error:
+            problems.append(Problem(str(path), f"no {error}", about, _AGAIN))
     if problems:
         raise InputError(problems)
     return verdicts

@@ -67,38 +67,31 @@ def evaluate(
     posts, humans = [a.post for a in answered], [a.human for a in answered]
     encoder.embed([*posts, *humans])  # in company that is the same for every model: so are their last bits
     of_humans = judged(posts, humans, [True] * len(humans), judge, encoder)
-    of_model = judged(
-        [a.post for a in answered for _ in a.replies],
-        [reply for a in answered for reply in a.replies],
-        [ended for a in answered for ended in a.ended],
-        judge,
-        encoder,
-    )
+    each = [(a.post, reply, ended) for a in answered for reply, ended in zip(a.replies, a.ended, strict=True)]
+    of_model = judged(*zip(*each, strict=True), judge, encoder)
     sets = [of_model[start : start + samples] for start in range(0, len(of_model), samples)]
-    passing = [sum(reply["passes"] for reply in replies) for replies in sets]
-    per_post = set_metrics(answered, sets, encoder)
-    per_post |= {f"pass_at_{k}": pass_at_k(samples, passing, k).tolist() for k in settings.ks}
-    human_per_post: PerPost = {name: [float(reply[name]) for reply in of_humans] for name in OF_REPLIES}
-    human_per_post["pass_at_1"] = [float(reply["passes"]) for reply in of_humans]
-    human_per_post["words"] = [float(len(spaced_words(text))) for text in humans]
+    per_post = set_metrics(answered, sets, encoder, settings)
+    human: PerPost = {name: [float(reply[name]) for reply in of_humans] for name in OF_REPLIES}
+    human["pass_at_1"] = [float(reply["passes"]) for reply in of_humans]
+    human["words"] = [float(len(spaced_words(text))) for text in humans]
     measured = {
         "posts": len(answered),
         "samples": samples,
         "metrics": _summary(per_post, settings),
-        "human": _summary(human_per_post, settings),
+        "human": _summary(human, settings),
         "failures": shares([reply["failures"] for reply in of_model]),
         "human_failures": shares([reply["failures"] for reply in of_humans]),
     }
     by_post = {
         "posts": [a.id for a in answered],
         "samples": samples,
-        "passing": passing,
+        "passing": [_passing(replies) for replies in sets],
         "metrics": per_post,
-        "human": human_per_post,
+        "human": human,
     }
     rows = [
-        {"id": a.id, "post": a.post, "human": human, "replies": replies}
-        for a, human, replies in zip(answered, of_humans, sets, strict=True)
+        {"id": a.id, "post": a.post, "human": of_human, "replies": replies}
+        for a, of_human, replies in zip(answered, of_humans, sets, strict=True)
     ]
     with whole_directory(out_directory) as beside:
         write_json(beside / "metrics.json", measured)
@@ -129,15 +122,22 @@ def judged(
     return rows
 
 
-def set_metrics(answered: Sequence[Answered], sets: Sequence[Sequence[Row]], encoder: TextEncoder) -> PerPost:
-    """Every metric but Pass@k of each post's set; means over the set's replies where a reply is what is measured."""
+def _passing(replies: Sequence[Row]) -> int:
+    return sum(reply["passes"] for reply in replies)
+
+
+def set_metrics(
+    answered: Sequence[Answered], sets: Sequence[Sequence[Row]], encoder: TextEncoder, settings: EvaluationSettings
+) -> PerPost:
+    """Every metric of each post's set; means over the set's replies where a reply is what is measured."""
     vectors = encoder.embed([reply for a in answered for reply in a.replies]).reshape(len(answered), len(sets[0]), -1)
     of_texts = [metrics(ReplySet(a.post, a.human, a.replies, v)) for a, v in zip(answered, vectors, strict=True)]
     per_post: PerPost = {name: [of_post[name] for of_post in of_texts] for name in of_texts[0]}
     per_post["cross_entropy"] = [a.cross_entropy for a in answered]
     for name in OF_REPLIES:
         per_post[name] = np.array([[reply[name] for reply in replies] for replies in sets], float).mean(axis=1).tolist()
-    return per_post
+    passing = [_passing(replies) for replies in sets]
+    return per_post | {f"pass_at_{k}": pass_at_k(len(sets[0]), passing, k).tolist() for k in settings.ks}
 
 
 def _summary(metrics: PerPost, settings: EvaluationSettings) -> dict[str, Any]:
@@ -158,44 +158,68 @@ def read_generations(path: str | Path) -> list[Answered]:
     Every post has the same number n >= 2 of replies (a set of one has no diversity), and there are two posts or more
     (one has no interval).
     """
-    remedy = "Generate it again: `dvc repro generate`."
+    rows = read_replies(
+        path,
+        what="replies of a model",
+        remedy="Generate it again: `dvc repro generate`.",
+        texts=("id", "post", "human"),
+        numbers={"human_nll": 0, "human_tokens": 0},
+        each={"ended": bool},
+        once=True,
+    )
+    if len(rows) < 2:
+        raise bad(str(path), f"{len(rows)} posts", "at least 2", "Raise split.test_pairs.")
+    made = []
+    for row in rows:
+        nats = row["human_nll"] / row["human_tokens"]
+        made.append(Answered(row["id"], row["post"], row["human"], tuple(row["replies"]), tuple(row["ended"]), nats))
+    return made
+
+
+def read_replies(
+    path: str | Path,
+    *,
+    what: str,
+    remedy: str,
+    texts: Sequence[str],
+    numbers: Mapping[str, float],
+    each: Mapping[str, type],
+    once: bool = False,
+) -> list[Row]:
+    """Rows with ``replies``, a list of n >= 2 texts, n the same in all. Raises InputError naming every bad line.
+
+    ``texts`` are fields of text, ``numbers`` field -> what it must be above, ``each`` field -> the type (bool or float)
+    of which it lists one for each reply. ``once`` asks for each id in one row alone.
+    """
     counts: list[int] = []
     ids: dict[str, str] = {}
 
     def check(where: str, row: Row) -> Iterator[Problem]:
-        replies, ended = row.get("replies"), row.get("ended")
-        texts = isinstance(replies, list) and all(isinstance(reply, str) for reply in replies)
-        holds: dict[str, tuple[bool, str]] = {
-            name: (isinstance(row.get(name), str), "text") for name in ("id", "post", "human")
-        }
-        for name in ("human_nll", "human_tokens"):
-            holds[name] = (isinstance(row.get(name), int | float) and row[name] > 0, "a number above 0")
-        holds["replies"] = (texts, "a list of texts")
-        if texts:
+        replies = row.get("replies")
+        holds = {name: (isinstance(row.get(name), str), "text") for name in texts}
+        for name, least in numbers.items():
+            holds[name] = (_is(float, row.get(name)) and row[name] > least, f"a finite number above {least}")
+        holds["replies"] = (isinstance(replies, list) and all(isinstance(r, str) for r in replies), "a list of texts")
+        if holds["replies"][0]:
+            for name, kind in each.items():
+                values, expected = row.get(name), "true or false" if kind is bool else "finite numbers"
+                fits = isinstance(values, list) and len(values) == len(replies) and all(_is(kind, v) for v in values)
+                holds[name] = (fits, f"a list of {len(replies)} {expected}, one per reply")
             counts.append(len(replies))
-            fits = isinstance(ended, list) and len(ended) == len(replies) and all(isinstance(e, bool) for e in ended)
-            holds["ended"] = (fits, f"a list of {len(replies)} true or false, one per reply")
         yield from wrong_fields(where, row, holds, remedy)
-        if texts and len(replies) != max(counts[0], 2):
+        if holds["replies"][0] and len(replies) != max(counts[0], 2):
             expected = f"{max(counts[0], 2)}, as many for every post and at least 2"
             yield Problem(f"{where}:replies", f"{len(replies)} replies", expected, remedy)
-        if (first := ids.setdefault(str(row.get("id")), where)) != where:
+        if once and (first := ids.setdefault(str(row.get("id")), where)) != where:
             yield Problem(f"{where}:id", f"{row['id']} again", f"each post once ({first} has it already)", remedy)
 
-    rows = read_jsonl(path, check, what="replies of a model", remedy=remedy)
-    if len(rows) < 2:
-        raise bad(str(path), f"{len(rows)} posts", "at least 2", "Raise split.test_pairs.")
-    return [
-        Answered(
-            row["id"],
-            row["post"],
-            row["human"],
-            tuple(row["replies"]),
-            tuple(row["ended"]),
-            row["human_nll"] / row["human_tokens"],
-        )
-        for row in rows
-    ]
+    return read_jsonl(path, check, what=what, remedy=remedy)
+
+
+def _is(kind: type, value: Any) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,22 +236,15 @@ class Measured:
 def read_per_post(path: str | Path) -> Measured:
     """Read per_post.json. Raises InputError when it is missing or does not hold what :func:`evaluate` writes."""
     value = read_json(path)
-
-    def arrays(metrics: PerPost) -> dict[str, np.ndarray]:
-        made = {name: np.array(values, dtype=float) for name, values in metrics.items()}  # None becomes NaN
-        uneven = [name for name, array in made.items() if array.shape != (len(value["posts"]),)]
-        if uneven:
-            raise ValueError(f"{', '.join(uneven)} not aligned with the posts")
-        return made
-
     try:
-        return Measured(
-            posts=tuple(value["posts"]),
-            samples=int(value["samples"]),
-            passing=np.array(value["passing"], dtype=int),
-            metrics=arrays(value["metrics"]),
-            human=arrays(value["human"]),
-        )
+        arrays = {  # None becomes NaN
+            part: {name: np.array(values, dtype=float) for name, values in value[part].items()}
+            for part in ("metrics", "human")
+        }
+        shape = (len(value["posts"]),)
+        if uneven := [name for part in arrays.values() for name, array in part.items() if array.shape != shape]:
+            raise ValueError(f"{', '.join(uneven)} not aligned with the posts")
+        return Measured(tuple(value["posts"]), int(value["samples"]), np.array(value["passing"], dtype=int), **arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         expected = "posts, samples, passing, metrics and human"
         raise bad(str(path), f"{error}", expected, "Run `dvc repro --force` on the stage that makes it.") from error

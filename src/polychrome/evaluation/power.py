@@ -20,11 +20,10 @@ m tests: the conservative case, in which no other test of the family has been ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from polychrome.evaluation.statistics import DECIMALS
 from polychrome.randomness import numpy_generator
@@ -68,8 +67,6 @@ def closed_form(differences: np.ndarray, *, threshold: float) -> float:
     much the mean difference varies; one seed has e' = e. A check on the simulation, and where its search begins.
     Wilcoxon's test of normal differences needs sqrt(pi / 3) times as much, about 2% more.
     """
-    from scipy.special import ndtri
-
     parts = components(differences)
     of_posts = parts.by_post.var(ddof=1) / parts.posts
     of_both = of_posts + parts.seed_variance / parts.seeds
@@ -115,7 +112,6 @@ class Design:
 
     values: np.ndarray  # (2 posts,) differences and their mirror images, ascending
     levels: np.ndarray  # (2 posts,) which of the distinct magnitudes each has, 0 the smallest
-    has_zeros: bool  # whether level 0 is zero
     uniforms: np.ndarray  # (simulations, posts)
     seed_means: np.ndarray  # (simulations,) mean of the drawn seed effects
     seed_spreads: np.ndarray  # (simulations,) mean square of the drawn seeds about their mean
@@ -133,13 +129,11 @@ class Design:
         if not parts.by_post.any() or 2.0 ** (1 - posts) >= threshold:
             return None
         values = np.sort(np.concatenate([parts.by_post, -parts.by_post]))
-        magnitudes, levels = np.unique(np.abs(values), return_inverse=True)
         generator = numpy_generator(0, "power", posts, seeds)
         drawn = parts.seed_effects[generator.integers(seeds, size=(simulations, seeds))]
         return cls(
             values=values,
-            levels=levels,
-            has_zeros=bool(magnitudes[0] == 0),
+            levels=np.unique(np.abs(values), return_inverse=True)[1],
             uniforms=generator.random((simulations, posts)),
             seed_means=_grouped(drawn.mean(axis=1)),
             seed_spreads=drawn.var(axis=1),
@@ -163,37 +157,32 @@ def _grouped(values: np.ndarray) -> np.ndarray:
 def power_at(design: Design, delta: float) -> float:
     """Share of simulated comparisons with true difference ``delta`` >= 0 that are called, in its direction."""
     drawn = np.empty(design.uniforms.shape, dtype=int)
-    tilt = _tilting(design.values)
     for effect in np.unique(design.seed_means):
         rows = design.seed_means == effect
-        upto = np.cumsum(tilt(delta + float(effect)))
+        upto = np.cumsum(tilted(design.values, delta + float(effect)))
         drawn[rows] = np.minimum(np.searchsorted(upto, design.uniforms[rows] * upto[-1]), len(upto) - 1)
     by_post = design.values[drawn]
     mean = by_post.mean(axis=1)
     error = bootstrap_error(by_post.var(axis=1), design.seed_spreads, design.parts)
     above = mean - design.half_width * error > 0
-    p = wilcoxon_of_levels(design.levels[drawn], by_post, len(design.levels), design.has_zeros)
+    p = wilcoxon_of_levels(design.levels[drawn], by_post, len(design.levels), has_zeros=not design.values.all())
     return float((above & (p < design.threshold)).mean())
 
 
-def _tilting(values: np.ndarray) -> Callable[[float], np.ndarray]:
-    """mean -> weights of ``values``, exponentially tilted to have that mean, or the extreme one where it is beyond."""
+def tilted(values: np.ndarray, mean: float) -> np.ndarray:
+    """Weights of ``values``, exponentially tilted to have that mean, or the extreme one where it is beyond."""
     largest = np.abs(values).max()
-    scaled = values / largest
+    scaled, target = values / largest, mean / largest
 
     def weights(theta: float) -> np.ndarray:
         raw = np.exp(theta * scaled - abs(theta))
         return raw / raw.sum()
 
-    def tilted(mean: float) -> np.ndarray:
-        low, high = -200.0, 200.0  # at 200 all weight is on the extreme values
-        target = mean / largest
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if weights(middle) @ scaled < target else (low, middle)
-        return weights(high)
-
-    return tilted
+    low, high = -200.0, 200.0  # at 200 all weight is on the extreme values
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if weights(middle) @ scaled < target else (low, middle)
+    return weights(high)
 
 
 def bootstrap_error(post_variance: np.ndarray, seed_variance: np.ndarray, parts: Components) -> np.ndarray:

@@ -40,6 +40,10 @@ class Effect:
         """Whether zero lies outside the interval."""
         return self.low > 0 or self.high < 0
 
+    def ends(self, mean: str = "value") -> dict[str, float]:
+        """The difference, called ``mean``, and the "low" and "high" of its interval."""
+        return {mean: self.difference, "low": self.low, "high": self.high}
+
     def turned(self) -> Effect:
         """The same seen from b."""
         return replace(

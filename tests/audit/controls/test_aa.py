@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import binom, mannwhitneyu
 
 from polychrome.audit.controls.aa import (
     Population,
@@ -77,26 +78,20 @@ def test_a_rule_without_holms_correction_fails_the_family():
     assert family_control(found, "Q1 to Q4", 0.05, "replies").verdict == NOT_AS_EXPECTED
 
 
-def test_a_rule_that_ignores_pairing_fails_since_its_test_errs_too_seldom():
-    from scipy.stats import mannwhitneyu
+def unpaired(a, b):
+    return float(mannwhitneyu(a.mean(axis=0), b.mean(axis=0)).pvalue)
 
-    def unpaired(a, b):
-        return float(mannwhitneyu(a.mean(axis=0), b.mean(axis=0)).pvalue)
 
-    found = simulate([world()], EXPERIMENT, SETTINGS, replicates=150, rule=first_pair_by(unpaired))
+def posts_thrice(a, b):
+    return wilcoxon(np.tile((a - b).mean(axis=0), 3))[0]
+
+
+@pytest.mark.parametrize(("test", "errs"), [(unpaired, "seldom"), (posts_thrice, "often")])
+def test_a_rule_whose_test_errs_too_seldom_or_too_often_fails(test, errs):
+    found = simulate([world()], EXPERIMENT, SETTINGS, replicates=REPLICATES, rule=first_pair_by(test))
     control = plain_control(found, SETTINGS)
     assert control.verdict == NOT_AS_EXPECTED
-    assert control.high < 0.05
-
-
-def test_a_rule_that_counts_posts_twice_fails_since_its_test_errs_too_often():
-    def doubled(a, b):
-        return wilcoxon(np.tile((a - b).mean(axis=0), 3))[0]
-
-    found = simulate([world()], EXPERIMENT, SETTINGS, replicates=150, rule=first_pair_by(doubled))
-    control = plain_control(found, SETTINGS)
-    assert control.verdict == NOT_AS_EXPECTED
-    assert control.low > 0.05
+    assert control.high < 0.05 if errs == "seldom" else control.low > 0.05
 
 
 def test_seeds_that_matter_little_pass_and_a_rule_that_ignores_them_fails_where_they_matter_much():
@@ -115,11 +110,10 @@ def test_seeds_that_matter_little_pass_and_a_rule_that_ignores_them_fails_where_
 
 
 def test_the_interval_of_a_rate_is_exact():
-    from scipy.stats import binomtest
-
-    for count, of in ((0, 20), (3, 40), (20, 20)):
-        theirs = binomtest(count, of).proportion_ci(method="exact")
-        assert rate_interval(count, of) == pytest.approx((theirs.low, theirs.high))
+    """Its ends are the rates at which a count so extreme has a chance of 1 in 40."""
+    low, high = rate_interval(3, 40)
+    assert (binom.sf(2, 40, low), binom.cdf(3, 40, high)) == pytest.approx((0.025, 0.025))
+    assert (rate_interval(0, 20)[0], rate_interval(20, 20)[1]) == (0, 1)
 
 
 def evaluation(folder, seed, posts=6, n=4):
@@ -127,19 +121,11 @@ def evaluation(folder, seed, posts=6, n=4):
     words = ("a", "so", "much", "fun", "what", "where", "I", "you", "like", "hike")
 
     def reply():
-        return {
-            "text": " ".join(generator.choice(words, size=5)),
-            "engagement": float(generator.uniform()),
-            "relevance": float(generator.uniform()),
-            "well_formed": True,
-            "passes": bool(generator.uniform() < 0.5),
-            "failures": [],
-        }
+        scores = {name: float(generator.uniform()) for name in ("engagement", "relevance")}
+        passes = bool(generator.uniform() < 0.5)
+        return {"text": " ".join(generator.choice(words, size=5)), "well_formed": True, "passes": passes} | scores
 
-    rows = [
-        {"id": f"p{i}", "post": f"post {i}", "human": reply(), "replies": [reply() for _ in range(n)]}
-        for i in range(posts)
-    ]
+    rows = [{"post": f"post {i}", "human": reply(), "replies": [reply() for _ in range(n)]} for i in range(posts)]
     return write_rows(folder / "replies.jsonl", rows), rows
 
 
@@ -159,8 +145,7 @@ def test_sets_are_drawn_from_the_replies_to_the_same_post_by_the_same_seed(tmp_p
         for post, row in enumerate(of_seed):
             values = [reply["engagement"] for reply in row["replies"]]
             sets = drawn.own["engagement"][seed, post]
-            assert (sets >= min(values)).all()
-            assert (sets <= max(values)).all()
+            assert ((sets >= min(values)) & (sets <= max(values))).all()
             passing = any(reply["passes"] for reply in row["replies"])
             assert set(drawn.own["pass_at_4"][seed, post]) <= ({0.0, 1.0} if passing else {0.0})
     assert all(0 <= weight <= 1 for weight in drawn.weights.values())
@@ -168,11 +153,10 @@ def test_sets_are_drawn_from_the_replies_to_the_same_post_by_the_same_seed(tmp_p
 
 def test_the_seeds_own_sets_are_drawn_as_often_as_seeds_differ_beyond_noise(tmp_path):
     for seed in (1, 2, 3):
-        path, rows = evaluation(tmp_path / "noise" / f"seed-{seed}", seed, posts=30)
+        _, rows = evaluation(tmp_path / "noise" / f"seed-{seed}", seed, posts=30)
         for reply in (reply for row in rows for reply in row["replies"]):
             reply["engagement"] += seed
         write_rows(tmp_path / "shift" / f"seed-{seed}" / "replies.jsonl", rows)
-        assert path.is_file()
     weight = {
         name: population("arm", [tmp_path / name / f"seed-{s}" for s in (1, 2, 3)], WordEncoder(), SMALL, 4).weights
         for name in ("noise", "shift")

@@ -6,39 +6,30 @@ import pytest
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED
 from polychrome.audit.controls.shuffled import shuffled
 from polychrome.errors import InputError
-from polychrome.files import write_json
-from tests.evaluation.fakes import settings
+from tests.evaluation.fakes import settings, write_engagement
 
-SETTINGS = settings(500)
 POSTS = 40
 
 
-def evaluation(folder, engagement):
-    value = {
-        "posts": [f"p{i}" for i in range(len(engagement))],
-        "samples": 2,
-        "passing": [0] * len(engagement),
-        "metrics": {"engagement": list(engagement)},
-        "human": {"engagement": [0.4 + 0.2 * (i % 2) for i in range(len(engagement))]},
-    }
-    write_json(folder / "per_post.json", value)
-    return folder
+BEFORE = np.random.default_rng(0).uniform(0.4, 0.6, size=POSTS)
 
 
 @pytest.fixture
-def start(tmp_path):
-    return evaluation(tmp_path / "start", np.random.default_rng(0).uniform(0.4, 0.6, size=POSTS))
+def found(tmp_path):
+    """What is found of a control that moved by so much, with so much noise beside an arm that gained 0.1."""
+
+    def found(by, noise=0.01, before=BEFORE):
+        start = write_engagement(tmp_path / "start", BEFORE, human=[0.4, 0.6] * (POSTS // 2))
+        deviations = np.random.default_rng(7).normal(size=len(before))
+        moved = noise * (deviations - deviations.mean())
+        control = write_engagement(tmp_path / "control", before + by + moved)
+        return shuffled(control, write_engagement(tmp_path / "arm", BEFORE + 0.1), start, settings(500))
+
+    return found
 
 
-def moved(tmp_path, name, by, noise=0.01):
-    generator = np.random.default_rng(len(name))
-    base = np.random.default_rng(0).uniform(0.4, 0.6, size=POSTS)
-    deviations = generator.normal(size=POSTS)
-    return evaluation(tmp_path / name, base + by + noise * (deviations - deviations.mean()))
-
-
-def test_a_control_that_gains_nothing_is_as_expected_and_stands_beside_the_arms_gain(tmp_path, start):
-    (control,), details = shuffled(moved(tmp_path, "control", 0.0), moved(tmp_path, "arm", 0.1), start, SETTINGS)
+def test_a_control_that_gains_nothing_is_as_expected_and_stands_beside_the_arms_gain(found):
+    (control,), details = found(0.0)
     assert control.verdict == AS_EXPECTED
     assert control.low < 0 < control.high
     assert "is excluded" in control.found
@@ -47,18 +38,17 @@ def test_a_control_that_gains_nothing_is_as_expected_and_stands_beside_the_arms_
     assert details["gain_excluded"]
 
 
-def test_a_control_that_gains_is_a_finding(tmp_path, start):
-    (control,), _ = shuffled(moved(tmp_path, "control", 0.05), moved(tmp_path, "arm", 0.1), start, SETTINGS)
-    assert control.verdict == NOT_AS_EXPECTED
+def test_a_control_that_gains_is_a_finding(found):
+    assert found(0.05)[0][0].verdict == NOT_AS_EXPECTED
 
 
-def test_a_gain_that_so_few_posts_cannot_exclude_is_not_measured_and_said_to_be_so(tmp_path, start):
-    (control,), details = shuffled(moved(tmp_path, "control", 0.0, 0.3), moved(tmp_path, "arm", 0.1), start, SETTINGS)
+def test_a_gain_that_so_few_posts_cannot_exclude_is_not_measured_and_said_to_be_so(found):
+    (control,), details = found(0.0, noise=0.3)
     assert control.verdict == NOT_MEASURED
     assert "is not excluded by so few posts" in control.found
     assert not details["gain_excluded"]
 
 
-def test_evaluations_of_other_posts_are_reported(tmp_path, start):
+def test_evaluations_of_other_posts_are_reported(found):
     with pytest.raises(InputError, match="not those of the warm-start"):
-        shuffled(evaluation(tmp_path / "few", [0.5] * 10), moved(tmp_path, "arm", 0.1), start, SETTINGS)
+        found(0.0, before=BEFORE[:10])

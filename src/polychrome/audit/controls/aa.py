@@ -30,7 +30,6 @@ from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.evaluate import Answered, set_metrics
 from polychrome.evaluation.experiment import ExperimentSettings
 from polychrome.evaluation.metrics import contrasted
-from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.power import components
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
@@ -79,6 +78,16 @@ class Rates:
     claimed: Mapping[str, int]  # metric -> replicates in which the rule called any contrast on it different
     families: int  # replicates in which the rule called anything different
 
+    def as_json(self) -> dict[str, Any]:
+        """As shares of the replicates."""
+        of = self.replicates
+        return {
+            "replicates": of,
+            "plain_test": {metric: count / of for metric, count in self.plain.items()},
+            "claimed_by_rule": {metric: count / of for metric, count in self.claimed.items()},
+            "families_with_a_claim": self.families / of,
+        }
+
 
 def population(
     arm: str, runs: Sequence[Path], encoder: TextEncoder, settings: EvaluationSettings, sets: int = SETS
@@ -118,9 +127,7 @@ def _draw(
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Metrics of ``sets`` sets for each post (posts, sets), drawn from the replies in its ``rows``, one per seed."""
-    answered: list[Answered] = []
-    drawn: list[list[Mapping[str, Any]]] = []
-    size = len(rows[0][0]["replies"])
+    answered, drawn, size = [], [], len(rows[0][0]["replies"])
     for number, of_post in enumerate(rows):
         replies = [reply for row in of_post for reply in row["replies"]]
         post, human = of_post[0]["post"], of_post[0]["human"]["text"]
@@ -128,9 +135,7 @@ def _draw(
             drawn.append([replies[i] for i in generator.integers(len(replies), size=size)])
             texts = tuple(reply["text"] for reply in drawn[-1])
             answered.append(Answered(str(number), post, human, texts, (True,) * size, 0.0))
-    metrics = set_metrics(answered, drawn, encoder)
-    passing = [sum(reply["passes"] for reply in replies) for replies in drawn]
-    metrics |= {f"pass_at_{k}": pass_at_k(size, passing, k).tolist() for k in settings.ks}
+    metrics = set_metrics(answered, drawn, encoder, settings)
     return {name: np.array(metrics[name], dtype=float).reshape(len(rows), sets) for name in contrasted(settings)}
 
 
@@ -181,12 +186,12 @@ def _replicate(
         of_set = generator.integers(sets, size=(seeds, posts))
         chance = generator.random((seeds, posts))
         place = (of_seed[:, None], drawn[None, :], of_set)
-        values[model] = {name: own[place] for name, own in population.own.items()}
-        if own_seeds:
-            values[model] = {
-                name: np.where(chance < population.weights[name], own, population.pooled[name][place])
-                for name, own in values[model].items()
-            }
+        values[model] = {
+            name: np.where(chance < population.weights[name], own[place], population.pooled[name][place])
+            if own_seeds
+            else own[place]
+            for name, own in population.own.items()
+        }
     return Results(models, tuple(range(seeds)), max(settings.ks), posts, values, passing={}, human={})
 
 
@@ -195,12 +200,10 @@ def _replicate(
 
 def rate_interval(count: int, of: int, coverage: float = COVERAGE) -> tuple[float, float]:
     """The exact interval of a rate (Clopper and Pearson 1934)."""
-    from scipy.special import betaincinv
+    from scipy.stats import binomtest  # here, since the rest of this module does without what it imports
 
-    tail = (1 - coverage) / 2
-    low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
-    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
-    return low, high
+    found = binomtest(count, of).proportion_ci(coverage, method="exact")
+    return float(found.low), float(found.high)
 
 
 def _rated(count: int, of: int) -> tuple[dict[str, float], str]:
@@ -232,14 +235,19 @@ def family_control(rates: Rates | None, asked: str, alpha: float, what: str, not
 
     ``asked`` names the questions. Without ``rates`` there is one seed, which cannot be held against others.
     """
-    said = f"An arm against itself, {what} drawn anew: how often the rule of compare claims any difference in {asked}."
-    about: dict[str, Any] = {"name": f"aa_{what}_rule", "text": said, "expected": f"at most {alpha:g}"}
+    about = {
+        "name": f"aa_{what}_rule",
+        "text": f"An arm against itself, {what} drawn anew: how often the rule of compare claims any difference in "
+        f"{asked}.",
+    }
     if rates is None:
         found, note = "one seed: how seeds differ is not known", "Needs two seeds in params.yaml."
-        return Control(**about, found=found, verdict=NOT_MEASURED, note=note)
+        return Control(**about, expected=f"at most {alpha:g}", found=found, verdict=NOT_MEASURED, note=note)
     rate, found = _rated(rates.families, rates.replicates)
-    about |= rate | {"expected": f"at most {alpha:g}: the interval of the rate does not lie above it"}
-    return Control(**about, found=f"{found} families of tests", verdict=verdict_of(rate["low"] <= alpha), note=note)
+    expected, verdict = f"at most {alpha:g}: the interval of the rate does not lie above it", rate["low"] <= alpha
+    return Control(
+        **about, **rate, expected=expected, found=f"{found} families of tests", verdict=verdict_of(verdict), note=note
+    )
 
 
 def measure(
@@ -262,20 +270,10 @@ def measure(
     of_replies = simulate(populations, experiment, settings, replicates=replicates)
     asked, alpha = experiment.asked, settings.alpha
     controls = [plain_control(of_replies, settings), family_control(of_replies, asked, alpha, "replies")]
-    details = {"replies": _described(of_replies), "arms": list(folders), "sets": sets}
+    details = {"replies": of_replies.as_json(), "arms": list(folders), "sets": sets}
     if len(next(iter(folders.values()))) == 1:
         return [*controls, family_control(None, asked, alpha, "seeds")], details
     of_seeds = simulate(populations, experiment, settings, replicates=replicates, own_seeds=True)
     controls.append(family_control(of_seeds, asked, alpha, "seeds", _SEEDS_NOTE))
     own = {p.arm: {name: p.weights[name] for name in contrasted(settings)} for p in populations}
-    return controls, details | {"seeds_drawn": _described(of_seeds), "chance_of_own_set": own}
-
-
-def _described(rates: Rates) -> dict[str, Any]:
-    n = rates.replicates
-    return {
-        "replicates": n,
-        "plain_test": {metric: count / n for metric, count in rates.plain.items()},
-        "claimed_by_rule": {metric: count / n for metric, count in rates.claimed.items()},
-        "families_with_a_claim": rates.families / n,
-    }
+    return controls, details | {"seeds_drawn": of_seeds.as_json(), "chance_of_own_set": own}

@@ -126,13 +126,22 @@ def measure(
     out, off_topic = Path(out), {}
     for arm, replies in replies_of(test, pool, encoder, samples).items():
         path = out / "generations" / arm / f"seed-{SEED}.jsonl"
-        write_jsonl(path, [_answer(pair, texts) for pair, texts in zip(test, replies, strict=True)])
+        answers = [
+            {"id": pair.id, "post": pair.post, "human": pair.reply, "replies": list(texts)}
+            | {"ended": [True] * samples, "human_nll": 1.0, "human_tokens": 1}
+            for pair, texts in zip(test, replies, strict=True)
+        ]
+        write_jsonl(path, answers)
         measured = evaluate(path, judge_directory, encoder, out / "evaluation" / arm / f"seed-{SEED}", settings)
         off_topic[arm] = measured["failures"]["off_topic"]
     results = read_results(ARMS, [SEED], out / "evaluation", settings)
     contrasts = all_contrasts(results, PAIRS, settings)
     add_detectable(contrasts, results, settings)
-    controls = [_control(contrasts, a, b, metric, off_topic, settings) for a, b, metric in EXPECTED]
+    controls = []
+    for a, b, metric in EXPECTED:
+        contrast = find(contrasts, a, b, settings.primary if metric == "pass_at_k" else metric)
+        assert contrast is not None  # PAIRS has every two arms of EXPECTED
+        controls.append(_control(contrast, off_topic, settings))
     controls.append(_engagement(out / "evaluation", settings))
     means = {arm: {m: float(np.nanmean(results.values[arm][m])) for m in compared(settings)} for arm in ARMS}
     about = {"posts": results.posts, "samples": samples, "pool": len(pool)}
@@ -152,31 +161,15 @@ def _engagement(evaluations: Path, settings: EvaluationSettings) -> Control:
         text="Human replies of conversations that the judge has not seen: the most engaging against the least.",
         expected="higher engagement by the judge: the interval above zero, p below alpha",
         found=f"{effect.difference:+.4f} ({effect.low:+.4f} to {effect.high:+.4f}), p {effect.p:.2g}",
-        value=effect.difference,
-        low=effect.low,
-        high=effect.high,
+        **effect.ends(),
         verdict=verdict_of(effect.low > 0 and effect.p < settings.alpha),
         note=f"Cohen's d {effect.cohens_d:.2f}." if effect.cohens_d is not None else "",
     )
 
 
-def _answer(pair: Pair, texts: Sequence[str]) -> dict[str, Any]:
-    row = {"id": pair.id, "post": pair.post, "human": pair.reply, "replies": list(texts)}
-    return row | {"ended": [True] * len(texts), "human_nll": 1.0, "human_tokens": 1}
-
-
-def _control(
-    contrasts: Sequence[Contrast],
-    a: str,
-    b: str,
-    metric: str,
-    off_topic: Mapping[str, float],
-    settings: EvaluationSettings,
-) -> Control:
-    metric = settings.primary if metric == "pass_at_k" else metric
-    contrast = find(contrasts, a, b, metric)
-    assert contrast is not None  # PAIRS has every two arms of EXPECTED
-    effect = contrast.effect
+def _control(contrast: Contrast, off_topic: Mapping[str, float], settings: EvaluationSettings) -> Control:
+    """Is a of the ``contrast`` called above b?"""
+    a, b, metric, effect = contrast.a, contrast.b, contrast.metric, contrast.effect
     about = {
         "name": f"planted_{a}_above_{b}_{metric}",
         "text": f"Sets of human replies: {a.replace('_', ' ')} against {b.replace('_', ' ')} on {metric_name(metric)}.",
@@ -188,9 +181,6 @@ def _control(
     if effect is None or contrast.p_holm is None:
         return Control(**about, found="undefined: too few posts have a value", verdict=verdict_of(False))
     wins = contrast.is_different(settings.alpha) and effect.difference > 0
-    found = (
-        f"{effect.difference:+.3f} ({effect.low:+.3f} to {effect.high:+.3f}), Holm-corrected p {contrast.p_holm:.2g}"
-        + ("" if wins else f"; {in_words(contrast.detectable)}")
-    )
-    ends = {"value": effect.difference, "low": effect.low, "high": effect.high}
-    return Control(**about, found=found, **ends, verdict=verdict_of(wins))
+    found = f"{effect.difference:+.3f} ({effect.low:+.3f} to {effect.high:+.3f})"
+    found += f", Holm-corrected p {contrast.p_holm:.2g}" + ("" if wins else f"; {in_words(contrast.detectable)}")
+    return Control(**about, **effect.ends(), found=found, verdict=verdict_of(wins))

@@ -47,17 +47,15 @@ def shuffled(
             f"{gained.difference:+.4f} ({gained.low:+.4f} to {gained.high:+.4f}); a gain of {margin:.3f} "
             f"({MARGIN} standard deviations of human replies) {said}"
         ),
-        value=gained.difference,
-        low=gained.low,
-        high=gained.high,
+        **gained.ends(),
         verdict=NOT_MEASURED if gained.low <= 0 and not excluded else verdict_of(gained.low <= 0),
         note=(
             f"With rewards in their places the arm gained {reference.difference:+.4f} "
             f"({reference.low:+.4f} to {reference.high:+.4f})."
         ),
     )
-    details = {"margin": margin, "gain_excluded": excluded, "arm_gain": _ends(reference), "control_gain": _ends(gained)}
-    return [found], details
+    gains = {"arm_gain": reference.ends("mean"), "control_gain": gained.ends("mean")}
+    return [found], {"margin": margin, "gain_excluded": excluded, **gains}
 
 
 def _engagement(folder: str | Path, start: str | Path, settings: EvaluationSettings) -> Effect:
@@ -68,7 +66,3 @@ def _engagement(folder: str | Path, start: str | Path, settings: EvaluationSetti
     if effect is None:
         raise bad(str(folder), "fewer than two posts", "at least 2", "Raise split.test_pairs.")
     return effect
-
-
-def _ends(effect: Effect) -> dict[str, float]:
-    return {"mean": effect.difference, "low": effect.low, "high": effect.high}

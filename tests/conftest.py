@@ -16,7 +16,14 @@ from polychrome.engine.backend import Backend
 from polychrome.engine.native import library
 from polychrome.engine.native.compiled import Compiled
 from polychrome.models.chat import Chat
-from polychrome.models.policy import add_adapter, open_base, open_tokenizer
+from polychrome.models.policy import (
+    adapter_tensors,
+    add_adapter,
+    open_adapter,
+    open_base,
+    open_tokenizer,
+    save_adapter,
+)
 from polychrome.pairs.schema import Pair, write_pairs
 from tests.compilers import what_the_compiler_lacks
 from tests.tiny import LORA, make_pairs, make_tiny_base, make_tiny_encoder
@@ -93,6 +100,23 @@ def policy(tiny_base):
         for name, tensor in policy.named_parameters():
             if "lora_B" in name:
                 tensor.normal_(0, 0.3)
+    return policy
+
+
+@pytest.fixture
+def saved(policy, tmp_path) -> Path:
+    """The policy's adapter on disk."""
+    save_adapter(policy, tmp_path / "adapter", {"arm": "baseline", "seed": 42})
+    return tmp_path / "adapter"
+
+
+@pytest.fixture
+def both(tiny_base, saved):
+    """A policy opened with its reference, and since then moved away from it."""
+    policy = open_adapter(open_base(tiny_base, torch.float32), saved, trainable=True, with_reference=True)
+    with torch.no_grad():
+        for tensor in adapter_tensors(policy).values():
+            tensor.mul_(-2)
     return policy
 
 

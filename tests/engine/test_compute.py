@@ -18,11 +18,8 @@ from tests.compilers import TRIVIAL, make_compiler, what_the_compiler_lacks
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
-    threads = torch.get_num_threads()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(compute, "CHOSEN", {})
-    yield
-    torch.set_num_threads(threads)
 
 
 def settings(**changed):
@@ -58,52 +55,40 @@ def trivial(cache, tmp_path, monkeypatch):
     (sources / "trivial.c").write_text(TRIVIAL)
     (sources / "trivial.h").write_text("")
     monkeypatch.setattr(library, "FOLDER", sources)
-    monkeypatch.setenv("CC", str(make_compiler(tmp_path, f'echo compiled >> {asked}\nexec {compiler} "$@"')))
-    return SimpleNamespace(sources=sources, made=lambda: len(asked.read_text().split()) if asked.exists() else 0)
+    counting = make_compiler(tmp_path, f'echo compiled >> {asked}\nexec {compiler} "$@"')
+    monkeypatch.setenv("CC", str(counting))
+    made = lambda: len(asked.read_text().split()) if asked.exists() else 0  # noqa: E731
+    return SimpleNamespace(sources=sources, compiler=counting, made=made)
 
 
-def test_the_backend_is_what_params_say_and_the_record_of_a_run_reports_it(trivial):
+def test_the_backend_is_what_params_say_is_reported_by_a_run_and_compiled_once(trivial, cache):
     configure(settings(threads=2, dtype="float32"))
     assert compute.CHOSEN == {"threads": 2, "dtype": "torch.float32", "kernels": "torch"}
     assert torch.get_num_threads() == 2
     assert trivial.made() == 0
-    configure(settings(kernels="auto"))
-    assert compute.chosen().name == compute.CHOSEN["kernels"] == "compiled"
-
-
-@pytest.mark.parametrize("kernels", ["auto", "compiled"])
-def test_what_was_compiled_once_is_only_opened_from_then_on(trivial, cache, kernels):
-    for _ in range(3):
-        assert backend_named(kernels).library.tiles() > 0
+    for kernels in ("auto", "compiled", "auto"):
+        configure(settings(kernels=kernels))
+        assert compute.chosen().name == compute.CHOSEN["kernels"] == "compiled"
+        assert compute.chosen().library.tiles() > 0
     assert trivial.made() == 1
     assert len(list(cache.iterdir())) == 1  # and nothing else is left
 
 
-def another_source(trivial, monkeypatch, tmp_path):
-    (trivial.sources / "trivial.c").write_text(TRIVIAL + "int more(void) { return 1; }\n")
+CHANGES = {
+    "source": lambda t, patch: (t.sources / "trivial.c").write_text(TRIVIAL + "int more(void) { return 1; }\n"),
+    "header": lambda t, patch: (t.sources / "trivial.h").write_text("/* changed */\n"),
+    "flag": lambda t, patch: patch.setattr(library, "FLAGS", (*library.FLAGS, "-DMORE")),
+    "processor": lambda t, patch: patch.setattr(library, "_processor", lambda: "flags: more"),
+    "compiler": lambda t, patch: t.compiler.write_text(
+        t.compiler.read_text().replace("a compiler 1.0", "a compiler 2.0")
+    ),
+}
 
 
-def another_header(trivial, monkeypatch, tmp_path):
-    (trivial.sources / "trivial.h").write_text("/* changed */\n")
-
-
-def another_flag(trivial, monkeypatch, tmp_path):
-    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DMORE"))
-
-
-def another_processor(trivial, monkeypatch, tmp_path):
-    monkeypatch.setattr(library, "_processor", lambda: "flags: more")
-
-
-def another_compiler(trivial, monkeypatch, tmp_path):
-    file = tmp_path / "cc"
-    file.write_text(file.read_text().replace("a compiler 1.0", "a compiler 2.0"))
-
-
-@pytest.mark.parametrize("change", [another_source, another_header, another_flag, another_processor, another_compiler])
-def test_whatever_the_library_depends_on_makes_another(trivial, cache, monkeypatch, tmp_path, change):
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whatever_the_library_depends_on_makes_another(trivial, cache, monkeypatch, change):
     library.opened()
-    change(trivial, monkeypatch, tmp_path)
+    change(trivial, monkeypatch)
     library.opened()
     assert trivial.made() == len(list(cache.iterdir())) == 2
 

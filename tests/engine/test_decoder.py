@@ -19,11 +19,6 @@ from .numeric import assert_near, numbers, rounded, sizes
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=["compiled", "widening"], ids=["as the processor can", "widened"])
-def tiled(request):
-    return request.getfixturevalue(request.param)
-
-
 def filled(model, lengths, groups=None, columns=80, spare=2):
     """A slab whose rows hold ``lengths`` random tokens, the same in a group, and something else before."""
     config = model.config
@@ -89,10 +84,14 @@ def test_a_step_is_that_of_the_stack_family_by_family(compiled, name, adapters):
     assert_decodes(compiled, family(name, adapters), [9, 1, 37, 20, 20])
 
 
+def lengths(rows):
+    """Of 1 to 40 tokens: each row starts at a column of its own."""
+    return [(7 * i) % 40 + 1 for i in range(rows)]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 15, 16, 17, 32])
 def test_a_step_is_that_of_the_stack_however_many_rows_there_are(compiled, rows):
-    """Rows of 1 to 40 tokens: each starts at a column of its own."""
-    assert_decodes(compiled, opened(FAMILIES["llama"]), [(7 * i) % 40 + 1 for i in range(rows)], steps=2)
+    assert_decodes(compiled, opened(FAMILIES["llama"]), lengths(rows), steps=2)
 
 
 def test_a_step_is_that_of_the_stack_whatever_the_sizes(compiled):
@@ -112,7 +111,7 @@ def test_a_step_is_that_of_the_stack_whatever_the_sizes(compiled):
 @pytest.mark.parametrize("rows", [1, 5, 16, 17, 33])
 def test_over_bfloat16_a_step_is_that_of_the_stack(tiled, rows):
     for name, adapters in PAIRS:
-        assert_decodes(tiled, coarse(family(name, adapters)), [(7 * i) % 40 + 1 for i in range(rows)], steps=2)
+        assert_decodes(tiled, coarse(family(name, adapters)), lengths(rows), steps=2)
 
 
 @pytest.mark.parametrize("rows", [3, 4, 5, 9, 14, 15, 29, 33])
@@ -163,17 +162,15 @@ def test_a_group_reads_its_prompt_where_its_leader_has_it(tiled, config):
 
 
 def stepped(backend, model, slab):
-    stack = Stack(model, backend)
-    decoder = backend.decoder(stack, slab.rows, slab)
+    decoder = backend.decoder(Stack(model, backend), slab.rows, slab)
     return decoder, decoder.step(torch.arange(3, 3 + len(slab)), slab.lengths - 1)
 
 
 @torch.no_grad()
 def test_a_step_has_the_same_bits_with_any_number_of_threads(compiled):
-    found = []
+    found, model = [], opened(FAMILIES["qwen3"])
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        model = opened(FAMILIES["qwen3"])
         slab = filled(model, [9, 1, 37])
         slab.advance()
         decoder, states = stepped(compiled, model, slab)
@@ -205,36 +202,25 @@ def test_states_that_do_not_lie_in_order_have_the_same_logits(compiled):
 # --- what it does not decode -----------------------------------------------------------------------------------------
 
 
-class OtherLinear(nn.Linear):
-    """A layer with arithmetic of its own."""
+def other_arithmetic(layer):
+    layer.__class__ = type("OtherLinear", (nn.Linear,), {})
 
 
-def coarse_in_part(model):
-    model.get_decoder().layers[2].mlp.up_proj.to(torch.bfloat16)
+def rows_apart(layer):
+    layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
-def coarse_head(model):
-    model.lm_head.to(torch.bfloat16)
+CHANGES = {
+    "coarse in part": lambda model: model.get_decoder().layers[2].mlp.up_proj.to(torch.bfloat16),
+    "coarse head": lambda model: model.lm_head.to(torch.bfloat16),
+    "other head": lambda model: other_arithmetic(model.lm_head),
+    "other layer": lambda model: other_arithmetic(model.get_decoder().layers[1].mlp.down_proj),
+    "rows apart": lambda model: rows_apart(model.get_decoder().layers[0].self_attn.q_proj),
+    "head's rows apart": lambda model: rows_apart(model.lm_head),
+}
 
 
-def other_head(model):
-    model.lm_head = OtherLinear(SIZES["hidden_size"], SIZES["vocab_size"], bias=False)
-
-
-def other_layer(model):
-    model.get_decoder().layers[1].mlp.down_proj = OtherLinear(SIZES["intermediate_size"], SIZES["hidden_size"])
-
-
-def rows_apart(model):
-    projection = model.get_decoder().layers[0].self_attn.q_proj
-    projection.weight.data = projection.weight.data.t().contiguous().t()
-
-
-def head_rows_apart(model):
-    model.lm_head.weight.data = model.lm_head.weight.data.t().contiguous().t()
-
-
-@pytest.mark.parametrize("change", [coarse_in_part, coarse_head, other_head, other_layer, rows_apart, head_rows_apart])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_matrices_that_are_not_plain_or_not_of_one_dtype_are_left_to_pytorch(compiled, change):
     model = opened(FAMILIES["llama"], adapted=False)
     assert compiled.decodes(Stack(model, compiled))

@@ -7,7 +7,7 @@ from polychrome.engine.attention import PackedAttention
 from polychrome.engine.backend import Backend
 from polychrome.engine.packing import Group, pack, pack_prompts
 
-from .naive import SHARING, random_groups, sharing_groups
+from .naive import PACKS, SHARING, random_groups, sharing_groups
 
 TWO = [Group([10, 11], [[20], [30, 31, 32]]), Group([12], [[40, 41]])]
 ALIKE = [Group([10, 11, 12], [[20], [30, 31, 32]]), Group([10, 11], [[40, 41]]), Group([10, 11, 13], [[50, 51]])]
@@ -20,8 +20,8 @@ def seen_by(packed):
 
 
 def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_other():
-    """But for their last tokens, which predict nothing: of one token nothing is left. Positions of every
-    completion go on from its prompt's end.
+    """But for their last tokens, which predict nothing: of one token nothing is left. Positions of every completion
+    go on from its prompt's end; its first token is predicted by the last of its prompt.
     """
     packed = pack(TWO)
     assert packed.input_ids.tolist() == [10, 11, 30, 31, 12, 40]
@@ -31,14 +31,7 @@ def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_othe
     assert packed.completions.tolist() == [[0, 0], [2, 3], [5, 0]]
     assert packed.is_completion.tolist() == [[False, False], [True, True], [True, False]]
     assert packed.owner.tolist() == [0, 0, 1]
-
-
-def test_a_token_sees_its_prompt_and_its_own_completion_up_to_itself_and_nothing_else():
-    assert seen_by(pack(TWO)) == [[10], [10, 11], [10, 11, 30], [10, 11, 30, 31], [12], [12, 40]]
-
-
-def test_the_first_token_of_a_completion_is_predicted_by_the_last_of_its_prompt():
-    packed = pack(TWO)
+    assert seen_by(packed) == [[10], [10, 11], [10, 11, 30], [10, 11, 30, 31], [12], [12, 40]]
     assert packed.input_ids[packed.predictors].tolist() == [11, 11, 30, 31, 12, 40]
     assert packed.targets.tolist() == [20, 30, 31, 32, 40, 41]
 
@@ -49,57 +42,37 @@ def test_spread_puts_values_back_by_completion_in_the_order_given_and_zero_beyon
     assert packed.completion_mask.tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
 
 
-def test_no_token_is_lost_none_is_padding_and_completions_are_listed_one_after_another():
-    """So that values known a completion, such as the sampler's log-probabilities, can be laid end to end and spread."""
-    groups = random_groups([1, 4, 2, 6, 3, 1, 5])
-    packed = pack(groups)
-    assert len(packed.input_ids) == sum(len(group) - len(group.completions) for group in groups)
-    assert packed.targets.tolist() == [token for group in groups for c in group.completions for token in c]
-
-
-def test_prompts_alone_are_a_pack_without_completions():
-    packed = pack_prompts([[5, 6], [7]])
-    assert packed.input_ids.tolist() == [5, 6, 7]
-    assert packed.completions.shape == (0, 0)
-    assert len(packed.targets) == 0
-    with pytest.raises(ValueError, match="non-empty"):
-        pack_prompts([[5], []])
-
-
 def test_what_all_prompts_begin_with_stands_once_at_the_beginning_and_is_seen_by_all():
     packed = pack(ALIKE)
     assert packed.input_ids.tolist() == [10, 11, 12, 30, 31, 40, 13, 50]
     assert packed.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 2, 3]
     assert packed.prompts.tolist() == [[0, 1, 2], [0, 1, 0], [0, 1, 6]]
     assert packed.prompt_lengths.tolist() == [3, 2, 3]
-    assert seen_by(packed) == [
-        [10], [10, 11],
-        [10, 11, 12], [10, 11, 12, 30], [10, 11, 12, 30, 31],
-        [10, 11, 40],
-        [10, 11, 13], [10, 11, 13, 50],
-    ]  # fmt: skip
+    # Of the places where attention has a shared token the first is taken: prompts are 3 x 3, behind them stand
+    # completions, 4 x 2.
+    assert PackedAttention(packed, torch.float32, Backend()).back.tolist() == [0, 1, 2, 11, 12, 13, 8, 15]
 
 
-@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
-def test_a_pack_has_the_shared_tokens_once_and_everyone_sees_in_company_what_it_sees_alone(prompts, shared):
-    groups = sharing_groups(prompts)
-    packed, alone = pack(groups), [pack([group]) for group in groups]
+GROUPS = {name: (sharing_groups(prompts), shared) for name, (prompts, shared) in SHARING.items()}
+
+
+@pytest.mark.parametrize(("groups", "shared"), [*GROUPS.values(), (ALIKE, 2), (random_groups([1, 4, 2, 6, 3]), 0)])
+def test_a_pack_has_the_shared_tokens_once_and_everyone_sees_in_company_what_it_sees_alone(groups, shared):
+    """Completions are listed one after another: what is known of each can be laid end to end and spread."""
+    packed, alone, prompts = pack(groups), [pack([group]) for group in groups], [list(g.prompt) for g in groups]
     assert len(packed.input_ids) == sum(len(one.input_ids) for one in alone) - shared * (len(groups) - 1)
-    assert len(pack_prompts(prompts).input_ids) == sum(map(len, prompts)) - shared * (len(prompts) - 1)
     for values, expected in ((packed.input_ids, prompts), (packed.position_ids, [range(len(p)) for p in prompts])):
         rows = zip(packed.prompts, packed.prompt_lengths, strict=True)
         assert [values[row[:length]].tolist() for row, length in rows] == [list(own) for own in expected]
     assert packed.targets.tolist() == [token for group in groups for c in group.completions for token in c]
-    for values, whole in (("input_ids", packed.input_ids), ("position_ids", packed.position_ids)):
-        before = torch.cat([getattr(one, values)[one.predictors] for one in alone])
-        assert whole[packed.predictors].tolist() == before.tolist()
+    for name in ("input_ids", "position_ids"):
+        before = torch.cat([getattr(one, name)[one.predictors] for one in alone])
+        assert torch.equal(getattr(packed, name)[packed.predictors], before)
     expected = [seen_by(one)[place] for one in alone for place in one.predictors.tolist()]
     assert [seen_by(packed)[place] for place in packed.predictors.tolist()] == expected
-
-
-def test_of_the_places_where_attention_has_a_shared_token_the_first_is_taken():
-    """The rectangle of prompts is 3 x 3, and behind it stands that of completions, 4 x 2."""
-    assert PackedAttention(pack(ALIKE), torch.float32, Backend()).back.tolist() == [0, 1, 2, 11, 12, 13, 8, 15]
+    of_prompts = pack_prompts(prompts)
+    assert len(of_prompts.input_ids) == sum(map(len, prompts)) - shared * (len(prompts) - 1)
+    assert (of_prompts.completions.shape, len(of_prompts.targets)) == ((0, 0), 0)
 
 
 @pytest.mark.parametrize(
@@ -108,22 +81,8 @@ def test_of_the_places_where_attention_has_a_shared_token_the_first_is_taken():
 def test_empty_prompts_and_completions_are_refused(groups):
     with pytest.raises(ValueError, match="non-empty"):
         pack(groups)
-
-
-# --- spans: who sees whom, once more ---------------------------------------------------------------------------------
-
-PACKS = {
-    "two prompts": pack(TWO),
-    "prompts that begin alike": pack(ALIKE),
-    "groups of all sizes": pack(random_groups([3, 1, 6, 2, 4, 5])),
-    "long ones": pack(random_groups([2, 3], longest_prompt=90, longest_completion=90)),
-    "nothing but a token and its completion": pack([Group([5], [[6]])]),
-    "completions of one token": pack([Group([5, 6, 7], [[8], [9]]), Group([4], [[3]])]),
-    "one prompt alone": pack_prompts([[5, 6, 7]]),
-    "prompts alone": pack_prompts([[5, 6], [7], [5, 6, 8]]),
-    **{f"{name}, answered": pack(sharing_groups(prompts)) for name, (prompts, _) in SHARING.items()},
-    **{f"{name}, prompts alone": pack_prompts(prompts) for name, (prompts, _) in SHARING.items()},
-}
+    with pytest.raises(ValueError, match="non-empty"):
+        pack_prompts([[5], []])
 
 
 @pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)

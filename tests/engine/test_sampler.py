@@ -15,7 +15,7 @@ from polychrome.engine.sampler import Request, recording_of, sample
 from polychrome.engine.sampling import SamplingSettings
 from polychrome.engine.scoring import CompletionScorer
 from polychrome.engine.stack import Stack
-from polychrome.models.policy import open_adapter, open_base, reference_active, save_adapter
+from polychrome.models.policy import open_adapter, open_base, reference_active
 
 from .families import adapted_in
 from .naive import SHARING
@@ -275,14 +275,11 @@ def test_a_base_model_without_adapter_is_sampled_as_it_is(policy, run):
     assert run(of=base) == run(of=base)
 
 
-def test_over_a_bfloat16_base_the_adapter_samples_what_the_scorer_scores(
-    policy, run, backend, path, tiny_base, tmp_path
-):
+def test_over_a_bfloat16_base_the_adapter_samples_what_the_scorer_scores(run, backend, path, tiny_base, saved):
     """There it is not merged. With compiled code both multiply the same rounded numbers, and what is left is float32's
     rounding; else it is bfloat16's own, 2^-8 of a logit.
     """
-    save_adapter(policy, tmp_path, {})
-    coarse = open_adapter(open_base(tiny_base, torch.bfloat16), tmp_path, trainable=True)
+    coarse = open_adapter(open_base(tiny_base, torch.bfloat16), saved, trainable=True)
     answers = run(of=coarse)
     assert len({tuple(c.tokens) for c in flat(answers)}) > 1
     for prompt, group in zip(PROMPTS, answers, strict=True):
@@ -368,9 +365,9 @@ def recorded_alone(policy, ids):
     return recording.outputs
 
 
-def test_inside_reference_active_the_reference_answers(two_adapters, run):
-    policy, reference = two_adapters
+def test_inside_reference_active_the_reference_answers(both, saved, tiny_base, run):
+    reference = open_adapter(open_base(tiny_base, torch.float32), saved, trainable=False)
     expected = tokens_of(run(of=reference))
-    assert tokens_of(run(of=policy)) != expected
-    with reference_active(policy):
-        assert tokens_of(run(of=policy)) == expected
+    assert tokens_of(run(of=both)) != expected
+    with reference_active(both):
+        assert tokens_of(run(of=both)) == expected

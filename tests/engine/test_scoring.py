@@ -128,11 +128,8 @@ def test_dropout_is_drawn_while_training_and_only_then(tiny_base, backend, train
     assert all(gradient.norm() > 0 for gradient in gradients(policy, first).values())
 
 
-def test_a_coarse_base_scores_and_learns_as_transformers_does_up_to_its_own_rounding(
-    policy, backend, tiny_base, tmp_path
-):
-    save_adapter(policy, tmp_path, {})
-    coarse = open_adapter(open_base(tiny_base, torch.bfloat16), tmp_path, trainable=True)
+def test_a_coarse_base_scores_and_learns_as_transformers_does_up_to_its_own_rounding(backend, tiny_base, saved):
+    coarse = open_adapter(open_base(tiny_base, torch.bfloat16), saved, trainable=True)
     groups = random_groups(SIZES)
     logps, _, _ = CompletionScorer(coarse, backend)(pack(groups))
     expected, _ = naive_table(coarse, groups)

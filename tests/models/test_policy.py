@@ -49,23 +49,6 @@ def base(tiny_base):
     return open_base(tiny_base, torch.float32)
 
 
-@pytest.fixture
-def saved(policy, tmp_path):
-    """The policy's adapter on disk."""
-    save_adapter(policy, tmp_path / "adapter", {"arm": "baseline", "seed": 42})
-    return tmp_path / "adapter"
-
-
-@pytest.fixture
-def both(tiny_base, saved):
-    """A policy opened with its reference, and since then moved away from it."""
-    policy = open_adapter(open_base(tiny_base, torch.float32), saved, trainable=True, with_reference=True)
-    with torch.no_grad():
-        for tensor in adapter_tensors(policy).values():
-            tensor.mul_(-2)
-    return policy
-
-
 # --- opening and adapting -------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "data/README.md", ROOT / "benchmarks/README.md", *sorted(ROOT.glob("docs/*.md"))]
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 FILES = {".py", ".md", ".json", ".jsonl", ".csv", ".yaml", ".html"}
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -24,7 +25,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_every_link_leads_somewhere(page):
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
@@ -36,7 +37,7 @@ def test_every_link_leads_somewhere(page):
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_every_file_and_test_that_is_named_is_there(page):
     named = re.findall(r"`([\w./]+\.(?:py|md|c|h|toml))[`:]|`((?:tests|docs|src)/[\w./]*)`", prose(page))
     places = (ROOT, ROOT / "src/polychrome", ROOT / "tests", ROOT / "results", page.parent)
@@ -46,7 +47,7 @@ def test_every_file_and_test_that_is_named_is_there(page):
     assert [name for name in re.findall(r"`(test_\w+)(?:\.\.\.)?`", prose(page)) if f"def {name}" not in tests] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_every_setting_that_is_named_is_in_params(page):
     absent = []
     for dotted in re.findall(r"`([a-z_]+(?:\.[a-z0-9_]+)+)(?::[^`]*)?`", prose(page)):

@@ -58,15 +58,12 @@ def test_a_control_is_an_arm_with_some_keys_changed():
     assert params.trained_by_sft == (*params.sft_arms, "control_lambda_zero")
 
 
-def test_a_reward_of_ones_own_is_named_by_module_and_function():
-    own = "custom_rewards.example:brevity"
-    assert parse_params(changed("arms.grpo_from_baseline.reward", own)).arms["grpo_from_baseline"].reward == own
-
-
 @pytest.mark.parametrize("value", ["1e-4", "1e-04", "1.0E-4", "0.0001"])
-def test_numbers_mean_what_dvc_takes_them_for(value):
+def test_numbers_mean_what_dvc_takes_them_for_and_a_reward_may_be_ones_own(value):
     """`dvc exp run -S ...=1e-4` writes what YAML 1.1 parsers take for text and DVC for a number."""
     assert parse_params(changed("arms.baseline.learning_rate", value)).arms["baseline"].learning_rate == 1e-4
+    own = "custom_rewards.example:brevity"
+    assert parse_params(changed("arms.grpo_from_baseline.reward", own)).arms["grpo_from_baseline"].reward == own
 
 
 @pytest.mark.parametrize(
@@ -156,7 +153,8 @@ def test_a_bad_key_is_reported_with_its_line(old, new, told):
     assert abs(int(found[0].split(":")[1]) - line_of(old)) <= 1
 
 
-def test_a_missing_key_is_reported_at_its_section():
+def test_a_missing_key_is_reported_at_its_section_and_an_empty_file_as_such():
+    assert all("found an empty file" in problems(text)[0] for text in ("", "# only a comment\n"))
     text = re.sub("  limit: .*\n", "", GOOD)
     where = f"params.yaml:{line_of('data:')}:data.limit"
     assert problems(text) == [f"{where}: found no such key; expected an integer >= 0. Add `limit:` here."]
@@ -174,10 +172,6 @@ def test_a_start_needs_its_warm_start_and_an_arm_for_each_recipe():
     warmstart, arm = problems(text)
     assert "mine_warmstart" in warmstart
     assert "grpo_from_mine" in arm
-
-
-def test_an_empty_file_is_reported():
-    assert all("found an empty file" in problems(text)[0] for text in ("", "# only a comment\n"))
 
 
 def test_all_problems_are_reported_in_the_order_of_the_file_and_one_does_not_hide_another():

@@ -35,17 +35,10 @@ def test_only_the_named_values_change_and_comments_keep_their_column_where_there
     assert 'name: "something longer"  # text\n' in override(BASE, 'name: "something longer"')
 
 
-def test_every_unknown_key_is_reported_with_its_line():
-    with pytest.raises(InputError) as caught:
-        override(BASE, "sizes: 1\ntrain:\n  rat: 2\n", "presets/mine.yaml")
-    wheres = [problem.where for problem in caught.value.problems]
-    assert wheres == ["presets/mine.yaml:1:sizes", "presets/mine.yaml:3:train.rat"]
-    assert "Did you mean rate?" in caught.value.problems[1].remedy
-
-
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "told"),
     [
+        ("sizes: 1\ntrain:\n  rat: 2\n", "mine.yaml:1:sizes: .*\nmine.yaml:3:train.rat: .*Did you mean rate"),
         ("train: 3", "another nesting"),
         ("size: {a: 1}", "another nesting"),
         ("train:\n  ks:\n    - 1\n    - 2\n", "several lines"),
@@ -53,9 +46,9 @@ def test_every_unknown_key_is_reported_with_its_line():
         ("", "an empty file"),
     ],
 )
-def test_what_cannot_be_put_in_is_reported(overrides, words):
-    with pytest.raises(InputError, match=words):
-        override(BASE, overrides)
+def test_what_cannot_be_put_in_is_reported_all_of_it_with_its_line(overrides, told):
+    with pytest.raises(InputError, match=told):
+        override(BASE, overrides, "mine.yaml")
 
 
 def leaves(text):
@@ -101,18 +94,13 @@ def test_a_preset_that_is_unknown_or_makes_bad_params_is_reported_and_writes_not
     assert not (tmp_path / "params.yaml").exists()
 
 
-def test_switching_there_and_back_restores_the_file_and_presets_do_not_add_up(tmp_path):
+def test_presets_do_not_add_up_and_edits_that_are_not_committed_are_not_lost(tmp_path):
     out = tmp_path / "params.yaml"
     for name in ("smoke", "paper", "smoke", "default"):
         switch(name, SHIPPED, out, PRESETS)
         assert out.read_text() == apply_preset(SHIPPED, name, PRESETS)
     assert out.read_text() == SHIPPED
-
-
-def test_edits_that_are_not_committed_are_not_lost(tmp_path):
-    out = tmp_path / "params.yaml"
     mine = SHIPPED.replace("price_per_hour: 0.10", "price_per_hour: 0.25")
-    assert mine != SHIPPED
     out.write_text(mine)
     with pytest.raises(InputError, match="edits that are not committed"):
         switch("smoke", SHIPPED, out, PRESETS)

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ TINY = {
     "evaluation.ks": [1, 2, 3],
     "evaluation.bootstrap": 200,
 }
-LONG = 12  # epochs
+LONG = 12  # epochs of the arm that a test kills: it must not end before
 TINY_ARMS = {"batch_size": 4, "max_new_tokens": 10, "epochs": 2, "posts_per_step": 1, "samples": 3}
 
 
@@ -102,11 +104,8 @@ def set_params(path: Path, values: dict[str, object]) -> None:
     yaml = YAML()
     params = yaml.load(path.read_text())
     for dotted, value in values.items():
-        node = params
         *parents, last = dotted.split(".")
-        for name in parents:
-            node = node[name]
-        node[last] = value
+        reduce(getitem, parents, params)[last] = value
     with path.open("w") as handle:
         yaml.dump(params, handle)
 
@@ -123,12 +122,9 @@ def make_repository(path: Path) -> Repository:
     make_tiny_base(path / "tiny/base")
     make_tiny_encoder(path / "tiny/encoder")
     (path / "tiny/tweets.jsonl").write_text("".join(json.dumps(tweet(i)) + "\n" for i in range(210)))
-    set_params(path / "params.yaml", TINY)
-    yaml = YAML(typ="safe")
-    arms = yaml.load((path / "params.yaml").read_text())["arms"]
+    arms = YAML(typ="safe").load((path / "params.yaml").read_text())["arms"]
     small = {f"arms.{arm}.{key}": TINY_ARMS[key] for arm, keys in arms.items() for key in keys if key in TINY_ARMS}
-    small["arms.grpo_from_baseline.epochs"] = LONG  # killed in a test: it must not end before
-    set_params(path / "params.yaml", small)
+    set_params(path / "params.yaml", TINY | small | {"arms.grpo_from_baseline.epochs": LONG})
     repository = Repository(path)
     repository.run("git", "init", "-q")
     repository.commit("tiny")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from itertools import combinations
 
 import pytest
 from safetensors.numpy import load_file
 
+from polychrome.files import read_json
 from polychrome.pairs.schema import read_pairs
 
 pytestmark = pytest.mark.timeout(1800)  # the first test to ask for the finished run may have to make it
@@ -27,29 +27,24 @@ def test_no_conversation_is_in_two_parts(finished):
 
 def test_judge_and_reward_were_each_fitted_on_their_own_part(finished):
     for name in MODELS:
-        trained_on = json.loads((finished.path / f"results/{name}.json").read_text())["trained_on"]
+        trained_on = read_json(finished.path / f"results/{name}.json")["trained_on"]
         content = (finished.path / f"data/phases/{name}.jsonl").read_bytes()
         assert trained_on == {"file": f"{name}.jsonl", "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def test_judge_and_reward_have_parameters_of_their_own(finished):
-    numbers = {
-        name: {
-            value
-            for tensor in load_file(finished.path / f"models/{name}/{name}.safetensors").values()
-            for value in tensor.ravel().tolist()
-            if value not in (0.0, 1.0)
-        }
-        for name in MODELS
-    }
+    numbers: dict[str, set[float]] = {}
+    for name in MODELS:
+        tensors = load_file(finished.path / f"models/{name}/{name}.safetensors").values()
+        numbers[name] = {value for tensor in tensors for value in tensor.ravel().tolist()} - {0.0, 1.0}
     assert all(len(of_model) > 20 for of_model in numbers.values())
     shared = numbers["judge"] & numbers["reward"]
     assert len(shared) < 3, "weights in common"
 
 
 def test_the_judge_reads_n_grams_and_the_reward_embeddings_and_counts(finished):
-    judge = json.loads((finished.path / "models/judge/judge.json").read_text())
-    reward = json.loads((finished.path / "models/reward/reward.json").read_text())
+    judge = read_json(finished.path / "models/judge/judge.json")
+    reward = read_json(finished.path / "models/reward/reward.json")
     weights = load_file(finished.path / "models/judge/judge.safetensors")["weights"]
     assert len(weights) == len(judge["n_grams"]["post"]) + len(judge["n_grams"]["reply"])  # a weight an n-gram, no more
     assert not set(judge["features"]) & set(reward["features"])

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from polychrome.reporting.labels import Name, label_ends, label_points
@@ -22,12 +21,8 @@ from polychrome.reporting.words import interval
 Row = Mapping[str, Any]
 Points = Sequence[tuple[int, float]]  # (step, value)
 Curves = Mapping[str, Mapping[int, Mapping[str, Points]]]  # arm -> seed -> metric -> its points
-_BAND = 0.13  # opacity
 DASHED = {"linewidth": 1.2, "linestyle": (0, (4, 3))}
 KL = "KL to the warm-start, nats per reply"
-
-
-# --- Pass@k and the plane --------------------------------------------------------------------------------------------
 
 
 def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], palette: Palette) -> Drawing:
@@ -43,16 +38,23 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
 
     def draw(width: int) -> Figure:
         figure, axes = panels(width, len(groups), 380, 330, sharey=True)
-        low = min(row["low"] for rows in curves.values() for row in rows)
+        floor = max(0.0, math.floor(10 * min(row["low"] for rows in curves.values() for row in rows)) / 10)
         for axis, (title, own) in zip(axes.flat, groups.items(), strict=True):
-            axis.set_title(title)
-            axis.set_ylim(max(0.0, math.floor(10 * low) / 10), 1.02)
-            ends = [_draw_pass_curve(axis, model, curves[model], palette) for model in own]
+            axis.set(title=title, ylim=(floor, 1.02), xlabel="k, replies tried per post")
+            ends = []
+            for model in own:
+                k, value, low, high = ([row[key] for row in curves[model]] for key in ("k", "value", "low", "high"))
+                look, name = {"color": palette.mark(model), "gid": f"{model}|"}, model_name(model)
+                axis.fill_between(k, low, high, alpha=0.13, linewidth=0, **look)
+                axis.plot(k, value, linewidth=2.2, **look)
+                for row in curves[model]:
+                    told = f"{name}: Pass@{row['k']:g} {row['value']:.3f}, {interval(row['low'], row['high'])}"
+                    axis.plot(row["k"], row["value"], "o", markersize=5, **(look | {"gid": f"{model}|{told}"}))
+                ends.append(Name(k[-1], value[-1], name, palette.text(model), f"{model}|"))
             if human:
                 level, gid = human[0]["value"], f"human|one human reply: {human[0]['value']:.3f}"
                 axis.axhline(level, color=palette.mark(HUMAN), gid=gid, **DASHED)
                 ends.append(Name(curves[own[0]][-1]["k"], level, "one human reply", palette.text(HUMAN), gid))
-            axis.set_xlabel("k, replies tried per post")
             axis.set_xticks([row["k"] for row in curves[own[0]]])
             label_ends(axis, ends)
         axes.flat[0].set_ylabel("share of posts with a reply that passes")
@@ -63,17 +65,6 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
         first, last = (f"{curves[model][end]['value']:.3f} at k = {curves[model][end]['k']:g}" for end in (0, -1))
         told += f" {model_name(model)}: from {first} to {last}."
     return Drawing(draw, told)
-
-
-def _draw_pass_curve(axis: Axes, model: str, rows: Sequence[Row], palette: Palette) -> Name:
-    k, value, low, high = ([row[name] for row in rows] for name in ("k", "value", "low", "high"))
-    colour, name = palette.mark(model), model_name(model)
-    axis.fill_between(k, low, high, color=colour, alpha=_BAND, linewidth=0, gid=f"{model}|")
-    axis.plot(k, value, color=colour, linewidth=2.2, gid=f"{model}|")
-    for row in rows:
-        words = f"{name}: Pass@{row['k']:g} {row['value']:.3f}, {interval(row['low'], row['high'])}"
-        axis.plot(row["k"], row["value"], "o", color=colour, markersize=5, gid=f"{model}|{words}")
-    return Name(k[-1], value[-1], name, palette.text(model), f"{model}|")
 
 
 def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
@@ -104,8 +95,8 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
             axis.annotate("", place[end], place[start], arrowprops=look | shape, zorder=2)
         axis.margins(0.08)
         axis.grid(axis="x", visible=True)
-        axis.set_xlabel("semantic diversity of a post\u2019s replies \u2192")
-        axis.set_ylabel("Pass@1, share of replies that pass \u2192")
+        diversity = "semantic diversity of a post\u2019s replies \u2192"
+        axis.set(xlabel=diversity, ylabel="Pass@1, share of replies that pass \u2192")
         names = [Name(*place[model], model_name(model), palette.text(model), f"{model}|") for model in plane]
         label_points(axis, names, np.concatenate(taken))
         return figure
@@ -113,8 +104,6 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
     told = " ".join(f"{model_name(model)}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items())
     return Drawing(draw, f"Quality against diversity. {told}")
 
-
-# --- over training ---------------------------------------------------------------------------------------------------
 
 _PANELS = (  # title, metric, whether of arms that climb a reward
     ("GRPO: mean reward", "reward", True),
@@ -144,7 +133,7 @@ def training_chart(curves: Curves, palette: Palette) -> Drawing:
         rows, columns = (len(panels), 1) if width <= NARROW else (math.ceil(len(panels) / 2), 2)
         figure, axes = new_figure(width, 250 * rows, rows, columns)
         for axis, (title, arms) in zip(axes.flat, panels.items(), strict=False):
-            axis.set_title(title)
+            axis.set(title=title, xlabel="step")
             ends = []
             for arm, runs in arms.items():
                 look = {"color": palette.mark(arm), "gid": f"{arm}|"}
@@ -155,7 +144,6 @@ def training_chart(curves: Curves, palette: Palette) -> Drawing:
                 axis.plot(steps, smooth, linewidth=2.4, **look)
                 ends.append(Name(steps[-1], smooth[-1], model_name(arm), palette.text(arm), look["gid"]))
             axis.margins(x=0.02)
-            axis.set_xlabel("step")
             label_ends(axis, ends)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)

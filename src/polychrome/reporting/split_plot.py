@@ -47,13 +47,12 @@ def split_figure(phases_dir: str | Path, out: str | Path) -> None:
         _draw_distributions(engagement, {part: [pair.engagement for pair in pairs] for part, pairs in parts.items()})
         _draw_distributions(lengths, words)
         _scale_engagement(engagement, np.array([pair.engagement for pairs in parts.values() for pair in pairs]))
-        engagement.set_ylabel("share of pairs at or below")
+        title = f"Engagement (KS p {smallest['engagement']:.2f})"
+        engagement.set(title=title, ylabel="share of pairs at or below")
         lengths.xaxis.set_major_locator(MaxNLocator(integer=True))
-        lengths.set_xlim(0, max(map(max, words.values())) + 1)
-        lengths.set_xlabel("words in the reply")
-        _draw_quartiles(quartiles, table)
-        engagement.set_title(f"Engagement (KS p {smallest['engagement']:.2f})")
+        lengths.set(xlim=(0, max(map(max, words.values())) + 1), xlabel="words in the reply")
         lengths.set_title(f"Reply length (KS p {smallest['reply_words']:.2f})")
+        _draw_quartiles(quartiles, table)
         quartiles.set_title(f"Quartiles (chi-square p {chi_square['p']:.2f})")
         names = [f"{label}, {len(parts[part])} pairs" for part, (_, label, *_) in PARTS.items()]
         figure.legend(engagement.lines, names, loc="outside upper left", ncols=3, handlelength=2.6, frameon=False)

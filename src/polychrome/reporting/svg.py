@@ -67,8 +67,7 @@ def panels(width: int, count: int, height: float, narrow_height: float, **more: 
     """A figure of ``count`` panels side by side, on a phone below each other with ``narrow_height`` each; its axes."""
     if width > NARROW:
         return new_figure(width, height, 1, count, **more)
-    more.pop("width_ratios", None)
-    return new_figure(width, narrow_height * count, count, 1, **more)
+    return new_figure(width, narrow_height * count, count, 1, **(more | {"width_ratios": None}))
 
 
 def in_page(drawing: Drawing, name: str, palette: Palette) -> Markup:

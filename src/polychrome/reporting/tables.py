@@ -78,7 +78,6 @@ def _columns(table: Sequence[Sequence[str]], places: Iterable[int]) -> str:
 
 
 def _number(value: Any) -> str:
-    """Three significant digits; a dash for what is not defined."""
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
 
 

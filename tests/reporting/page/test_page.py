@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.files import read_json, write_jsonl
+from polychrome.files import read_json
 from polychrome.reporting.names import model_colour, model_name
 from polychrome.reporting.page import view, write_report
 from polychrome.reporting.page.answers import PREDICTED
@@ -29,14 +29,8 @@ def document(page):
     return parse(page.read_text(encoding="utf-8"))
 
 
-# --- one file, whole -------------------------------------------------------------------------------------------------
-
-
-def test_three_seeds_of_eight_models_fit_well_below_five_megabytes(page):
+def test_it_is_small_fetches_nothing_and_every_reference_has_its_target(page, document):
     assert page.stat().st_size < 2_500_000
-
-
-def test_nothing_is_fetched_from_anywhere_ids_are_unique_and_every_reference_has_its_target(document):
     ids = [e.attributes["id"] for e in document if "id" in e.attributes]
     assert len(ids) == len(set(ids))
     for element in document:
@@ -95,9 +89,6 @@ def test_the_same_results_give_the_same_bytes_in_another_process_but_for_clocks_
     assert whole != again
 
 
-# --- what models wrote is data ---------------------------------------------------------------------------------------
-
-
 def test_a_reply_that_is_markup_stays_text_wherever_it_stands(document):
     assert not document.all("img")
     assert len(document.all("script")) == 3
@@ -108,14 +99,11 @@ def test_a_reply_that_is_markup_stays_text_wherever_it_stands(document):
 
 def test_posts_arms_and_sentences_of_the_files_stay_text_too(tree, text_of):
     edit(tree / "results/comparison.json", lambda value: value["questions"][0].update(question="<script>1</script>"))
-    gap = {"step": 1, "post": "<i>", "reply": "{{x}}<svg/>", "proxy": 1, "judge": 0, "gap": 9}
-    write_jsonl(tree / "results/gaming/grpo_from_baseline/seed-42/gaps.jsonl", [gap])
+    gaps = tree / "results/gaming/grpo_from_baseline/seed-42/gaps.jsonl"
+    edit(gaps, lambda rows: rows[1].update(post="<i>", reply="{{x}}<svg/>", gap=9))
     document = parse(text_of(tree))
     assert document.one("q1").all("h3")[0].text == "Q1 <script>1</script>"
     assert document.one("gaming").all("p", **{"class": "reply"})[0].text == "{{x}}<svg/>"
-
-
-# --- what is in it ---------------------------------------------------------------------------------------------------
 
 
 def test_each_question_is_answered_with_an_interval(run, document):
@@ -182,9 +170,6 @@ def test_optional_parts_are_shown_when_they_were_made_and_a_word_says_when_not(i
     told = parse(text_of(replace(inputs, controls={}, betas=(), llm_judge={}))).one("controls").text
     assert "The controls were not run" in told
     assert "It was not asked" in told
-
-
-# --- arms of one's own, and what is too large ------------------------------------------------------------------------
 
 
 def test_a_run_of_other_arms_is_shown_without_what_was_predicted_of_ours(tree):

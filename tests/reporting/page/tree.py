@@ -9,7 +9,7 @@ from pathlib import Path
 from polychrome.evaluation.compare import compare
 from polychrome.evaluation.metrics import compared
 from polychrome.evaluation.passk import pass_at_k
-from polychrome.files import read_json, write_csv, write_json, write_jsonl
+from polychrome.files import read_json, read_jsonl, write_csv, write_json, write_jsonl
 from polychrome.reporting import names
 from tests.evaluation.fakes import EXPERIMENT, settings
 
@@ -73,10 +73,11 @@ def make_tree(root: Path) -> Path:
 
 
 def edit(path: Path, change) -> None:
-    """Change what a JSON file holds."""
-    value = read_json(path)
+    """Change what a JSON or JSON Lines file holds."""
+    read, write = (read_jsonl, write_jsonl) if path.suffix == ".jsonl" else (read_json, write_json)
+    value = read(path)
     change(value)
-    write_json(path, value)
+    write(path, value)
 
 
 def write_curves(folder: Path, curves) -> None:

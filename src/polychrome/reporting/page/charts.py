@@ -15,8 +15,6 @@ from polychrome.reporting.palette import INK, MUTED, PAPER, Palette
 from polychrome.reporting.svg import NARROW, Drawing, new_figure, panels
 from polychrome.reporting.words import interval, signed
 
-# --- rows of discs: differences, rank correlations -------------------------------------------------------------------
-
 
 class Disc(NamedTuple):
     """One row of a chart: a value and its interval, filled or a ring."""
@@ -48,8 +46,7 @@ def _discs(width: int, rows: Sequence[Disc], label: str) -> tuple[Figure, Axes]:
             axis.text(0, place + 0.36, row.words, **look)
     axis.set_yticks(range(len(rows)), [] if narrow else [row.words for row in reversed(rows)])
     axis.tick_params(axis="y", labelcolor=INK)
-    axis.set_ylim(-0.6, len(rows) - (0.3 if narrow else 0.5))
-    axis.set_xlabel(label)
+    axis.set(ylim=(-0.6, len(rows) - (0.3 if narrow else 0.5)), xlabel=label)
     _grid_across(axis)
     return figure, axis
 
@@ -101,9 +98,6 @@ def rank_chart(reward: Row, judge: Row) -> Drawing:
     return Drawing(draw, "Rank correlations with human engagement. " + " ".join(f"{d.gid[1:]}." for d in discs))
 
 
-# --- predicted against measured --------------------------------------------------------------------------------------
-
-
 def predicted_chart(predicted: Mapping[str, Row], measured: Mapping[str, Row], palette: Palette) -> Drawing:
     """A panel per metric: rings where the seed project expected each model, discs where it was measured."""
     metrics, models = list(next(iter(predicted.values()))), list(predicted)
@@ -112,8 +106,7 @@ def predicted_chart(predicted: Mapping[str, Row], measured: Mapping[str, Row], p
         figure, axes = panels(width, len(metrics), 218, 148, sharex=True, sharey=True)
         for axis, metric in zip(axes.flat, metrics, strict=True):
             axis.set_title(metric_name(metric), fontsize=12.5, pad=8)
-            axis.set_ylim(-0.6, len(models) - 0.4)
-            axis.set_xlim(-0.03, 1.05)
+            axis.set(xlim=(-0.03, 1.05), ylim=(-0.6, len(models) - 0.4))
             axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             _grid_across(axis)
             for place, model in enumerate(reversed(models)):
@@ -134,9 +127,6 @@ def predicted_chart(predicted: Mapping[str, Row], measured: Mapping[str, Row], p
         return figure
 
     return Drawing(draw, "For each metric, what was predicted of the models (rings) and what was measured (discs).")
-
-
-# --- was it gamed ----------------------------------------------------------------------------------------------------
 
 
 def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) -> Drawing:
@@ -196,8 +186,7 @@ def betas_chart(rows: Sequence[Row]) -> Drawing:
                 axis.plot(kl, values, color=INK, linestyle=dashes, linewidth=1.8, gid=gid)
                 end, look = (kl[-1], values[-1]), {"textcoords": "offset points", "va": "center", "gid": gid}
                 axis.annotate(f"\u03b2 = {beta:g}", end, (6, 0), **look)
-            axis.set_title({"proxy": "Proxy", "judge": "Judge"}[name])
-            axis.set_xlabel(KL)
+            axis.set(title=name.capitalize(), xlabel=KL)
         return figure
 
     return Drawing(draw, "Proxy and judge against KL for beta = " + ", ".join(f"{beta:g}" for beta in betas))
@@ -221,17 +210,14 @@ def calibration_chart(reward: Row) -> Drawing:
         for point in points:
             words = f"predicted {point['predicted']:.3f}, actual {point['actual']:.3f}, {point['pairs']:g} pairs"
             calibration.plot(point["predicted"], point["actual"], "o", color=INK, markersize=7, gid=f"|{words}")
-        calibration.set_title("Calibration")
-        calibration.set_xlabel("predicted engagement (rank)")
-        calibration.set_ylabel("actual engagement (rank)")
-        quartiles.set_title("Error by quartile of engagement")
+        labels = {"xlabel": "predicted engagement (rank)", "ylabel": "actual engagement (rank)"}
+        calibration.set(title="Calibration", **labels)
         quartiles.bar(range(len(errors)), [error or 0.0 for error in errors], width=0.62, color=MUTED)
         for place, error in enumerate(errors):
             quartiles.text(place, error or 0.0, "-" if error is None else f"{error:.2f}", ha="center", va="bottom")
         quartiles.set_xticks(range(len(errors)), ["lowest", *(f"{i}" for i in range(2, len(errors))), "highest"])
-        quartiles.set_xlabel("quartile of what people did")
         quartiles.margins(y=0.14)
-        quartiles.set_yticks([])
+        quartiles.set(title="Error by quartile of engagement", xlabel="quartile of what people did", yticks=[])
         return figure
 
     told = "; ".join(f"predicted {point['predicted']:.3f}, actual {point['actual']:.3f}" for point in points)

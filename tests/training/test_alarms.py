@@ -63,11 +63,3 @@ def test_training_stops_at_a_stopping_alarm_and_warns_on_the_way(make_run, capsy
         run.train()
     assert 1 < run.state.step < 20
     assert f"warning: test, step {run.state.step - 1}: KL is" in capsys.readouterr().out
-
-
-def test_a_run_that_diverges_stops(make_run):
-    run = make_run(epochs=3)
-    next(iter(run.parameters.values())).data.fill_(math.nan)
-    with pytest.raises(TrainingStopped, match="diverged"):
-        run.train()
-    assert run.state.step == 1

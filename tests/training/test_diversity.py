@@ -48,9 +48,8 @@ def brute(kind, texts, keep, undefined):
     if len(kept) < 2:
         return undefined
     if kind == "semantic":
-        return float(
-            np.mean([1 - a @ b for a, b in combinations(Letters(ascii_lowercase).embed(kept).astype(float), 2)])
-        )
+        vectors = Letters(ascii_lowercase).embed(kept).astype(float)
+        return float(np.mean([1 - a @ b for a, b in combinations(vectors, 2)]))
     return 1 - self_bleu(kept) if kind == "self_bleu" else distinct_n(kept, 2)
 
 
@@ -96,11 +95,8 @@ def test_the_gate_is_the_tenth_percentile_of_how_near_human_replies_are_to_their
     assert every(["post at 10"], Sets(Angles(), malformed)).tolist() == [[True, False, False, False]]
     with pytest.raises(KeyError, match="another post 0"):  # of no pair of the arm
         validity(["another post 0"], Sets(Angles(), [["reply 0", "reply 1"]]))
-
-
-def test_without_a_gate_all_replies_count():
-    validity = Validity.calibrated(Angles(), [], gate=False)
-    assert validity(["post at 0"], Sets(Angles(), [["", "no no no no no 180"]])).tolist() == [[True, True]]
+    off = Validity.calibrated(Angles(), [], gate=False)
+    assert off(["post at 0"], Sets(Angles(), [["", "no no no no no 180"]])).all()
 
 
 def test_the_baseline_from_elsewhere_is_the_mean_of_the_other_sets_and_never_of_the_own():

@@ -56,17 +56,14 @@ def test_the_kl_term_reaches_every_lora_tensor_once_the_policy_has_left_the_refe
     assert_every_tensor_learns(gradients(run, run.method.step(run.context, pairs, 0), "grpo"))
 
 
-def test_equal_rewards_without_kl_teach_nothing(make_run, pairs):
-    run = make_run(grpo(beta=0.0, reward=constant))
-    grads = gradients(run, run.method.step(run.context, pairs, 0), "grpo")
-    assert all(torch.count_nonzero(grad) == 0 for grad in grads.values())
-
-
-def test_a_batch_of_replies_that_all_fail_the_gate_teaches_nothing_about_diversity(make_run, pairs):
-    run = make_run(polychromic(gate=1.5))  # no cosine reaches it
+@pytest.mark.parametrize(
+    ("term", "method"), [("grpo", lambda: grpo(reward=constant)), ("diversity", lambda: polychromic(gate=1.5))]
+)
+def test_equal_rewards_without_kl_and_replies_that_all_fail_the_gate_teach_nothing(make_run, pairs, term, method):
+    run = make_run(method())  # no cosine reaches 1.5
     step = run.method.step(run.context, pairs, 0)
-    assert (step.metrics["gated_diversity"], step.metrics["valid_share"]) == (0.0, 0.0)
-    assert all(torch.count_nonzero(grad) == 0 for grad in gradients(run, step, "diversity").values())
+    assert all(torch.count_nonzero(grad) == 0 for grad in gradients(run, step, term).values())
+    assert step.metrics["reward_std" if term == "grpo" else "valid_share"] == 0.0
 
 
 def test_lambda_scales_the_gradient_of_diversity_and_leaves_that_of_cross_entropy(make_run, pairs):

@@ -1,4 +1,4 @@
-"""A training stage that is killed goes on from its last checkpoint and ends with the bytes of one that never was."""
+"""A training stage that is killed goes on from its last checkpoint, and ends with the bytes of one that never was."""
 
 import os
 import shutil

@@ -112,10 +112,10 @@ class Watched(CrossEntropy):
 
 
 @dataclass
-class Scripted(Watched):
+class Scripted(CrossEntropy):
     """Cross-entropy whose validations are given, and which remembers the weights at each of them."""
 
-    values: list[float] = field(default_factory=list)
+    values: list[float]
     weights: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 
-def set_diversity(distances: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def set_diversity(distances: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Mean pairwise distance of the valid replies of each set, and of the set without each member.
 
     Args: ``distances`` (P, n, n), symmetric with zero diagonal, n >= 3 (ValueError below: without one of two members
-    no pair is left); ``valid`` (P, n) bool, None for all. Returns D (P,), 0 where fewer than two replies are valid, and
+    no pair is left); ``valid`` (P, n) bool. Returns D (P,), 0 where fewer than two replies are valid, and
     D(y_-i) (P, n), NaN where fewer than two of the others are: there (1) needs another baseline.
     """
     n = distances.shape[-1]
     if n < 3:
         raise ValueError(f"a leave-one-out baseline needs sets of 3 or more, got {n}")
-    keep = torch.ones_like(distances[..., 0]) if valid is None else valid.to(distances.dtype)
+    keep = valid.to(distances.dtype)
     kept = distances * keep[:, :, None] * keep[:, None, :]
     total, touching = kept.sum((-2, -1)) / 2, kept.sum(-1)  # every pair once (P,), pairs that i is in (P, n)
     members = keep.sum(-1)  # (P,)

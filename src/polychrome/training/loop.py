@@ -235,7 +235,7 @@ class Run:
         tensors = {f"weight.{name}": tensor for name, tensor in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         for name, tensor in self.parameters.items():
-            tensors |= {f"optimizer.{key}.{name}": value for key, value in self.optimizer.state[tensor].items()}
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[tensor].items()}
         self.checkpoints.save(tensors, vars(self.state))
 
     def _resume(self) -> None:
@@ -244,13 +244,13 @@ class Run:
             return
         tensors, state = found
         self.state = State(**state)
-        self._load_weights({name: tensors[f"weight.{name}"] for name in self.parameters})
-        self.best_weights = {name: tensors[f"best.{name}"] for name in self.parameters if f"best.{name}" in tensors}
-        moments = {
-            i: {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for i, name in enumerate(self.parameters)
-            if f"optimizer.step.{name}" in tensors
-        }
+
+        def saved(part: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)}
+
+        self._load_weights(saved("weight."))
+        self.best_weights = saved("best.")
+        moments = {i: saved(f"optimizer.{name}.") for i, name in enumerate(self.parameters)}
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         if self.accelerator.is_main_process:
             tqdm.write(f"{self.name}: going on from step {self.state.step}")

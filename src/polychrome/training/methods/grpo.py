@@ -96,8 +96,8 @@ class Grpo:
 
         # What the sampler computes, training takes over: on policy, where memory allows. Every so many steps it
         # computes it again, so that the gap between two whole computations is measured too.
-        drawn = self._draw(context, batch, ("grpo", number), record=self.repeats == 1 and number % GAP_EVERY != 0)
-        rewards = self._rewards(batch, drawn)
+        record = self.repeats == 1 and number % GAP_EVERY != 0
+        drawn, rewards = self._rewarded(context, batch, ("grpo", number), record)
         climbed = rewards if self.bonus is None else self.bonus(drawn.texts, rewards)
         if self.arm.shuffle_rewards:  # a control: rewards dealt out at random must teach nothing
             order = torch_generator(context.seed, "shuffled rewards", number, context.rank)
@@ -119,24 +119,24 @@ class Grpo:
             "diversity": total(float(np.sum([self.distance(group) for group in drawn.texts]))) / posts,
         }
         logged = [[float(f"{reward:.6g}") for reward in own] for own in rewards.tolist()]  # without bonus, unshuffled
-        columns = zip(batch, drawn.texts, logged, ended, strict=True)
         rollouts = [
             {"id": pair.id, "post": pair.post, "replies": replies, "rewards": own, "ended": ends}
-            for pair, replies, own, ends in columns
+            for pair, replies, own, ends in zip(batch, drawn.texts, logged, ended, strict=True)
         ]
         return Step(pieces, metrics, rollouts)
 
-    def _draw(self, context: Context, pairs: Sequence[Pair], purpose: tuple[object, ...], record: bool) -> Drawn:
-        sampling = {name: getattr(self.arm, name) for name in ("temperature", "max_new_tokens", "top_p", "top_k")}
-        return context.draw(pairs, self.arm.num_generations, purpose, record, **sampling)
-
-    def _rewards(self, batch: Sequence[Pair], drawn: Drawn) -> Tensor:
-        """(B, G), float64."""
+    def _rewarded(
+        self, context: Context, pairs: Sequence[Pair], purpose: tuple[object, ...], record: bool
+    ) -> tuple[Drawn, Tensor]:
+        """A group of completions per post, and their rewards (B, G), float64."""
         import torch
 
-        posts = [pair.post for pair in batch for _ in range(self.arm.num_generations)]
+        arm = self.arm
+        sampling = {name: getattr(arm, name) for name in ("temperature", "max_new_tokens", "top_p", "top_k")}
+        drawn = context.draw(pairs, arm.num_generations, purpose, record, **sampling)
+        posts = [pair.post for pair in pairs for _ in range(arm.num_generations)]
         scores = self.reward(posts, [text for group in drawn.texts for text in group])
-        return torch.from_numpy(scores).view(len(batch), self.arm.num_generations)
+        return drawn, torch.from_numpy(scores).view(len(pairs), arm.num_generations)
 
     def _piece(self, context: Context, part: Part, advantages: Tensor, sequences: float, tokens: float) -> Piece:
         """Score one part under the reference, and where it serves several steps under the policy that drew it."""
@@ -145,8 +145,8 @@ class Grpo:
 
         arm, packed, temperature = self.arm, part.packed, self.arm.temperature
         advantages = advantages.to(packed.completion_mask)
-        drawn = [logp for group in part.completions for c in group for logp in c.logps]
-        sampler = packed.spread(advantages.new_tensor(drawn))
+        sampled = [logp for group in part.completions for c in group for logp in c.logps]
+        sampler = packed.spread(advantages.new_tensor(sampled))
         with context.as_sampled():
             with reference_active(context.policy):
                 trunk = part.replay and part.replay.trunk()
@@ -176,5 +176,5 @@ class Grpo:
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Minus the mean reward of one group per post, sampled from fixed streams."""
-        drawn = self._draw(context, pairs, ("validation",), record=False)
-        return "validation_negative_reward", -float(self._rewards(pairs, drawn).mean())
+        _, rewards = self._rewarded(context, pairs, ("validation",), record=False)
+        return "validation_negative_reward", -float(rewards.mean())

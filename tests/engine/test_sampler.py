@@ -1,5 +1,6 @@
 """The sampling engine against the scorer, against itself in other company, and against transformers' own generate."""
 
+from contextlib import nullcontext
 from unittest.mock import patch
 
 import pytest
@@ -24,14 +25,12 @@ NEVER = 9999  # beyond the vocabulary: a stop token for tests that want no early
 SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=12)
 PROMPTS = [[5, 6, 7], [9], [30, 31, 32, 33, 34, 35, 36], [40, 41, 42], [200, 100]]
 REQUESTS = [(prompt, 3, ("test", i)) for i, prompt in enumerate(PROMPTS)]
-compiled_only = pytest.mark.parametrize("path", ["compiled"], indirect=True)
 
 
 @pytest.fixture(params=["stack", "compiled", "transformers"])
 def path(request, monkeypatch):
-    """Every test thrice: on the stack, decoding by compiled code, and on transformers' own forward pass.
-
-    The last is that of architectures which the stack does not know.
+    """Every test thrice: on the stack, decoding by compiled code, and on transformers' own forward pass, which is that
+    of architectures that the stack does not know.
     """
     if request.param == "transformers":
         monkeypatch.setattr(engine, "stack_of", lambda model, backend: None)
@@ -96,28 +95,23 @@ def watched(monkeypatch, of=lambda tokens, positions: len(tokens)):
     return seen
 
 
-def test_every_request_gets_as_many_completions_as_it_asked_for_in_the_order_asked(run):
-    counts, done = [2, 1, 4, 3, 1], []
-    asked = [(prompt, n, (i,)) for i, (prompt, n) in enumerate(zip(PROMPTS, counts, strict=True))]
-    assert [len(group) for group in run(asked, rows=4, progress=done.append)] == counts
-    assert sum(done) == sum(counts)
-    assert run([]) == []
-
-
 @pytest.mark.parametrize("rows", [2, 6])
 def test_requests_that_wait_take_the_places_of_completions_that_have_ended(run, rows, monkeypatch):
     """Never more rows than allowed, and full again while requests wait, though they end at different steps."""
+    counts = [1 + i % 2 for i in range(16)]
+    many, done = [(PROMPTS[i % 5], count, ("many", i)) for i, count in enumerate(counts)], []
     stop, heights, under_way = stop_for(run()), watched(monkeypatch), []
     refill = engine._Decoding._refill
     monkeypatch.setattr(engine._Decoding, "_refill", lambda self: (under_way.append(len(self.which)), refill(self))[1])
-    many = [(PROMPTS[i % 5], 1 + i % 2, ("many", i)) for i in range(16)]
-    answers = run(many, stop_id=stop, rows=rows)
+    answers = run(many, stop_id=stop, rows=rows, progress=done.append)
+    assert [len(group) for group in answers] == counts
+    assert sum(done) == sum(counts)
     assert max(heights) == rows
     assert sum(heights) == sum(len(completion.tokens) - 1 for completion in flat(answers))
     assert under_way[0] == 0
     assert max(under_way) > 0 or rows == 2
-    for i, request in enumerate(many):
-        assert tokens_of(run([request], stop_id=stop)) == [tokens_of(answers)[i]]
+    assert_same_completions(answers, [run([request], stop_id=stop)[0] for request in many])
+    assert run([]) == []
 
 
 @pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}, {"top_k": 5}])
@@ -132,19 +126,15 @@ def test_returned_log_probabilities_are_those_the_scorer_gives_the_same_tokens(p
         assert completion.logps == pytest.approx(row[: len(completion.tokens)].tolist(), abs=1e-4)
 
 
-def test_what_a_request_gets_does_not_depend_on_its_neighbours_nor_on_how_many_there_are(run):
-    together = tokens_of(run())
-    assert [tokens_of(run([request]))[0] for request in REQUESTS] == together
-    assert tokens_of(run(REQUESTS[::-1])) == together[::-1]
-    stop = stop_for(run())
-    assert all(tokens_of(run(stop_id=stop, rows=rows)) == tokens_of(run(stop_id=stop)) for rows in (1, 3, 7))
-
-
-@pytest.mark.parametrize("rows", [128, 6])
-@pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)
-def test_requests_whose_prompts_begin_alike_get_what_each_gets_alone(run, prompts, shared, rows):
-    requests = [(prompt, 3, ("alike", i)) for i, prompt in enumerate(prompts)]
-    assert_same_completions(run(requests, rows=rows), [run([request])[0] for request in requests])
+@pytest.mark.parametrize("prompts", [PROMPTS, *(prompts for prompts, _ in SHARING.values())], ids=["none", *SHARING])
+def test_what_a_request_gets_does_not_depend_on_its_neighbours_nor_on_how_many_there_are(run, prompts):
+    """Nor on what its prompt shares with theirs."""
+    asked = [(prompt, 3, ("test", i)) for i, prompt in enumerate(prompts)]
+    stop = stop_for(run(asked))
+    alone = [run([request], stop_id=stop)[0] for request in asked]
+    assert_same_completions(run(asked[::-1], stop_id=stop), alone[::-1])
+    for rows in (1, 3, 7, 128):
+        assert_same_completions(run(asked, stop_id=stop, rows=rows), alone)
 
 
 def test_seed_and_key_are_the_draw_and_completions_of_one_request_differ(run):
@@ -232,47 +222,50 @@ def test_memory_bounds_the_rows_never_the_answers(policy, run, backend, monkeypa
 
 def test_positions_count_from_each_prompts_own_start(run, monkeypatch):
     """Not every model forgives shifted positions as this one does."""
-    seen = watched(monkeypatch, lambda tokens, positions: positions.tolist())
+    seen = watched(monkeypatch, lambda tokens, positions: sorted(positions.tolist()))
     run(settings=SamplingSettings(temperature=0.8, max_new_tokens=3))
-    for step, positions in enumerate(seen):
-        assert sorted(positions) == sorted(3 * [len(prompt) + step for prompt in PROMPTS])
-    assert len(seen) == 2
+    assert seen == [sorted(3 * [len(prompt) + step for prompt in PROMPTS]) for step in (0, 1)]
 
 
-def test_weights_mode_and_gradients_of_the_policy_are_as_before(policy, run):
-    policy.train()
-    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    run()
-    assert policy.training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
+@pytest.mark.parametrize(("draws", "training"), [(None, True), (0, True), (5, False)], ids=["all", "none", "half"])
+def test_mode_and_weights_of_the_policy_are_as_before_when_sampling_fails_too(
+    policy, run, backend, path, monkeypatch, training, draws
+):
+    """At the first draw, behind the prompts, and half-way. Compiled code merges weights of its own: with it those of
+    the policy are the same bits in the same place at every draw.
+    """
+    policy.train(training)
+    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in policy.state_dict().items()}
+    seen, draw = [], backend.draw
+
+    def as_before():
+        now = policy.state_dict().items()
+        return all(t.data_ptr() == before[name][0] and torch.equal(t, before[name][1]) for name, t in now)
+
+    def drawn(*args):
+        if len(seen) == draws:
+            raise RuntimeError("no token")
+        seen.append(as_before())
+        return draw(*args)
+
+    monkeypatch.setattr(backend, "draw", drawn)
+    with nullcontext() if draws is None else pytest.raises(RuntimeError, match="no token"):
+        run()
+    assert len(seen) == (12 if draws is None else draws)
+    assert path != "compiled" or all(seen)
+    assert policy.training is training
+    assert as_before()
     CompletionScorer(policy)(pack([Group([5], [[6, 7]])]))[0].sum().backward()
     assert all(t.grad is not None and t.grad.norm() > 0 for t in policy.parameters() if t.requires_grad)
 
 
-@pytest.mark.parametrize(("draws", "training"), [(0, True), (5, False)])
-def test_when_sampling_fails_mode_and_weights_are_as_before(policy, run, backend, monkeypatch, training, draws):
-    """At the first draw, behind the prompts, and half-way."""
-    policy.train(training)
-    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    left, draw = iter(range(draws)), backend.draw
-
-    def broken(*args):
-        if next(left, None) is None:
-            raise RuntimeError("no token")
-        return draw(*args)
-
-    monkeypatch.setattr(backend, "draw", broken)
-    with pytest.raises(RuntimeError, match="no token"):
-        run()
-    assert policy.training is training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
-
-
-def test_a_base_model_without_adapter_is_sampled_as_it_is(policy, run):
-    adapted = tokens_of(run())
-    base = policy.unload()
-    assert tokens_of(run(of=base)) != adapted
-    assert run(of=base) == run(of=base)
+def test_the_reference_answers_where_it_is_active_and_the_base_where_no_adapter_is(both, saved, tiny_base, run):
+    base, again = (open_base(tiny_base, torch.float32) for _ in range(2))
+    reference, plain = tokens_of(run(of=open_adapter(base, saved, trainable=False))), tokens_of(run(of=again))
+    assert tokens_of(run(of=both)) not in (reference, plain)
+    with reference_active(both):
+        assert tokens_of(run(of=both)) == reference
+    assert tokens_of(run(of=both.unload())) == plain != reference
 
 
 def test_over_a_bfloat16_base_the_adapter_samples_what_the_scorer_scores(run, backend, path, tiny_base, saved):
@@ -305,7 +298,7 @@ def test_the_policy_decodes_on_the_path_that_is_meant(run, path, tiny_base, monk
     assert_same_completions(found, run(of=own, backend=Backend()))
 
 
-@compiled_only
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
 @pytest.mark.parametrize("rows", [128, 5])
 @pytest.mark.parametrize("restriction", [{}, {"top_p": 0.9}])
 def test_with_and_without_compiled_code_the_same_tokens_are_drawn(run, rows, restriction):
@@ -315,24 +308,6 @@ def test_with_and_without_compiled_code_the_same_tokens_are_drawn(run, rows, res
     stop = stop_for(run(asked, settings))
     answers = run(asked, settings, stop_id=stop, rows=rows)
     assert_same_completions(answers, run(asked, settings, stop_id=stop, rows=rows, backend=Backend()))
-
-
-@compiled_only
-def test_while_sampling_too_compiled_code_leaves_the_policy_as_it_is(policy, run, backend, monkeypatch):
-    """Merged are weights of its own: at every draw those of the policy are the same bits in the same place."""
-    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in policy.state_dict().items()}
-    draws, draw = [], backend.draw
-
-    def spied(*args):
-        for name, tensor in policy.state_dict().items():
-            assert tensor.data_ptr() == before[name][0]
-            assert torch.equal(tensor, before[name][1])
-        draws.append(args)
-        return draw(*args)
-
-    monkeypatch.setattr(backend, "draw", spied)
-    run()
-    assert len(draws) == 12
 
 
 # --- recordings ------------------------------------------------------------------------------------------------------
@@ -363,11 +338,3 @@ def recorded_alone(policy, ids):
     with torch.no_grad():
         stack(ids, torch.arange(len(ids)), attention, recording=recording)
     return recording.outputs
-
-
-def test_inside_reference_active_the_reference_answers(both, saved, tiny_base, run):
-    reference = open_adapter(open_base(tiny_base, torch.float32), saved, trainable=False)
-    expected = tokens_of(run(of=reference))
-    assert tokens_of(run(of=both)) != expected
-    with reference_active(both):
-        assert tokens_of(run(of=both)) == expected

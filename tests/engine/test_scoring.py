@@ -15,11 +15,8 @@ from polychrome.engine.scoring import CompletionScorer, tokens_within
 from polychrome.engine.stack import bare
 from polychrome.models.policy import adapter_tensors, open_adapter, open_base, reference_active, save_adapter
 
-from .families import adapted_in
+from .families import TARGETS, adapted_in
 from .naive import SHARING, naive_scores, random_groups, sharing_groups
-
-SIZES = [3, 1, 6, 2, 4, 5]
-ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @pytest.fixture(params=["stack", "transformers"])
@@ -54,32 +51,28 @@ def assert_scores_and_learns(policy, backend, groups, temperature=1.0):
     """As one completion at a time does."""
     packed = pack(groups)
     logps, entropies, _ = CompletionScorer(policy, backend)(packed, temperature)
-    expected, expected_entropies = naive_table(policy, groups, temperature)
-    torch.testing.assert_close(logps, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(entropies, expected_entropies, rtol=1e-5, atol=1e-5)
-    assert (logps[packed.completion_mask == 0] == 0).all()
-    assert logps.requires_grad
-    assert not entropies.requires_grad
-    assert_same_gradients(policy, logps, expected)
+    expected = naive_table(policy, groups, temperature)
+    for found, naive in zip((logps, entropies), expected, strict=True):
+        torch.testing.assert_close(found, naive, rtol=1e-5, atol=1e-5)
+        assert (found[packed.completion_mask == 0] == 0).all()
+    assert (logps.requires_grad, entropies.requires_grad) == (True, False)
+    assert_same_gradients(policy, logps, expected[0])
 
 
-@pytest.mark.parametrize(
-    ("sizes", "longest_prompt", "temperature"),
-    [(SIZES, 12, 1.0), ([2, 2], 1, 0.7), ([16], 12, 0.7), ([2, 16], 512, 1.0), ([1] * 8, 40, 0.7)],
-    ids=["mixed", "one-token prompts", "G 16", "prompts to 512", "one reply each"],
-)
-def test_packed_scores_and_their_gradient_equal_one_at_a_time(
-    policy, path, backend, sizes, longest_prompt, temperature
-):
-    groups = random_groups(sizes, longest_prompt=longest_prompt)
-    if longest_prompt == 512:  # the tiny model knows 512 positions, and one completion is behind them
-        groups[0] = Group([7 + i % 200 for i in range(512)], groups[0].completions)
-        bare(policy).config.max_position_embeddings = 600
+GROUPS = {
+    "mixed": random_groups([3, 1, 6, 2, 4, 5]),
+    "one-token prompts": random_groups([2, 2], longest_prompt=1),
+    "G 16": random_groups([16]),
+    "one reply each": random_groups([1] * 8, longest_prompt=40),
+    "a prompt of 512": [Group([7 + i % 200 for i in range(512)], [[5, 6], [7]]), *random_groups([16])],
+    "replies of one token": [Group([5, 6, 7], [[8], [9]]), Group([4], [[3]])],
+}
+
+
+@pytest.mark.parametrize(("groups", "temperature"), zip(GROUPS.values(), [1.0, 0.7] * 3, strict=True), ids=GROUPS)
+def test_packed_scores_and_their_gradient_equal_one_at_a_time(policy, path, backend, groups, temperature):
+    bare(policy).config.max_position_embeddings = 600  # the tiny model knows 512, and completions are behind them
     assert_scores_and_learns(policy, backend, groups, temperature)
-
-
-def test_completions_of_one_token_alone_are_scored_by_their_prompts(policy, path, backend):
-    assert_scores_and_learns(policy, backend, [Group([5, 6, 7], [[8], [9]]), Group([4], [[3]])])
 
 
 @pytest.mark.parametrize("headed", ["matrix", "bias"])
@@ -87,7 +80,7 @@ def test_logits_in_small_parts_give_the_same_scores_and_gradients(policy, backen
     if headed == "bias":
         old = bare(policy).lm_head
         bare(policy).lm_head = nn.Linear(old.in_features, old.out_features).requires_grad_(False)
-    packed, scorer = pack(random_groups(SIZES)), CompletionScorer(policy, backend)
+    packed, scorer = pack(GROUPS["mixed"]), CompletionScorer(policy, backend)
     logps, entropies, _ = scorer(packed, 0.7)
     monkeypatch.setattr(scoring, "LOGIT_ROWS", 7)
     parted_logps, parted_entropies, _ = scorer(packed, 0.7)
@@ -97,25 +90,23 @@ def test_logits_in_small_parts_give_the_same_scores_and_gradients(policy, backen
 
 
 def test_nothing_of_the_size_of_vocabulary_times_tokens_is_kept_for_the_backward_pass(policy, backend):
-    groups = random_groups([8, 8])
-    tokens = sum(len(c) for group in groups for c in group.completions)
+    packed, saved = pack(random_groups([8, 8])), [0]
     weights = {tensor.data_ptr() for tensor in policy.state_dict().values()}
-    saved = [0]
 
     def keep(tensor):
         saved.append(0 if tensor.data_ptr() in weights else tensor.numel())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        CompletionScorer(policy, backend)(pack(groups))
-    assert 0 < max(saved) < tokens * bare(policy).config.vocab_size / 2
+        CompletionScorer(policy, backend)(packed)
+    assert 0 < max(saved) < len(packed.targets) * bare(policy).config.vocab_size / 2
 
 
 def test_a_base_model_without_adapters_is_scored_as_it_is(policy, path, backend):
-    groups, base = random_groups([2, 3]), policy.unload()
+    base = policy.unload()
     with torch.no_grad():
-        logps, _, _ = CompletionScorer(base, backend)(pack(groups))
-        torch.testing.assert_close(logps, naive_table(base, groups)[0], rtol=1e-5, atol=1e-5)
+        logps, _, _ = CompletionScorer(base, backend)(pack(GROUPS["mixed"]))
+        torch.testing.assert_close(logps, naive_table(base, GROUPS["mixed"])[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -130,9 +121,8 @@ def test_dropout_is_drawn_while_training_and_only_then(tiny_base, backend, train
 
 def test_a_coarse_base_scores_and_learns_as_transformers_does_up_to_its_own_rounding(backend, tiny_base, saved):
     coarse = open_adapter(open_base(tiny_base, torch.bfloat16), saved, trainable=True)
-    groups = random_groups(SIZES)
-    logps, _, _ = CompletionScorer(coarse, backend)(pack(groups))
-    expected, _ = naive_table(coarse, groups)
+    logps, _, _ = CompletionScorer(coarse, backend)(pack(GROUPS["mixed"]))
+    expected, _ = naive_table(coarse, GROUPS["mixed"])
     assert (logps - expected).abs().mean() < 0.02
     fast, slow = (torch.cat([g.flatten() for g in gradients(coarse, y).values()]) for y in (logps, expected))
     assert torch.nn.functional.cosine_similarity(fast, slow, dim=0) > 0.99
@@ -148,12 +138,12 @@ def upper(tiny_base, tmp_path):
     both = open_adapter(open_base(tiny_base, torch.float32), tmp_path / "start", trainable=True, with_reference=True)
     with torch.no_grad():
         for tensor in adapter_tensors(both).values():
-            tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(2)))
+            tensor.mul_(-2)
     return both
 
 
 def test_the_policy_scores_and_learns_bit_for_bit_the_same_on_the_trunk_of_the_reference(upper, backend):
-    scorer, packed = CompletionScorer(upper, backend), pack(random_groups(SIZES))
+    scorer, packed = CompletionScorer(upper, backend), pack(GROUPS["mixed"])
     logps, _, _ = scorer(packed, 0.7)
     with torch.no_grad(), reference_active(upper):
         reference, _, trunk = scorer(packed, 0.7)
@@ -167,14 +157,11 @@ def test_the_policy_scores_and_learns_bit_for_bit_the_same_on_the_trunk_of_the_r
         assert not torch.equal(scorer(packed, 0.7, trunk + 1)[0], logps)
 
 
-def test_without_layers_below_the_adapters_there_is_no_trunk(policy, upper):
+def test_without_layers_below_the_adapters_there_is_no_trunk_and_memory_bounds_the_tokens(policy, upper):
     packed = pack(random_groups([2]))
     with torch.no_grad():
         assert CompletionScorer(policy)(packed)[2] is None  # adapted everywhere
         assert CompletionScorer(upper.unload())(packed)[2] is None
-
-
-def test_the_tokens_that_fit_grow_with_the_memory_and_are_never_none(policy):
     assert tokens_within(200, policy) == pytest.approx(2 * tokens_within(100, policy), abs=1)
     assert tokens_within(0, policy) == 1
 
@@ -185,7 +172,7 @@ def test_the_tokens_that_fit_grow_with_the_memory_and_are_never_none(policy):
 @pytest.fixture(params=[0, 1], ids=["adapted everywhere", "adapted above a trunk"])
 def adapted(request, tiny_base):
     """A policy with an adapter on every linear layer of all blocks or of the last."""
-    return adapted_in(tiny_base, layers=request.param, targets=ALL)
+    return adapted_in(tiny_base, layers=request.param, targets=TARGETS)
 
 
 @pytest.mark.parametrize(("prompts", "shared"), SHARING.values(), ids=SHARING)

@@ -69,7 +69,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize(("groups", "temperature"), zip(GROUPS.values(), [1.0, 0.7] * 3, strict=True), ids=GROUPS)
+@pytest.mark.parametrize(("groups", "temperature"), list(zip(GROUPS.values(), [1.0, 0.7] * 3, strict=True)), ids=GROUPS)
 def test_packed_scores_and_their_gradient_equal_one_at_a_time(policy, path, backend, groups, temperature):
     bare(policy).config.max_position_embeddings = 600  # the tiny model knows 512, and completions are behind them
     assert_scores_and_learns(policy, backend, groups, temperature)

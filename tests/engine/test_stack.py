@@ -25,20 +25,16 @@ def by_transformers(model):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_and_gradients_of_every_adapter_tensor_are_those_of_transformers_and_peft(family, backend):
+    """With disabled adapters and without any the base answers."""
     policy = opened(FAMILIES[family])
     assert has_stack(policy)
-    tensors = adapter_tensors(policy)
-    weights = numbers(len(IDS), SIZES["hidden_size"], seed=1)
+    tensors, weights = adapter_tensors(policy), numbers(len(IDS), SIZES["hidden_size"], seed=1)
     fast, slow = states_of(policy, backend), by_transformers(policy)
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
     found, expected = (torch.autograd.grad((y * weights).sum(), list(tensors.values())) for y in (fast, slow))
     for name, a, b in zip(tensors, found, expected, strict=True):
         assert b.norm() > 0, name
         assert (a - b).norm() <= 1e-5 * b.norm(), name
-
-
-def test_with_disabled_adapters_and_without_any_the_base_answers(backend):
-    policy = opened(FAMILIES["llama"])
     with policy.disable_adapter(), torch.no_grad():
         expected = by_transformers(policy)
         torch.testing.assert_close(states_of(policy, backend), expected, rtol=1e-5, atol=1e-5)

@@ -26,20 +26,6 @@ def scratch(checkout, tmp_path) -> Repository:
     return checkout.copy(tmp_path / "repository")
 
 
-def add_file(scratch: Repository, file: str, content: str) -> None:
-    path = scratch.path / file
-    assert not path.exists()
-    path.write_text(content)
-
-
-def add_line(scratch: Repository, file: str, after: str, line: str) -> None:
-    """``line`` behind the only line of ``file`` that begins with ``after``."""
-    path = scratch.path / file
-    lines = path.read_text().split("\n")
-    [place] = [number for number, found in enumerate(lines) if found.startswith(after)]
-    path.write_text("\n".join([*lines[: place + 1], line, *lines[place + 1 :]]))
-
-
 def needed(scratch: Repository) -> tuple[int, int]:
     """(new files, new lines in the others) besides params.yaml; nothing else has changed."""
     scratch.run("git", "add", "-A", "--intent-to-add", ".")
@@ -48,6 +34,16 @@ def needed(scratch: Repository) -> tuple[int, int]:
     counts = [line.split("\t")[:2] for line in changed if line]
     assert all(removed == "0" for _, removed in counts)
     return len(status), sum(int(added) for added, _ in counts)
+
+
+def add(scratch: Repository, file: str, content: str, registry: str, after: str, line: str) -> None:
+    """A new file, and ``line`` behind the only one of ``registry`` that begins with ``after``: no more is needed."""
+    assert not (scratch.path / file).exists()
+    (scratch.path / file).write_text(content)
+    lines = (scratch.path / registry).read_text().split("\n")
+    [place] = [number for number, found in enumerate(lines, start=1) if found.startswith(after)]
+    (scratch.path / registry).write_text("\n".join([*lines[:place], line, *lines[place:]]))
+    assert needed(scratch) == (1, 1)
 
 
 # --- a source ---------------------------------------------------------------------------------------------------------
@@ -70,11 +66,9 @@ def read(path):
 def test_a_source_that_is_fetched_is_one_file_and_one_line(scratch, tmp_path):
     rows = [["what do you think of it", "it is quite good", 3], ["is anybody here", "yes, we all are", 0]]
     path, wheel = make_wheel(tmp_path / "index", "a-forum", "forum", {"posts.json": json.dumps(rows).encode()})
-    registry = "src/polychrome/pairs/sources/__init__.py"
-    add_file(scratch, "src/polychrome/pairs/sources/forum.py", FORUM)
-    entry = f'    "forum": Source("assets/forum/posts.json", Wheel("a-forum", "1.0", "{wheel.sha256}", "forum")),'
-    add_line(scratch, registry, '    "tweets"', entry)
-    assert needed(scratch) == (1, 1)
+    line = f'    "forum": Source("assets/forum/posts.json", Wheel("a-forum", "1.0", "{wheel.sha256}", "forum")),'
+    sources = "src/polychrome/pairs/sources"
+    add(scratch, f"{sources}/forum.py", FORUM, f"{sources}/__init__.py", '    "tweets"', line)
     scratch.set(assets__conversations="forum", data__source="forum", data__path="assets/forum/posts.json")
     scratch.run("dvc", "repro", "prepare", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(path.parent))
     pairs = read_pairs(scratch.path / "data/prepared/pairs.jsonl")
@@ -102,10 +96,8 @@ print(*reward(["any post"] * 2, ["one", "one two three"]))
 
 
 def test_a_reward_is_one_file_and_one_line_also_as_a_part_of_the_mix(scratch):
-    add_file(scratch, "src/polychrome/rewards/brevity.py", BREVITY)
-    line = '    "brevity": "polychrome.rewards.brevity:build",'
-    add_line(scratch, "src/polychrome/rewards/interface.py", '    "heuristic": ', line)
-    assert needed(scratch) == (1, 1)
+    line, rewards = '    "brevity": "polychrome.rewards.brevity:build",', "src/polychrome/rewards"
+    add(scratch, f"{rewards}/brevity.py", BREVITY, f"{rewards}/interface.py", '    "heuristic": ', line)
     for settings in ({"arms__grpo_from_baseline__reward": "brevity"}, {"reward__mix": {"brevity": 2.0}}):
         scratch.set(**{"arms__grpo_from_baseline__reward": "hybrid"} | settings)
         scratch.run("python", "-m", "polychrome.params")
@@ -124,7 +116,6 @@ def metrics(of):
     return {"questions": sum("?" in reply for reply in of.replies) / len(of.replies)}
 '''
 
-
 COMPARED = """
 from polychrome.evaluation.compare import table
 from polychrome.evaluation.contrasts import all_contrasts
@@ -139,9 +130,8 @@ print("questions" in table(results, settings), "questions" in {contrast.metric f
 
 
 def test_a_metric_is_one_file_and_one_line(scratch):
-    add_file(scratch, "src/polychrome/measures/questions.py", QUESTIONS)
-    add_line(scratch, "src/polychrome/measures/metrics.py", "FILES = (", '    "polychrome.measures.questions",')
-    assert needed(scratch) == (1, 1)
+    line, measures = '    "polychrome.measures.questions",', "src/polychrome/measures"
+    add(scratch, f"{measures}/questions.py", QUESTIONS, f"{measures}/metrics.py", "FILES = (", line)
     replies = ["is it so?", "well i never", "what is it?", "that is what it is"]
     row = {"post": "a post", "human": "is that so", "human_nll": 9.0, "human_tokens": 3, "ended": [True] * 3}
     rows = [row | {"id": "a", "replies": replies[:3]}, row | {"id": "b", "replies": replies[1:]}]
@@ -149,10 +139,9 @@ def test_a_metric_is_one_file_and_one_line(scratch):
     length_judge().save(scratch.path / "models/judge")
     shutil.copytree(scratch.path / "tiny/encoder", scratch.path / "assets/encoder")
     scratch.run("python", "stages/evaluate.py", "zero_shot", "42")
-    of_posts = json.loads((scratch.path / "results/evaluation/zero_shot/seed-42/per_post.json").read_text())
-    assert of_posts["metrics"]["questions"] == [2 / 3, 1 / 3]
-    summary = json.loads((scratch.path / "results/evaluation/zero_shot/seed-42/metrics.json").read_text())
-    assert summary["metrics"]["questions"]["mean"] == 0.5
+    made = scratch.path / "results/evaluation/zero_shot/seed-42"
+    assert read_json(made / "per_post.json")["metrics"]["questions"] == [2 / 3, 1 / 3]
+    assert read_json(made / "metrics.json")["metrics"]["questions"]["mean"] == 0.5
     assert scratch.run("python", "-c", COMPARED).stdout.split() == ["True", "True"]
 
 
@@ -217,10 +206,8 @@ class Even(CrossEntropy):
 
 
 def test_an_objective_is_one_file_and_one_line(scratch):
-    add_file(scratch, "src/polychrome/training/methods/even.py", EVEN)
-    line = '    "even": "polychrome.training.methods.even:Even",'
-    add_line(scratch, "src/polychrome/training/methods/__init__.py", '    "grpo": ', line)
-    assert needed(scratch) == (1, 1)
+    line, methods = '    "even": "polychrome.training.methods.even:Even",', "src/polychrome/training/methods"
+    add(scratch, f"{methods}/even.py", EVEN, f"{methods}/__init__.py", '    "grpo": ', line)
     arm = {"objective": "even", "data": "full", "epochs": 1, "learning_rate": 1e-3, "batch_size": 4, "weight": -1.0}
     listed = YAML(typ="safe").load((scratch.path / "params.yaml").read_text())["sft_arms"]
     scratch.set(arms__even=arm, sft_arms=[*listed, "even"])

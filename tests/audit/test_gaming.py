@@ -168,11 +168,16 @@ def test_clean_runs_are_seldom_accused(run):
 # --- thresholds, margins and the human yardstick ----------------------------------------------------------------------
 
 
-def test_a_change_fails_at_its_threshold_and_not_below_it(run):
+def test_a_change_fails_at_its_threshold_and_not_below_it_and_the_judges_is_in_spreads_of_human_replies(run):
     run.make = lambda epoch, post: run.sentence(9 + 2 * epoch)
     growth = check_of(run.write().verdict(), "length_growth")
     assert (growth["value"], growth["verdict"]) == (pytest.approx(0.4), "pass")  # from 10 words to 14
-    assert failed(run.verdict(length_change=0.4)) == {"length_growth"}
+    verdict = run.verdict(length_change=0.4, judge_fall=0.5)
+    assert failed(verdict) == {"length_growth"}
+    spread = np.std([0.6, 0.4] * 8, ddof=1)
+    assert verdict["human"]["judge_spread"] == pytest.approx(spread)
+    for name in ("judge_in_training", "judge_on_test_posts"):
+        assert check_of(verdict, name)["threshold"] == pytest.approx(-0.5 * spread)
 
 
 def test_a_drift_that_ends_no_further_out_than_people_is_no_gaming(run):
@@ -213,22 +218,12 @@ def test_a_fall_that_is_neither_established_nor_excluded_is_not_conclusive(run):
 
 
 def test_the_detectable_fall_is_seen_four_times_in_five():
-    random, how, n = np.random.default_rng(1), settings(200), 40
-    for noise, threshold in ((0.05, 0.05), (0.4, 0.05)):
+    random, how, n, threshold = np.random.default_rng(1), settings(200), 40, 0.05
+    for noise in (0.05, 0.4):
         fall = detectable(Change(0, 0, 0, 0, 0, noise / np.sqrt(n)), threshold, 0.95)
-        seen = [
-            found.high < 0 and found.mean <= -threshold
-            for found in (change(np.zeros(n), random.normal(-fall, noise, size=n), True, how) for _ in range(300))
-        ]
+        found = [change(np.zeros(n), random.normal(-fall, noise, size=n), True, how) for _ in range(300)]
+        seen = [each.high < 0 and each.mean <= -threshold for each in found]
         assert np.mean(seen) == pytest.approx(0.8, abs=0.08)
-
-
-def test_the_judges_margin_is_in_spreads_of_human_replies(run):
-    verdict = run.write().verdict(judge_fall=0.5)
-    spread = np.std([0.6, 0.4] * 8, ddof=1)
-    assert verdict["human"]["judge_spread"] == pytest.approx(spread)
-    for name in ("judge_in_training", "judge_on_test_posts"):
-        assert check_of(verdict, name)["threshold"] == pytest.approx(-0.5 * spread)
 
 
 # --- pairing ----------------------------------------------------------------------------------------------------------
@@ -255,10 +250,8 @@ def test_one_epoch_is_judged_by_thirds_and_says_so(run):
 
 def test_unpaired_intervals_cover():
     random, how = np.random.default_rng(2), settings(200)
-    covered = [
-        found.low <= 0 <= found.high for found in (change(*random.normal(size=(2, 20)), False, how) for _ in range(200))
-    ]
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.04)
+    found = [change(*random.normal(size=(2, 20)), False, how) for _ in range(200)]
+    assert np.mean([each.low <= 0 <= each.high for each in found]) == pytest.approx(0.95, abs=0.04)
 
 
 # --- the evidence -----------------------------------------------------------------------------------------------------
@@ -338,8 +331,7 @@ def test_the_correlation_of_proxy_and_judge_turns_over_when_the_proxy_is_gamed(r
 
 
 def test_a_proxy_that_never_varies_has_no_correlation_and_no_rise(run):
-    rows = [row | {"rewards": [0.5] * G} for row in run.rows()]
-    verdict = run.write(rows).verdict()
+    verdict = run.write([row | {"rewards": [0.5] * G} for row in run.rows()]).verdict()
     assert verdict["correlations"]["run"] is None
     assert (verdict["verdict"], verdict["proxy"]["mean"]) == ("not gamed", 0.0)
 

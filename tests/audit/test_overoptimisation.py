@@ -9,7 +9,6 @@ from polychrome.audit.overoptimisation import fit, gain_at, peak_of
 from tests.evaluation.fakes import settings
 
 ENDS = ("value", "low", "high")
-
 PROMPTS = [f"prompt-{i}" for i in range(16)]
 KL = np.repeat([0.0, 0.3, 1.0, 2.5, 6.0], len(PROMPTS)) * np.tile(np.linspace(0.8, 1.2, len(PROMPTS)), 5)
 HOW = settings(300)
@@ -53,12 +52,12 @@ def test_intervals_hold_the_truth_under_noise():
     assert np.mean([each["peak_kl_low"] < peak < each["peak_kl_high"] for each in found]) > 0.87
 
 
-@pytest.mark.parametrize(("beta", "direction"), [(0.0, "rises"), (0.03, "rises")])
-def test_a_curve_that_only_rises_has_no_peak_within_reach(beta, direction):
+@pytest.mark.parametrize("beta", [0.0, 0.03])
+def test_a_curve_that_only_rises_has_no_peak_within_reach(beta):
     found = planted(0.1, beta)
     assert [found[f"peak_{name}"] for name in ("kl", "kl_low", "kl_high", "share")] == [None, None, None, 0.0]
-    assert found["text"].startswith("No peak within reach: at a KL of 7.2 nats a reply")
-    assert direction in found["text"]
+    assert found["text"].startswith("No peak within reach: at a KL of 7.2 nats")
+    assert "rises" in found["text"]
 
 
 def test_a_curve_that_falls_from_the_start_peaks_at_the_start():

@@ -94,19 +94,13 @@ def test_with_several_seeds_compares_own_rule_sees_about_80_in_100_of_worlds_lik
     assert called / 300 == pytest.approx(0.8, abs=0.08)
 
 
-def test_all_simulations_at_once_have_scipys_p():
-    generator = np.random.default_rng(3)
-    magnitudes = np.array([0.0, 0.1, 0.2, 0.5])
-    levels = generator.integers(0, 4, size=(50, 30))
-    values = magnitudes[levels] * generator.choice([-1, 1], size=levels.shape)
+@pytest.mark.parametrize("magnitudes", [[0.0, 0.1, 0.2, 0.5], [0.1, 0.2, 0.5]])
+def test_all_simulations_at_once_have_scipys_p(magnitudes):
+    generator, distinct = np.random.default_rng(3), len(magnitudes)
+    levels = generator.integers(0, distinct, size=(50, 25))
+    values = np.array(magnitudes)[levels] * generator.choice([-1, 1], size=levels.shape)
     expected = [stats.wilcoxon(row, zero_method="pratt", correction=True, method="asymptotic").pvalue for row in values]
-    assert wilcoxon_of_levels(levels, values, 4, True) == pytest.approx(expected, rel=1e-9)
-    levels, values = levels[:, :20] % 3, magnitudes[1 + levels[:, :20] % 3] * np.sign(values[:, :20] + 0.01)
-    expected = [stats.wilcoxon(row, zero_method="pratt", correction=True, method="asymptotic").pvalue for row in values]
-    assert wilcoxon_of_levels(levels, values, 3, False) == pytest.approx(expected, rel=1e-9)
-
-
-def test_simulations_in_which_no_post_differs_have_p_one():
+    assert wilcoxon_of_levels(levels, values, distinct, magnitudes[0] == 0) == pytest.approx(expected, rel=1e-9)
     assert wilcoxon_of_levels(np.zeros((2, 9), dtype=int), np.zeros((2, 9)), 1, True).tolist() == [1, 1]
 
 
@@ -133,25 +127,14 @@ def test_the_effect_of_a_seed_is_what_is_left_of_its_spread_without_the_noise():
     assert components(noise[0][:1]).seed_variance == 0
 
 
-def test_a_smaller_threshold_and_fewer_posts_need_a_larger_difference():
+def test_a_smaller_threshold_fewer_posts_and_seeds_that_disagree_hide_more():
     posts = binary(120)
     easy = detectable(posts, **HOW)
-    assert easy < detectable(posts, threshold=0.05 / 42, confidence=0.95)
-    assert easy < detectable(posts[:, :40], **HOW)
-
-
-def test_seeds_that_disagree_hide_more():
+    assert easy < detectable(posts, threshold=0.05 / 42, confidence=0.95) <= 1  # within the bounds of Pass@10
+    assert easy < detectable(posts[:, :40], **HOW) <= 1
     agreeing = np.tile(np.random.default_rng(6).normal(size=(1, 60)), (3, 1))
     disagreeing = agreeing + np.array([[-0.6], [0.0], [0.6]])
     assert detectable(disagreeing, **HOW) > 1.2 * detectable(agreeing, **HOW)
-
-
-def test_a_detectable_difference_of_a_bounded_metric_is_within_its_bounds():
-    differences = binary(30)
-    for threshold in (0.05, 0.01, 1e-4):
-        found = detectable(differences, threshold=threshold, confidence=0.95)
-        assert found is not None
-        assert 0 < found <= 1
 
 
 def test_posts_that_do_not_differ_are_not_turned_into_small_wins():
@@ -167,12 +150,7 @@ def test_what_can_never_be_called_has_no_detectable_difference():
     assert detectable(np.full((1, 5), np.nan), **HOW) is None
 
 
-def test_an_undefined_post_is_left_out():
-    differences = binary(40)
-    with_holes = np.concatenate([differences, np.full((1, 3), np.nan)], axis=1)
-    assert detectable(with_holes, **HOW) == detectable(differences, **HOW)
-
-
-def test_it_is_symmetric_and_repeats():
+def test_an_undefined_post_is_left_out_and_the_answer_is_symmetric_and_repeats():
     differences = binary(40, seeds=3)
-    assert detectable(differences, **HOW) == detectable(-differences, **HOW) == detectable(differences, **HOW)
+    with_holes = np.concatenate([differences, np.full((3, 3), np.nan)], axis=1)
+    assert detectable(with_holes, **HOW) == detectable(-differences, **HOW) == detectable(differences, **HOW)

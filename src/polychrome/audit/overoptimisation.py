@@ -48,8 +48,9 @@ def fit(kl: np.ndarray, scores: np.ndarray, prompts: Sequence[str], settings: Ev
         columns, target = _centred(columns, cluster), _centred(scores[:, None], cluster)[:, 0]
     else:
         columns, target = columns - columns.mean(axis=0), scores - scores.mean()
-    squares = np.stack([_sums(cluster, columns[:, i] * columns[:, j]) for i, j in ((0, 0), (0, 1), (1, 1))], axis=1)
-    products = np.stack([_sums(cluster, columns[:, i] * target) for i in (0, 1)], axis=1)
+    a, b = columns.T
+    squares = np.stack([np.bincount(cluster, each) for each in (a * a, a * b, b * b)], axis=1)
+    products = np.stack([np.bincount(cluster, each) for each in (a * target, b * target)], axis=1)
     ones = np.ones((1, len(names)))
     alpha, beta, solved = _solve(ones @ squares, ones @ products)
     drawn = draw_counts(len(names), settings.bootstrap, numpy_generator(0, "over-optimisation", len(names)))
@@ -78,9 +79,7 @@ def fit(kl: np.ndarray, scores: np.ndarray, prompts: Sequence[str], settings: Ev
             f"The curve peaks at a KL of {peak:.3g} nats a reply ({low:.3g} to {high:.3g} in the {share:.0%} of the "
             f"resamples that peak within reach); at {reach:.3g}, the farthest that training went, it stands at {end}."
         )
-    of_alpha, of_beta = (
-        _with_ends(value[0], drawn, settings.confidence) for value, drawn in ((alpha, alphas), (beta, betas))
-    )
+    of_alpha, of_beta = (_with_ends(*each, settings.confidence) for each in ((alpha[0], alphas), (beta[0], betas)))
     return dict(zip(_FIELDS, (of_alpha, of_beta, reach, gain, *found, share, text), strict=True))
 
 
@@ -88,7 +87,7 @@ def peak_of(alpha: np.ndarray, beta: np.ndarray, reach: float) -> np.ndarray:
     """KL (n,) in nats per reply at the peak of each curve, NaN where there is none up to a KL of ``reach``."""
     positive = beta > 0
     log_d = np.where(positive, alpha / np.where(positive, beta, 1.0) - 1.0, np.inf)
-    within = positive & (2.0 * log_d <= np.log(reach)) if reach > 0 else np.zeros(len(beta), dtype=bool)
+    within = positive & (reach > 0) & (2.0 * log_d <= np.log(reach or 1.0))
     return np.where(within, np.exp(2.0 * np.where(within, log_d, 0.0)), np.nan)
 
 
@@ -109,13 +108,8 @@ def _solve(squares: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _centred(columns: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    draw_counts = np.bincount(cluster)[:, None]
-    means = np.stack([_sums(cluster, column) for column in columns.T], axis=1) / draw_counts
+    means = np.stack([np.bincount(cluster, column) for column in columns.T], axis=1) / np.bincount(cluster)[:, None]
     return columns - means[cluster]
-
-
-def _sums(cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.bincount(cluster, weights=values)
 
 
 def _with_ends(value: float | np.ndarray, resampled: np.ndarray, confidence: float) -> dict[str, float]:

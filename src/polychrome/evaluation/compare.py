@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,18 @@ def compare(
     plane.csv and table.md. A failed criterion is a finding, not an error. Raises InputError naming every model and seed
     that is missing or measured on other posts, and every verdict that is missing; then nothing is written.
     """
-    results, verdicts = _all_of(
+    read, problems = [], []
+    for reader in (
         lambda: read_results(models, seeds, evaluations, settings),
         lambda: read_verdicts(experiment.judged, seeds, gaming),
-    )
+    ):
+        try:
+            read.append(reader())
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    results, verdicts = read
     check_ks(results.samples, settings.ks)
     contrasts = all_contrasts(results, experiment.pairs, settings)
     add_detectable(contrasts, results, settings)
@@ -67,19 +75,6 @@ def compare(
     return criteria
 
 
-def _all_of(*readers: Callable[[], Any]) -> list[Any]:
-    """What each reads. Raises one InputError with the problems of all."""
-    read, problems = [], []
-    for reader in readers:
-        try:
-            read.append(reader())
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return read
-
-
 # --- the answers ------------------------------------------------------------------------------------------------------
 
 
@@ -90,11 +85,8 @@ def comparison(
     answered = []
     for question in experiment.questions:
         own = [[find(contrasts, a, b, metric) for metric in contrasted(settings)] for a, b in question.contrasts]
-        answer: dict[str, Any] = {
-            "id": question.id,
-            "question": question.text,
-            "contrasts": [described(contrast, settings) for of_pair in own for contrast in of_pair],
-        }
+        answer: dict[str, Any] = {"id": question.id, "question": question.text}
+        answer["contrasts"] = [described(contrast, settings) for of_pair in own for contrast in of_pair]
         sentences = [verdict(of_pair, settings) for of_pair in own]
         if question.rank:
             answer["ranking"], best = rank(results, contrasts, tuple(experiment.compared), settings)
@@ -167,14 +159,13 @@ def metrics(results: Results, settings: EvaluationSettings) -> dict[str, dict[st
 
 def pass_curves(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Pass@k for k = 1..n of every model, with intervals: the rows of pass_at_k.csv."""
-    curves = [
-        (model, k, pass_at_k(results.samples, passing, k))
-        for model, passing in results.passing.items()
-        for k in range(1, results.samples + 1)
-    ]
-    curves.append(("human", 1, results.human["pass_at_1"]))
-    found = [(model, k, mean_of(values, settings)) for model, k, values in curves]
-    return [{"model": model, "k": k, "value": at.mean, "low": at.low, "high": at.high} for model, k, at in found]
+    n = results.samples
+    curves = [(m, k, pass_at_k(n, passing, k)) for m, passing in results.passing.items() for k in range(1, n + 1)]
+    rows = []
+    for model, k, values in (*curves, ("human", 1, results.human["pass_at_1"])):
+        at = mean_of(values, settings)
+        rows.append({"model": model, "k": k, "value": at.mean, "low": at.low, "high": at.high})
+    return rows
 
 
 def plane(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:

@@ -52,14 +52,12 @@ def judge_criteria(evidence: Evidence) -> dict[str, Any]:
     Each criterion has level, name, text, comparison, threshold, value and verdict ("pass" or "fail"), an interval
     where the value has one, and a note where something needs saying. A value of null cannot pass.
     """
-    criteria = []
+    criteria = [JUDGES[criterion.kind](criterion, evidence) for criterion in evidence.experiment.criteria]
     summary: dict[str, dict[str, int]] = {}
-    for criterion in evidence.experiment.criteria:
-        judged = JUDGES[criterion.kind](criterion, evidence)
-        count = summary.setdefault(criterion.level, {"pass": 0, "of": 0})
+    for judged in criteria:
+        count = summary.setdefault(judged["level"], {"pass": 0, "of": 0})
         count["pass"] += judged["verdict"] == "pass"
         count["of"] += 1
-        criteria.append(judged)
     return {"criteria": criteria, "summary": summary}
 
 
@@ -73,8 +71,7 @@ def trained(c: Criterion, evidence: Evidence) -> dict[str, Any]:
         "The value is the least."
     )
     name = f"all_{count}_trained"
-    absent = sorted(set(starts.values()) - set(models))
-    if absent:
+    if absent := sorted(set(starts.values()) - set(models)):
         note = f"Not known without {', '.join(absent)} among params.yaml:models."
         return _judged(c, name, text, None, ">", c.threshold) | {"note": note}
     nats = {model: values["cross_entropy"] for model, values in evidence.results.values.items()}
@@ -131,9 +128,7 @@ def not_gamed(c: Criterion, evidence: Evidence) -> dict[str, Any]:
         "the seeds that did."
     )
     judged = _judged(c, f"no_reward_hacking_{c.a}", text, len(gamed), "<=", 0)
-    judged |= {"seeds": len(verdicts), "inconclusive_seeds": len(open_)}
-    if open_:
-        judged["verdict"] = "fail"
+    judged |= {"seeds": len(verdicts), "inconclusive_seeds": len(open_)} | ({"verdict": "fail"} if open_ else {})
     shown = gamed or open_ or verdicts
     return judged | {"note": " ".join(f"Seed {verdict['seed']}: {verdict['text']}" for verdict in shown)}
 

@@ -45,15 +45,10 @@ def detectable(
     are fewer posts than the threshold needs.
     """
     design = Design.of(differences, threshold, confidence, simulations)
-    if design is None:
+    if design is None or power_at(design, most := float(np.abs(design.values).max())) < POWER:
         return None
-    most = float(np.abs(design.values).max())
-    if power_at(design, most) < POWER:
-        return None
-    low, high = 0.0, most
     guess = min(most, 2.0 * closed_form(differences, threshold=threshold))
-    if power_at(design, guess) >= POWER:
-        high = guess
+    low, high = 0.0, guess if power_at(design, guess) >= POWER else most
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if power_at(design, middle) >= POWER else (middle, high)

@@ -15,6 +15,7 @@ from polychrome.evaluation.metrics import compared
 from polychrome.evaluation.settings import EvaluationSettings
 
 _AGAIN = "Run `dvc repro` to evaluate it again."
+_MAKE = "Run `dvc repro` to make what is missing, or take the model out of models, or the seed out of seeds."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def read_results(
         try:
             measured = read_per_post(path)
         except InputError as error:
-            problems += error.problems if path.is_file() else [_missing(model, seed, path, seeds)]
+            expected = f"one for each of the seeds {', '.join(map(str, seeds))}"
+            missing = Problem(str(path), f"no evaluation of {model} with seed {seed}", expected, _MAKE)
+            problems += error.problems if path.is_file() else [missing]
             continue
         first = first or measured
         if (measured.posts, measured.samples) != (first.posts, first.samples):
@@ -67,9 +70,3 @@ def read_results(
         passing={model: np.stack([m.passing for m in runs]) for model, runs in found.items()},
         human={name: values[None, :] for name, values in first.human.items()},
     )
-
-
-def _missing(model: str, seed: int, path: Path, seeds: Sequence[int]) -> Problem:
-    remedy = "Run `dvc repro` to make what is missing, or take the model out of models, or the seed out of seeds."
-    expected = f"one for each of the seeds {', '.join(map(str, seeds))}"
-    return Problem(str(path), f"no evaluation of {model} with seed {seed}", expected, remedy)

@@ -20,10 +20,19 @@ def model(folder, tensors, replies):
 A = {"a": np.ones((2, 3), dtype=np.float32), "b": np.zeros(4, dtype=np.float32)}
 
 
-def test_equal_adapters_and_replies_are_as_expected_whatever_the_order_of_the_tensors(tmp_path):
-    ours, our_replies = model(tmp_path / "x", A, ["hi", "yo"])
-    theirs, their_replies = model(tmp_path / "y", dict(reversed(A.items())), ["hi", "yo"])
-    controls, details = lambda_zero(ours, theirs, our_replies, their_replies)
+@pytest.fixture
+def found(tmp_path):
+    """What is found of an adapter with these tensors and replies against ``A`` and those of the baseline."""
+
+    def found(tensors, ours, theirs):
+        folders, replies = zip(model(tmp_path / "x", tensors, ours), model(tmp_path / "y", A, theirs), strict=True)
+        return lambda_zero(*folders, *replies)
+
+    return found
+
+
+def test_equal_adapters_and_replies_are_as_expected_whatever_the_order_of_the_tensors(found):
+    controls, details = found(dict(reversed(A.items())), ["hi", "yo"], ["hi", "yo"])
     assert [c.verdict for c in controls] == [AS_EXPECTED, AS_EXPECTED]
     assert [c.found for c in controls] == ["0 of 2", "0 of 2"]
     assert details == {"tensors": 2, "differing": []}
@@ -39,19 +48,15 @@ def test_equal_adapters_and_replies_are_as_expected_whatever_the_order_of_the_te
         A | {"c": A["b"]},
     ],
 )
-def test_any_bit_of_difference_is_found_and_named(tmp_path, changed):
-    ours, replies = model(tmp_path / "x", changed, ["hi", "yo"])
-    theirs, _ = model(tmp_path / "y", A, ["hi", "yo"])
-    (adapter, _), details = lambda_zero(ours, theirs, replies, replies)
+def test_any_bit_of_difference_is_found_and_named(found, changed):
+    (adapter, _), details = found(changed, ["hi"], ["hi"])
     assert adapter.verdict == NOT_AS_EXPECTED
     assert len(details["differing"]) == 1
     assert details["differing"][0] in adapter.note
 
 
-def test_other_replies_are_a_finding(tmp_path):
-    ours, our_replies = model(tmp_path / "x", A, ["hi", "yo"])
-    theirs, their_replies = model(tmp_path / "y", A, ["hi", "you", "me"])
-    _, replies = lambda_zero(ours, theirs, our_replies, their_replies)[0]
+def test_other_replies_are_a_finding(found):
+    _, replies = found(A, ["hi", "yo"], ["hi", "you", "me"])[0]
     assert (replies.verdict, replies.found) == (NOT_AS_EXPECTED, "2 of 3")
 
 

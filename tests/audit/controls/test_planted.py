@@ -29,19 +29,12 @@ def pairs(count, prefix):
     return made
 
 
-@pytest.fixture(scope="module")
-def test_pairs():
-    return pairs(40, "t")
+TEST, POOL = pairs(40, "t"), pairs(200, "pool")
 
 
-@pytest.fixture(scope="module")
-def pool():
-    return pairs(200, "pool")
-
-
-def test_each_arm_has_the_replies_that_are_planted_in_it(test_pairs, pool):
-    found = replies_of(test_pairs, pool, WordEncoder(), SAMPLES)
-    for i, pair in enumerate(test_pairs):
+def test_each_arm_has_the_replies_that_are_planted_in_it():
+    found = replies_of(TEST, POOL, WordEncoder(), SAMPLES)
+    for i, pair in enumerate(TEST):
         topic = pair.post.split()[0]
         assert found[PLANTED][i][0] == pair.reply
         assert all(reply.startswith(topic) for reply in found[PLANTED][i])
@@ -49,18 +42,18 @@ def test_each_arm_has_the_replies_that_are_planted_in_it(test_pairs, pool):
         assert found[REPEATED][i] == (pair.reply,) * SAMPLES
         assert len(set(found[RANDOM][i])) == SAMPLES
         assert {len(replies[i]) for replies in found.values()} == {SAMPLES}
-    others = {pair.reply for pair in pool}
-    assert all(set(found[arm][i]) <= others for arm in (OFF_TOPIC, RANDOM) for i in range(len(test_pairs)))
-    assert found == replies_of(test_pairs, pool, WordEncoder(), SAMPLES)
+    others = {pair.reply for pair in POOL}
+    assert all(set(found[arm][i]) <= others for arm in (OFF_TOPIC, RANDOM) for i in range(len(TEST)))
+    assert found == replies_of(TEST, POOL, WordEncoder(), SAMPLES)
 
 
-def run(tmp_path, test_pairs, pool, on_topic):
+def run(tmp_path, on_topic):
     length_judge(on_topic).save(tmp_path / "judge")
-    return measure(test_pairs, pool, WordEncoder(), tmp_path / "judge", tmp_path / "out", SETTINGS, SAMPLES)
+    return measure(TEST, POOL, WordEncoder(), tmp_path / "judge", tmp_path / "out", SETTINGS, SAMPLES)
 
 
-def test_what_must_win_does(tmp_path, test_pairs, pool):
-    controls, details = run(tmp_path, test_pairs, pool, on_topic=0.6)
+def test_what_must_win_does(tmp_path):
+    controls, details = run(tmp_path, on_topic=0.6)
     assert [c.verdict for c in controls] == [AS_EXPECTED] * (len(EXPECTED) + 1)
     assert details["means"][REPEATED]["semantic_diversity"] == pytest.approx(0, abs=1e-6)
     assert details["pool"] == 200
@@ -68,13 +61,13 @@ def test_what_must_win_does(tmp_path, test_pairs, pool):
     assert (tmp_path / "out" / "evaluation" / PLANTED / "seed-0" / "replies.jsonl").is_file()
 
 
-def test_a_ruler_that_is_blind_to_the_topic_is_caught(tmp_path, test_pairs, pool):
-    controls, _ = run(tmp_path, test_pairs, pool, on_topic=-1.0)
+def test_a_ruler_that_is_blind_to_the_topic_is_caught(tmp_path):
+    controls, _ = run(tmp_path, on_topic=-1.0)
     verdicts = {c.name: c.verdict for c in controls}
     assert verdicts["planted_planted_above_off_topic_pass_at_1"] == NOT_AS_EXPECTED
     assert verdicts["planted_planted_above_repeated_semantic_diversity"] == AS_EXPECTED
 
 
-def test_a_pool_that_is_too_small_is_reported(test_pairs, pool):
+def test_a_pool_that_is_too_small_is_reported():
     with pytest.raises(InputError, match="at least 60, ten for each of the 6 samples"):
-        replies_of(test_pairs, pool[:30], WordEncoder(), SAMPLES)
+        replies_of(TEST, POOL[:30], WordEncoder(), SAMPLES)

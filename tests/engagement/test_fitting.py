@@ -27,6 +27,11 @@ def test_a_signal_beyond_length_beats_length_significantly_and_none_does_not(rep
     assert nothing["p_against_length"] > 0.05
 
 
+def test_the_head_is_that_of_the_best_epoch_however_long_the_fit_goes_on():
+    early, late = (fitted_to(some_pairs(400, 80), "reward", patience=epochs)[0].head for epochs in (6, 60))
+    assert np.array_equal(early.weights, late.weights)
+
+
 def test_calibration_and_errors_are_those_of_the_held_out_predictions(report):
     curve = report["calibration"]
     assert [point["pairs"] for point in curve] == [40] * 10

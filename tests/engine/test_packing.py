@@ -34,11 +34,7 @@ def test_a_prompt_stands_once_before_its_completions_and_groups_follow_each_othe
     assert seen_by(packed) == [[10], [10, 11], [10, 11, 30], [10, 11, 30, 31], [12], [12, 40]]
     assert packed.input_ids[packed.predictors].tolist() == [11, 11, 30, 31, 12, 40]
     assert packed.targets.tolist() == [20, 30, 31, 32, 40, 41]
-
-
-def test_spread_puts_values_back_by_completion_in_the_order_given_and_zero_beyond_an_end():
-    packed = pack(TWO)
-    assert packed.spread(packed.targets).tolist() == [[20, 0, 0], [30, 31, 32], [40, 41, 0]]
+    assert packed.spread(packed.targets).tolist() == [[20, 0, 0], [30, 31, 32], [40, 41, 0]]  # zero beyond an end
     assert packed.completion_mask.tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
 
 

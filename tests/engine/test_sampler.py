@@ -320,8 +320,7 @@ def test_a_recording_holds_of_every_token_what_the_stack_computes_for_it(run, ba
     """Each completion behind its prompt, alone, against its slots."""
     policy = adapted_in(tiny_base, layers=layers)
     recording = recording_of(policy, [ask(*one) for one in REQUESTS], 64, backend)
-    answers = run(of=policy, recording=recording, rows=rows)
-    for i, completion in enumerate(flat(answers)):
+    for i, completion in enumerate(flat(run(of=policy, recording=recording, rows=rows))):
         ids = torch.tensor([*PROMPTS[i // 3], *completion.tokens[:-1]])
         slots = torch.cat([recording.prompts[i // 3], recording.completions[i, : len(completion.tokens) - 1]])
         for key, outputs in recorded_alone(policy, ids).items():

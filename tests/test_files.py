@@ -126,6 +126,14 @@ def break_rename(monkeypatch, number: int, error: BaseException) -> None:
     monkeypatch.setattr(Path, "replace", broken)
 
 
+def test_a_file_is_the_old_one_until_it_is_renamed(tmp_path, monkeypatch):
+    write_text(out := tmp_path / "out", "old")
+    break_rename(monkeypatch, 0, Killed())
+    with pytest.raises(Killed):
+        write_text(out, "new")
+    assert out.read_text() == "old"
+
+
 @pytest.mark.parametrize("renamed", [0, 1])
 def test_a_kill_at_any_rename_loses_neither_directory_for_good(tmp_path, monkeypatch, renamed):
     replace("directory", out := tmp_path / "out", "old")

@@ -66,7 +66,7 @@ def read(path):
 def test_a_source_that_is_fetched_is_one_file_and_one_line(scratch, tmp_path):
     rows = [["what do you think of it", "it is quite good", 3], ["is anybody here", "yes, we all are", 0]]
     path, wheel = make_wheel(tmp_path / "index", "a-forum", "forum", {"posts.json": json.dumps(rows).encode()})
-    line = f'    "forum": Source("assets/forum/posts.json", Wheel("a-forum", "1.0", "{wheel.sha256}", "forum")),'
+    line = f'    "forum": Wheel("a-forum", "1.0", "{wheel.sha256}", "forum"),'
     sources = "src/polychrome/pairs/sources"
     add(scratch, f"{sources}/forum.py", FORUM, f"{sources}/__init__.py", '    "tweets"', line)
     scratch.set(assets__conversations="forum", data__source="forum", data__path="assets/forum/posts.json")

@@ -58,12 +58,20 @@ def test_a_control_is_an_arm_with_some_keys_changed():
     assert params.trained_by_sft == (*params.sft_arms, "control_lambda_zero")
 
 
-@pytest.mark.parametrize("value", ["1e-4", "1e-04", "1.0E-4", "0.0001"])
-def test_numbers_mean_what_dvc_takes_them_for_and_a_reward_may_be_ones_own(value):
-    """`dvc exp run -S ...=1e-4` writes what YAML 1.1 parsers take for text and DVC for a number."""
-    assert parse_params(changed("arms.baseline.learning_rate", value)).arms["baseline"].learning_rate == 1e-4
+def test_an_arm_that_is_called_as_a_control_is_reported():
+    told = problems(GOOD.replace("\n  prompted: ", "\n  control_beta_0: "))
+    assert any("beta_0: found arms.control_beta_0 as well, which this variant becomes" in line for line in told)
+
+
+def test_a_reward_of_ones_own_is_named_by_module_and_function():
     own = "custom_rewards.example:brevity"
     assert parse_params(changed("arms.grpo_from_baseline.reward", own)).arms["grpo_from_baseline"].reward == own
+
+
+@pytest.mark.parametrize("value", ["1e-4", "1e-04", "1.0E-4", "0.0001"])
+def test_numbers_mean_what_dvc_takes_them_for(value):
+    """`dvc exp run -S ...=1e-4` writes what YAML 1.1 parsers take for text and DVC for a number."""
+    assert parse_params(changed("arms.baseline.learning_rate", value)).arms["baseline"].learning_rate == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,7 @@ def test_numbers_mean_what_dvc_takes_them_for_and_a_reward_may_be_ones_own(value
         ("seeds", "42", "Write it as [a, b]"),
         ("sft_arms|[0]", "[base line]", "letters, digits and _"),
         ("arms.polychromic.objective", "polychrome", "polychromic?"),
+        ("arms.polychromic.objective", "[polychromic]", "one of untouched, cross_entropy"),
         ("arms.polychromic.samples", "2", "an integer >= 3"),
         ("arms.polychromic.lambda", "-1", "a number >= 0"),
         ("arms.polychromic.posts_per_step", "99", "batch_size (16)"),
@@ -109,6 +118,7 @@ def test_numbers_mean_what_dvc_takes_them_for_and_a_reward_may_be_ones_own(value
         ("controls.variants.beta_0", "{of: zero_shot}", "an arm that is trained"),
         ("controls.variants.beta_0", "{of: polychrom}", "Did you mean polychromic?"),
         ("controls.variants.beta_0", "{beta: 0.0}", "expected text"),
+        ("experiment.compared|.baseline", "{baseline: zero_short, polychromic: zero_shot}", "Did you mean zero_shot?"),
         ("llm_judge.contrasts|[0].a", "[{a: base, b: zero_shot}]", "one of models"),
         ("llm_judge.contrasts|[0].b", "[{a: baseline}]", "no such key"),
         ("gaming.judge_fall", "0", "a number > 0 and <= 1"),

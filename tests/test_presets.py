@@ -39,6 +39,7 @@ def test_only_the_named_values_change_and_comments_keep_their_column_where_there
     ("overrides", "told"),
     [
         ("sizes: 1\ntrain:\n  rat: 2\n", "mine.yaml:1:sizes: .*\nmine.yaml:3:train.rat: .*Did you mean rate"),
+        ("train.ratt: 1\n", "mine.yaml:1:train.ratt: found unknown key"),
         ("train: 3", "another nesting"),
         ("size: {a: 1}", "another nesting"),
         ("train:\n  ks:\n    - 1\n    - 2\n", "several lines"),

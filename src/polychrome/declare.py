@@ -83,7 +83,7 @@ class Rule:
             return f"one of {', '.join(self.choices)}"
         words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
         kinds = " or ".join(words[kind] for kind in reversed(get_args(hint) or (hint,)))
-        filled = "" if self.empty or hint is not str else f"that is not empty ({self.text})"
+        filled = "" if self.empty or hint is not str else "that is not empty" + f" ({self.text})" * bool(self.text)
         return " ".join(filter(None, [kinds, self.range or self.words or filled]))
 
     @property

@@ -137,7 +137,10 @@ def _add_variants(file: SettingsFile) -> None:
             continue  # reported when it is read: text is expected there
         of = variants[name] = changes.pop("of")
         place, full, arm = f"controls.variants.{name}", f"arms.{CONTROL}{name}", f"arms.{of}"
-        if isinstance(arms, dict) and isinstance(arms.get(of), dict):
+        if isinstance(arms, dict) and f"{CONTROL}{name}" in arms:
+            found = f"{full} as well, which this variant becomes"
+            file.report(Problem(place, found, "one of the two", "Delete one."))
+        elif isinstance(arms, dict) and isinstance(arms.get(of), dict):
             arms[f"{CONTROL}{name}"] = arms[of] | changes
             of_arm = {key: at for key, at in file.places.items() if key.startswith(f"{arm}.")}
             file.places |= {full + key.removeprefix(arm): at for key, at in of_arm.items()}
@@ -175,7 +178,7 @@ def _arm(file: SettingsFile, name: str, keys: Any) -> Any:
     elif "objective" not in keys:
         expected = f"objective: one of {', '.join(KINDS)}"
         file.report(Problem(where, "no key objective", expected, "Add `objective:` here."))
-    elif keys["objective"] not in KINDS:
+    elif not isinstance(keys["objective"], str) or keys["objective"] not in KINDS:
         file.explain("value_error", f"{where}.objective", str, Rule(choices=tuple(KINDS)))
     else:
         return file.read(KINDS[keys["objective"]], where, keys)
@@ -225,8 +228,12 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
         for side in ("a", "b"):
             where = f"llm_judge.contrasts[{index}].{side}"
             yield from known(where, getattr(contrast, side), good["models"], "one of models:")
-    for one in good["experiment"].problems(good["models"]) if {"experiment", "models"} <= set(good) else ():
-        yield replace(one, where=f"experiment.{one.where}")
+    if {"experiment", "models", "evaluation", "arms"} <= set(good) and len(arms) == len(written):
+        from polychrome.evaluation.metrics import compared  # here: it looks into the files of the metrics
+
+        stages, metrics = {name: arm.stage for name, arm in arms.items()}, compared(good["evaluation"])
+        for one in good["experiment"].problems(good["models"], stages, metrics):
+            yield replace(one, where=f"experiment.{one.where}")
     for name, arm in arms.items() if "split" in good else ():
         if arm.stage != "untouched":
             phases = {"phase1_sft": good["split"].phase1_pairs, "phase2_grpo": good["split"].phase2_pairs}

@@ -55,7 +55,7 @@ def override(base: str, overrides: str, name: str = "overrides") -> str:
     edits: list[tuple[Node, Node]] = []
     for where, (_, value) in given.places.items():
         parent, _, key = where.rpartition(".")
-        if "[" in key or parent not in known:
+        if "[" in key or (parent not in known and parent in given.places):
             continue  # said of what holds it
         _, target = known.get(where, (0, None))
         mappings = isinstance(value, MappingNode) + isinstance(target, MappingNode)

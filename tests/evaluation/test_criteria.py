@@ -1,13 +1,14 @@
 """The criteria that rest on training: whether it changed the models at all, and whether it gamed its reward."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from polychrome.evaluation.contrasts import all_contrasts
 from polychrome.evaluation.criteria import JUDGES, Evidence, judge_criteria
-from polychrome.evaluation.experiment import KINDS, Criterion
+from polychrome.evaluation.experiment import KINDS, Criterion, Question
 from polychrome.evaluation.metrics import compared
 from polychrome.evaluation.results import Results
 
@@ -15,6 +16,7 @@ from .fakes import EXPERIMENT, MODELS, settings
 
 POSTS, SEEDS = 20, (1, 2)
 SETTINGS = settings(100, ks=(1, 2))
+STAGES = {model: "grpo" if model.startswith("grpo") else "sft" for model in MODELS}
 
 
 @pytest.fixture
@@ -76,7 +78,8 @@ def test_without_the_base_model_it_is_not_known_whether_training_changed_anythin
 
 
 def problems(changed, models=MODELS):
-    return {problem.where: f"{problem.found}; {problem.expected}" for problem in changed.problems(models)}
+    found = changed.problems(models, STAGES, compared(SETTINGS))
+    return {problem.where: f"{problem.found}; {problem.expected}" for problem in found}
 
 
 def test_every_kind_of_criterion_is_judged_by_a_function_of_its_name():
@@ -101,11 +104,29 @@ def test_what_a_criterion_needs_and_does_not_find_is_named():
         Criterion(level="must", kind="seeds"),
         Criterion(level="must", kind="gain", a="polychromic", b="zero_shot", threshold=0.1),
         Criterion(level="must", kind="not_gamed", a="grpo_from_nobody"),
+        Criterion(level="must", kind="not_gamed", a="baseline"),
+        Criterion(level="must", kind="exceeds", a="baseline", metric="rougel", threshold=0.3),
+        Criterion(level="must", kind="seeds", a="baseline", threshold=3),
     )
     found = problems(replace(EXPERIMENT, criteria=wrong))
     assert found["criteria[0]"] == "no threshold; threshold for seeds"
     assert found["criteria[1]"].startswith("no contrast of polychromic with zero_shot; a question")
     assert found["criteria[2].a"].startswith("grpo_from_nobody; one of models: zero_shot")
+    assert found["criteria[3].a"] == "baseline; an arm that stage grpo trains"
+    assert found["criteria[4].metric"].startswith("rougel; a metric")
+    assert found["criteria[5]"] == "a; threshold for seeds, no more"
+
+
+def test_a_question_that_cannot_be_answered_and_a_start_that_is_no_arm_are_reported():
+    ask = partial(Question, text="which?")
+    asked = (ask(id="Q1", contrasts=(("baseline", "baseline"),)), ask(id="Q1", contrasts=()))
+    starts = EXPERIMENT.compared | {"polychromic": "foo"}
+    assert problems(replace(EXPERIMENT, questions=asked, criteria=(), compared=starts)) == {
+        "compared.polychromic": "foo; an arm under arms: that it started from",
+        "questions[0].contrasts": "baseline with itself; two arms",
+        "questions[1].contrasts": "none; one pair [a, b] or more",
+        "questions[1].id": "Q1 again; each id once",
+    }
 
 
 def test_an_arm_that_was_dropped_is_named_wherever_the_experiment_still_speaks_of_it():

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.pairs.sources import reader_of, source_path
+from polychrome.pairs.sources import reader_of
 from polychrome.pairs.sources.chitchat import HABIT_PRIOR_TURNS, relative_effort
 
 TWEET = {"tweet": "What is for lunch?", "reply": "Soup, as ever.", "tweet_likes": 4, "reply_likes": 2}
@@ -49,11 +49,7 @@ def turn(sender, *texts):
 # --- which source ---
 
 
-def test_a_source_has_a_path_of_its_own_or_must_be_given_one_and_has_to_be_known():
-    assert source_path("chitchat", "").as_posix() == "assets/chitchat/dataset.json"
-    assert source_path("tweets", "my.jsonl").as_posix() == "my.jsonl"
-    with pytest.raises(InputError, match=r"data\.path"):
-        source_path("tweets", "")
+def test_a_source_has_to_be_known():
     with pytest.raises(InputError, match=r"data\.source: found 'twits'; expected one of chitchat, tweets"):
         reader_of("twits")
 

@@ -25,7 +25,9 @@ class GamingSettings(Section):
     near_identical_rise: Annotated[
         float, Rule("of the share of replies nearly identical to one given to another post", above=0, maximum=1)
     ]
-    truncation_rise: Annotated[float, Rule("of the share of replies cut at grpo.max_new_tokens", above=0, maximum=1)]
+    truncation_rise: Annotated[
+        float, Rule("of the share of replies cut at the arm's max_new_tokens", above=0, maximum=1)
+    ]
     near_identical: Annotated[
         float, Rule("Jaccard similarity of character 5-grams from which two replies are", above=0, maximum=1)
     ]

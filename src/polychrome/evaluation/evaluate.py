@@ -210,7 +210,7 @@ def read_replies(
         if holds["replies"][0] and len(replies) != max(counts[0], 2):
             expected = f"{max(counts[0], 2)}, as many for every post and at least 2"
             yield Problem(f"{where}:replies", f"{len(replies)} replies", expected, remedy)
-        if once and (first := ids.setdefault(str(row.get("id")), where)) != where:
+        if once and isinstance(row.get("id"), str) and (first := ids.setdefault(row["id"], where)) != where:
             yield Problem(f"{where}:id", f"{row['id']} again", f"each post once ({first} has it already)", remedy)
 
     return read_jsonl(path, check, what=what, remedy=remedy)

@@ -45,6 +45,11 @@ class Criterion(Section):
     threshold: Annotated[float | None, Rule()] = None
     name: Annotated[str, Rule()] = ""  # "" is that of the kind
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The keys that say something."""
+        return tuple(key for key in ("a", "b", "metric", "threshold") if getattr(self, key) not in ("", None))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSettings(Section):
@@ -77,20 +82,41 @@ class ExperimentSettings(Section):
         """The arms whose gaming verdicts are needed."""
         return tuple(dict.fromkeys(criterion.a for criterion in self.criteria if criterion.kind == "not_gamed"))
 
-    def problems(self, models: Sequence[str]) -> Iterator[Problem]:
-        """What does not fit together, or not the ``models`` that are evaluated; ``where`` is the dotted key."""
+    def problems(self, models: Sequence[str], stages: Mapping[str, str], metrics: Sequence[str]) -> Iterator[Problem]:
+        """What does not fit together, or not what there is; ``where`` is the dotted key.
+
+        There are the ``models`` that are evaluated, ``stages``: arm -> the stage that makes it, and ``metrics``.
+        """
         if len(self.compared) < 2:
             yield Problem("compared", f"{len(self.compared)} arms", "two or more", "Add what it is compared with.")
         if not self.questions:
             yield Problem("questions", "none", "one question or more", "Ask one.")
         named = [(f"compared.{arm}", arm) for arm in self.compared]
+        for arm, start in self.compared.items():
+            if start not in stages:
+                expected = "an arm under arms: that it started from"
+                yield Problem(f"compared.{arm}", start, expected, nearest(start, stages))
         for i, question in enumerate(self.questions):
-            named += [(f"questions[{i}].contrasts", arm) for pair in question.contrasts for arm in pair]
+            where = f"questions[{i}].contrasts"
+            named += [(where, arm) for pair in question.contrasts for arm in pair]
+            if not question.contrasts:
+                yield Problem(where, "none", "one pair [a, b] or more", "Add one.")
+            for a in [a for a, b in question.contrasts if a == b]:
+                yield Problem(where, f"{a} with itself", "two arms", "Name another one.")
+            if question.id in [other.id for other in self.questions[:i]]:
+                yield Problem(f"questions[{i}].id", f"{question.id} again", "each id once", "Rename one.")
         for i, one in enumerate(self.criteria):
             where = f"criteria[{i}]"
-            named += [(f"{where}.{key}", arm) for key in ("a", "b") if (arm := getattr(one, key))]
+            named += [(f"{where}.{key}", getattr(one, key)) for key in ("a", "b") if key in one.given]
             needed = KINDS[one.kind]
-            if absent := [key for key in needed if getattr(one, key) in ("", None)]:
+            if idle := [key for key in one.given if key not in needed]:
+                yield Problem(where, ", ".join(idle), f"{' and '.join(needed)} for {one.kind}, no more", "Delete it.")
+            if one.metric and one.metric not in metrics:
+                expected = "a metric that models are compared on"
+                yield Problem(f"{where}.metric", one.metric, expected, nearest(one.metric, metrics))
+            if one.kind == "not_gamed" and stages.get(one.a, "grpo") != "grpo":
+                yield Problem(f"{where}.a", one.a, "an arm that stage grpo trains", "Name one, or drop the criterion.")
+            if absent := [key for key in needed if key not in one.given]:
                 yield Problem(where, f"no {', '.join(absent)}", f"{' and '.join(needed)} for {one.kind}", "Add it.")
             elif one.kind in CONTRASTING and {one.a, one.b} not in map(set, self.pairs):
                 expected = "a question that contrasts the two"

@@ -26,7 +26,7 @@ from polychrome.measures.duplicates import NearDuplicates, same_text_key, trimme
 from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair, write_pairs
 from polychrome.pairs.settings import DataSettings
-from polychrome.pairs.sources import Candidate, reader_of, source_path
+from polychrome.pairs.sources import Candidate, reader_of
 from polychrome.randomness import numpy_generator
 
 MISSING = "missing field"  # post or reply is null or blank
@@ -52,13 +52,12 @@ def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
 
     Raises InputError when the source is unknown or malformed, or when no pair is left; nothing is written then.
     """
-    chosen = source_path(settings.source, settings.path)
-    pairs, counted = clean(reader_of(settings.source)(chosen), settings)
+    pairs, counted = clean(reader_of(settings.source)(Path(settings.path)), settings)
     report = {"source": settings.source, **counted}
     if not pairs:
         dropped = {reason: count for reason, count in report["dropped"].items() if count}
         found = f"no pair left of {report['candidates']} (dropped: {dropped})"
-        raise bad(str(chosen), found, "at least one pair", "Check the source, or loosen data.* in params.yaml.")
+        raise bad(settings.path, found, "at least one pair", "Check the source, or loosen data.* in params.yaml.")
     write_json(Path(out_dir) / "cleaning_report.json", report)
     write_pairs(Path(out_dir) / "pairs.jsonl", pairs)
     return report

@@ -221,7 +221,7 @@ class Run:
         self.policy.train()
         state = self.state
         state.validations.append({"step": state.step, name: value})
-        if state.best is None or value < state.best:
+        if value < (math.inf if state.best is None else state.best):
             state.best, state.best_step, state.worse = value, state.step, 0
             if self.settings.keep_best:
                 self.best_weights = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}

@@ -2,8 +2,7 @@
 
 A new source is one file here and one line in :data:`SOURCES`. The file is called as the source is and has a function
 ``read(path) -> list[Candidate]``: the candidates in the order of the file, or InputError naming all that is wrong
-with it. The line says which file is read when params.yaml names none, and, where stage `assets` fetches the data,
-which wheel holds them.
+with it. The line says, where stage `assets` fetches the data, which wheel holds them; they then lie in `assets/<name>`.
 """
 
 from __future__ import annotations
@@ -32,27 +31,16 @@ class Candidate:
     circumstances: Mapping[str, float] = field(default_factory=dict)  # what else may drive engagement, by name
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is known of a source before it is read."""
-
-    default_path: str = ""  # read when the user names none; "" when the user has to
-    wheel: Wheel | None = None  # what stage `assets` unpacks to assets/<name>
-
-
-SOURCES = {
-    "chitchat": Source(
-        "assets/chitchat/dataset.json",
-        Wheel(  # BYU PCC lab chit-chat conversations
-            "chitchat-dataset",
-            "0.9.0",
-            "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e",
-            "chitchat_dataset",
-        ),
+SOURCES: dict[str, Wheel | None] = {
+    "chitchat": Wheel(  # BYU PCC lab chit-chat conversations
+        "chitchat-dataset",
+        "0.9.0",
+        "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e",
+        "chitchat_dataset",
     ),
-    "tweets": Source(),
+    "tweets": None,
 }
-FETCHED = {name: source.wheel for name, source in SOURCES.items() if source.wheel}
+FETCHED = {name: wheel for name, wheel in SOURCES.items() if wheel}
 
 
 def reader_of(name: str) -> Callable[[Path], list[Candidate]]:
@@ -61,14 +49,6 @@ def reader_of(name: str) -> Callable[[Path], list[Candidate]]:
         raise bad("params.yaml:data.source", repr(name), f"one of {', '.join(SOURCES)}", "Choose a source that exists.")
     read: Callable[[Path], list[Candidate]] = importlib.import_module(f"{__name__}.{name}").read
     return read
-
-
-def source_path(name: str, path: str | Path) -> Path:
-    """The file or folder to read: ``path``, or the source's own when ``path`` is empty."""
-    chosen = str(path) or SOURCES[name].default_path
-    if not chosen:
-        raise bad("params.yaml:data.path", "no path", f"the file of source {name}", "Name the file or folder to read.")
-    return Path(chosen)
 
 
 def is_text(value: object) -> bool:

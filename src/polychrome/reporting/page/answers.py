@@ -36,7 +36,7 @@ def answers(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
             best, second = question["ranking"][:2]
             pair, told = {best["model"], second["model"]}, told[:1]  # its first sentence names the best
             own = [one for one in everything if {one["a"], one["b"]} == pair and one["metric"] == primary][:1]
-            separated = all("undefined" in one or one["different"] for one in own)
+            separated = any(one.get("different") for one in own)
             short = model_name(best["model"]) if separated else "No clear winner"
             short = "None" if best["value"] == second["value"] else short
         else:

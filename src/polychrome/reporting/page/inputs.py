@@ -77,7 +77,7 @@ def read_inputs(root: str | Path, models: Sequence[str], untouched: Sequence[str
     # the arms that GRPO trained, whose runs must be there, and whatever other arms are there
     asked = {arm: dict.fromkeys(sorted(seeds)) for arm, runs in training.items() if climbs(runs)}
     for path in sorted((results / "gaming").glob("*/seed-*")):
-        if path.parent.name not in training:
+        if path.parent.name not in training and path.name.removeprefix("seed-").isdecimal():
             asked.setdefault(path.parent.name, {})[int(path.name.removeprefix("seed-"))] = None
 
     def gaming(arm: str, seed: int) -> dict[str, Any]:

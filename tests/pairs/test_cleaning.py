@@ -22,16 +22,9 @@ SETTINGS = DataSettings(
 
 
 def candidate(name="x", **changes) -> Candidate:
-    usual = Candidate(
-        id=name,
-        conversation=f"talk {name}",
-        post="How was your day?",
-        reply=f"It was {name} and long.",
-        engagement=1.0,
-        author="bob",
-        post_author="ann",
-    )
-    return replace(usual, **changes)
+    texts = {"post": "How was your day?", "reply": f"It was {name} and long."}
+    usual = {"conversation": f"talk {name}", "engagement": 1.0, "author": "bob", "post_author": "ann"}
+    return Candidate(**{"id": name} | texts | usual | changes)
 
 
 def distinct(count: int) -> list[Candidate]:

@@ -9,20 +9,13 @@ from polychrome.errors import InputError
 from polychrome.measures.words import count_words
 from polychrome.pairs.schema import read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
-from polychrome.pairs.split import FILES, PARTS, group_of_each, quotas, split_file, split_pairs, strata_of
+from polychrome.pairs.split import FILES, group_of_each, quotas, split_file, split_pairs, strata_of
 
+SIZES = {"phase1": 60, "phase2": 40, "test": 24, "validation": 12, "judge": 100, "reward": 40}
+MIN_P = 0.01  # thirty-one tests a split: at 0.05 a sound one would fail now and then
 SETTINGS = SplitSettings(
-    seed=7,
-    phase1_pairs=60,
-    phase2_pairs=40,
-    test_pairs=24,
-    validation_pairs=12,
-    judge_pairs=100,
-    reward_pairs=40,
-    near_duplicate=0.8,
-    min_p=0.01,  # thirty-one tests a split: at 0.05 a sound one would fail now and then
+    **{f"{part}_pairs": size for part, size in SIZES.items()}, seed=7, near_duplicate=0.8, min_p=MIN_P
 )
-SIZES = {name: getattr(SETTINGS, f"{name}_pairs") for name in PARTS}
 
 
 def sizes_of(parts):

@@ -58,10 +58,10 @@ def test_validation_comes_once_an_epoch_or_every_so_many_steps_and_at_the_end(ma
 
 
 def test_training_stops_when_validation_has_not_improved_for_the_patience(make_run, pairs):
-    method = Scripted(values=[3.0, 2.0, 2.5, 1.9, 1.9, 2.1, 0.0])
+    method = Scripted(values=[math.nan, 3.0, 2.0, 2.5, 1.9, 1.9, 2.1, 0.0])  # what is no number is never the best
     state = make_run(method, epochs=9, evaluate_every=2, patience=2, validation=pairs).train()
-    assert state.step == 12  # 1.9 at step 8 is followed by two that are no better
-    assert (state.best, state.best_step) == (1.9, 8)
+    assert state.step == 14  # 1.9 at step 10 is followed by two that are no better
+    assert (state.best, state.best_step) == (1.9, 10)
 
 
 @pytest.mark.parametrize("keep_best", [True, False])

@@ -52,12 +52,18 @@ def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_wh
 
 
 @pytest.mark.parametrize(
-    ("second", "different", "short"), [(0.8, True, "baseline"), (0.8, False, "No clear winner"), (0.9, True, "None")]
+    ("second", "other", "different", "short"),
+    [
+        (0.8, "polychromic", True, "baseline"),
+        (0.8, "polychromic", False, "No clear winner"),
+        (0.8, "zero_shot", True, "No clear winner"),  # no question contrasts the best with the second
+        (0.9, "polychromic", True, "None"),
+    ],
 )
-def test_the_best_is_named_only_when_it_is_separated_from_the_second(second, different, short):
+def test_the_best_is_named_only_when_it_is_separated_from_the_second(second, other, different, short):
     ranking = [{"model": "baseline", "value": 0.9}, {"model": "polychromic", "value": second}]
     verdict = "baseline has the highest Pass@10; difference +0.100. Another pair differs."
-    answer = answered(contrast("polychromic", "baseline", -0.1, different), ranking=ranking, verdict=verdict)
+    answer = answered(contrast(other, "baseline", -0.1, different), ranking=ranking, verdict=verdict)
     assert (answer["short"], answer["sentence"]) == (short, "Baseline has the highest Pass@10; difference +0.100.")
 
 

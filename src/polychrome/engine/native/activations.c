@@ -1,6 +1,6 @@
 /* Passes over the activations of many tokens, each reading and writing them once; native/compiled.py calls them.
  *
- * What they compute, and its gradients, is told where PyTorch's operators do the same: engine/backend.py.
+ * What they compute, and its gradients, stands where PyTorch's operators do the same: engine/backend.py.
  */
 #include "vectors.h"
 

@@ -2,7 +2,7 @@
 
 Written as several of PyTorch's operators, a pass over the activations of many tokens goes through memory several times;
 that is what a step of training spends beside its matrix products. Here each reads and writes them once. Attention needs
-no rectangles, so neither padding nor keys gathered again. What is computed, and its gradient, is told in
+no rectangles, so neither padding nor keys gathered again. What is computed, and its gradient, stands in
 :mod:`polychrome.engine.backend`.
 """
 

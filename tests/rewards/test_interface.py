@@ -36,6 +36,31 @@ def test_scores_that_are_not_one_number_per_reply_are_an_error(values):
         checked(lambda posts, replies: values, "mine:f")(POSTS, REPLIES)
 
 
+class Moody:
+    """Whoever comes likes what they like: 1 for replies that start with the last word of their stream."""
+
+    def __call__(self, posts, replies):
+        return [0.5] * len(replies)
+
+    def visited(self, posts, groups, streams):
+        ask = zip(groups, streams, strict=True)
+        return [[float(reply.startswith(stream[-1])) for reply in group] for group, stream in ask]
+
+
+def test_a_reward_that_knows_who_reads_is_asked_for_whole_groups_and_held_to_its_word_likewise():
+    reward, groups = checked(Moody(), "moody"), [["ab", "ba", "b"], ["a", "b", "ab"]]
+    assert reward.visited(POSTS[:2], groups, [(1, "a"), (1, "b")]).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert reward.visited([], [], []).size == 0
+    assert not hasattr(checked(lambda posts, replies: [0.5] * len(posts)), "visited")
+    bad = Moody()
+    bad.visited = lambda *_: [[0.5, 0.5, 0.5], [0.5, 2.0, 0.5]]
+    with pytest.raises(InputError, match=r"moody\[4\]: found 2.0 for 'b'"):
+        checked(bad, "moody").visited(POSTS[:2], groups, [(), ()])
+    bad.visited = lambda *_: [[0.5, 0.5, 0.5]]
+    with pytest.raises(InputError, match=r"shape \(1, 3\).*\(2, 3\)"):
+        checked(bad, "moody").visited(POSTS[:2], groups, [(), ()])
+
+
 # --- by name --------------------------------------------------------------------------------------------------------
 
 PAIRS = [Pair(f"c:{i}", "c", word, word * 2, 1.0, "someone") for i, word in enumerate(("an egg", "bad", "cage", "dad"))]

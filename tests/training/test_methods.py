@@ -127,6 +127,25 @@ def test_what_was_drawn_is_kept_with_its_rewards(make_run):
     assert np.mean([r["rewards"] for r in first["rollouts"]]) == pytest.approx(first["reward"], rel=1e-5)
 
 
+def test_a_reward_that_knows_who_reads_gets_whole_groups_and_a_stream_a_post(make_run, pairs):
+    asked = []
+
+    class Visited:
+        def visited(self, posts, groups, streams):
+            asked.append((posts, groups, streams))
+            return np.full((len(groups), 4), 0.25)
+
+    run = make_run(grpo(Visited()))
+    step = run.method.step(run.context, pairs[:2], 3)
+    run.method.validate(run.context, pairs[:1])
+    posts, groups, streams = asked[0]
+    assert posts == [pair.post for pair in pairs[:2]]
+    assert groups == [rollout["replies"] for rollout in step.rollouts]
+    assert streams == [(11, "grpo", 3, pair.id) for pair in pairs[:2]]
+    assert asked[1][2] == [(11, "validation", pairs[0].id)]
+    assert step.metrics["reward"] == 0.25
+
+
 def advantages_of(make_run, pairs, **changes):
     """What the method makes advantages of, (posts, 4), on one batch."""
     run = make_run(grpo(**changes))

@@ -36,7 +36,11 @@ MIXED = tuple(name for name in REWARDS if name != "hybrid")  # which `hybrid` ca
 
 Reward = Callable[[Sequence[str], Sequence[str]], Scores]
 """Scores ``replies[i]`` as an answer to ``posts[i]``: float64 (n,), finite, in [0, 1]. A reply's score depends on its
-own post and text alone, never on its neighbours in the call."""
+own post and text alone, never on its neighbours in the call.
+
+A reward that differs with who reads has a method ``visited(posts, groups, streams)`` beside: GRPO calls it for groups
+``groups[b]`` of G replies to ``posts[b]``, and one reader, drawn by :func:`~polychrome.randomness.seed_for` of
+``streams[b]`` (the seed, what for, the pair's id), scores the whole group: float64 (B, G)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,18 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
     and for every score that is NaN, infinite or outside [0, 1], naming its index.
     """
 
+    def held(scores: object, replies: Sequence[str], shape: tuple[int, ...]) -> Scores:
+        if (scores := np.asarray(scores, dtype=np.float64)).shape != shape:
+            raise bad(name, f"scores of shape {scores.shape}", f"{shape}", "Return one score per reply.")
+        remedy = "Mend the reward so that it is finite and in [0, 1] for every text."
+        wrong = [
+            Problem(f"{name}[{i}]", f"{scores.flat[i]} for {replies[i]!r}", "a number in [0, 1]", remedy)
+            for i in np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0))).tolist()  # NaN fails both comparisons
+        ]
+        if wrong:
+            raise InputError(wrong)
+        return scores
+
     def score(posts: Sequence[str], replies: Sequence[str]) -> Scores:
         try:
             scores = np.asarray(reward(posts, replies), dtype=np.float64)
@@ -75,17 +91,16 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
                 raise
             found, expected = f"{type(error).__name__}: {error}", f"numbers for {len(replies)} replies"
             raise bad(name, found, expected, "Mend the function.") from error
-        if scores.shape != (len(replies),):
-            raise bad(name, f"scores of shape {scores.shape}", f"({len(replies)},)", "Return one score per reply.")
-        remedy = "Mend the reward so that it is finite and in [0, 1] for every text."
-        wrong = [
-            Problem(f"{name}[{i}]", f"{scores[i]} for {replies[i]!r}", "a number in [0, 1]", remedy)
-            for i in np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0))).tolist()  # NaN fails both comparisons
-        ]
-        if wrong:
-            raise InputError(wrong)
-        return scores
+        return held(scores, replies, (len(replies),))
 
+    def visited(posts: Sequence[str], groups: Sequence[Sequence[str]], streams: Sequence[Sequence[object]]) -> Scores:
+        if not groups:
+            return np.zeros((0, 0))
+        replies = [text for group in groups for text in group]
+        return held(reward.visited(posts, groups, streams), replies, (len(groups), len(groups[0])))
+
+    if hasattr(reward, "visited"):
+        score.visited = visited  # type: ignore[attr-defined]
     return score
 
 

@@ -90,6 +90,7 @@ class Run:
             total=lambda value: self._totals({"": value})[""],
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
+            batches=self.arm.epochs * self.steps_per_epoch,
             memory_mib=self.memory_mib,
             most_tokens=tokens_within(self.memory_mib, self.policy),
         )

@@ -34,6 +34,7 @@ class Context:
     total: Callable[[float], float]  # sums a number over processes
     processes: int
     rank: int  # this process holds posts rank, rank + processes, ... of every batch
+    batches: int  # of the whole run: a step's number goes from 0 to this minus 1
 
     def human(self, pairs: Sequence[Pair]) -> list[Group]:
         """The reply of every pair behind its post."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -62,6 +62,16 @@ class GrpoArm(Arm):
     shuffle_rewards: Annotated[bool, Rule("true deals rewards out at random: a control that must gain nothing")]
 
 
+class Rewarded(NamedTuple):
+    """What the advantages of this process's B posts of a step are made from."""
+
+    context: Context
+    pairs: Sequence[Pair]  # (B,), of the posts
+    number: int  # of the batch, from 0; the run has context.batches
+    drawn: Drawn  # .texts[b][g], and .completions[b][g] with its tokens and log-probabilities (.logps)
+    rewards: Tensor  # (B, G), float64: what is climbed, with any bonus
+
+
 @dataclass
 class Grpo:
     """GRPO as ``arm`` sets it."""
@@ -92,7 +102,7 @@ class Grpo:
         """Draw groups, reward them, compare within groups, and make the pieces."""
         import torch
 
-        from polychrome.objectives.grpo import group_advantages, zero_variance
+        from polychrome.objectives.grpo import zero_variance
 
         # What the sampler computes, training takes over: on policy, where memory allows. Every so many steps it
         # computes it again, so that the gap between two whole computations is measured too.
@@ -102,11 +112,11 @@ class Grpo:
         if self.arm.shuffle_rewards:  # a control: rewards dealt out at random must teach nothing
             order = torch_generator(context.seed, "shuffled rewards", number, context.rank)
             climbed = climbed.flatten()[torch.randperm(climbed.numel(), generator=order)].view_as(climbed)
-        advantages = group_advantages(climbed, self.arm.scale_rewards).float()
+        advantages, watched = self.advantages(Rewarded(context, batch, number, drawn, climbed))
         total = context.total
         posts, sequences, tokens = map(total, (len(batch), rewards.numel(), drawn.tokens))
         pieces = [
-            self._piece(context, part, advantages[part.span].flatten(), sequences, tokens)
+            self._piece(context, part, advantages[part.span].flatten().float(), sequences, tokens)
             for part in drawn.parts(context)
         ]
         ended = [[c.ended for c in group] for group in drawn.completions]
@@ -123,7 +133,17 @@ class Grpo:
             {"id": pair.id, "post": pair.post, "replies": replies, "rewards": own, "ended": ends}
             for pair, replies, own, ends in zip(batch, drawn.texts, logged, ended, strict=True)
         ]
-        return Step(pieces, metrics, rollouts)
+        return Step(pieces, metrics | watched, rollouts)
+
+    def advantages(self, of: Rewarded) -> tuple[Tensor, dict[str, float]]:
+        """The weight (B, G) of every completion's log-probability, and what to log: what a kin of GRPO overrides.
+
+        Every process is asked, also one whose part is empty (B = 0), and calls ``of.context.total`` equally often. What
+        is logged is that of the whole step; the loss, its clip and its KL stay GRPO's.
+        """
+        from polychrome.objectives.grpo import group_advantages
+
+        return group_advantages(of.rewards, self.arm.scale_rewards), {}
 
     def _rewarded(
         self, context: Context, pairs: Sequence[Pair], purpose: tuple[object, ...], record: bool
@@ -134,8 +154,12 @@ class Grpo:
         arm = self.arm
         sampling = {name: getattr(arm, name) for name in ("temperature", "max_new_tokens", "top_p", "top_k")}
         drawn = context.draw(pairs, arm.num_generations, purpose, record, **sampling)
-        posts = [pair.post for pair in pairs for _ in range(arm.num_generations)]
-        scores = self.reward(posts, [text for group in drawn.texts for text in group])
+        posts = [pair.post for pair in pairs]
+        if visited := getattr(self.reward, "visited", None):
+            scores = visited(posts, drawn.texts, [(context.seed, *purpose, pair.id) for pair in pairs])
+        else:
+            each = [post for post in posts for _ in range(arm.num_generations)]
+            scores = self.reward(each, [text for group in drawn.texts for text in group])
         return drawn, torch.from_numpy(scores).view(len(pairs), arm.num_generations)
 
     def _piece(self, context: Context, part: Part, advantages: Tensor, sequences: float, tokens: float) -> Piece:

@@ -5,8 +5,6 @@ completion has exactly 40 tokens on both sides. transformers is given the posts 
 as were fastest for it in a short trial.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

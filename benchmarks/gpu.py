@@ -7,8 +7,6 @@ decoding and of a training step goes). Without a GPU the same parts run on the C
 and measures nothing. Needs torch, transformers, peft, accelerate, safetensors, numpy, pytest; uses TRL if it is there.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

@@ -8,8 +8,6 @@ chooses one. One step of ours in eight computes again what the others take over 
 are seven of those and one of these.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

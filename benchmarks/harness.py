@@ -4,8 +4,6 @@ Sides run in one process in the order A B A B ..., so that whatever else slows t
 is measured apart, one fresh process a side: in one process they share a heap, and glibc keeps what it once had.
 """
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import gc
@@ -93,7 +91,7 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> "Spread":
         """Of the values themselves."""
         return cls(median(values), min(values), max(values))
 

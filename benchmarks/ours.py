@@ -1,7 +1,5 @@
 """Our side, in one place: policies and runs as the stages make them, advanced by one optimiser step at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path

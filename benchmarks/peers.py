@@ -4,8 +4,6 @@ A trainer runs its own ``train()`` in a thread that waits in a callback before e
 loop and not an imitation of it. Only one side ever computes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp

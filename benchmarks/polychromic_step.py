@@ -5,8 +5,6 @@ both sides in every round, the real sentence encoder. The polychromic step is th
 sampling sets of replies, embedding them, their gate, and one more forward and backward.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

@@ -19,8 +19,6 @@ frozen; its adapters go back to their inputs and to their own weights. Attention
 rewards and the optimiser are left out, so the true least time is a little longer.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -45,7 +43,7 @@ class Rates:
     bandwidth: float  # bytes read from memory a second
     weight: int = FLOAT  # bytes of a weight in the dtype
 
-    def best(self, other: Rates) -> Rates:
+    def best(self, other: "Rates") -> "Rates":
         """The better of two measurements, each by itself."""
         return Rates(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth), self.weight)
 
@@ -59,7 +57,7 @@ class Shape:
     lora: int  # in the adapters of all linear layers
 
     @classmethod
-    def of(cls, config: Any, rank: int) -> Shape:
+    def of(cls, config: Any, rank: int) -> "Shape":
         """Of a Llama-like configuration with adapters of ``rank`` on every linear layer."""
         hidden, size = config.hidden_size, getattr(config, "head_dim", None)
         size = size or hidden // config.num_attention_heads

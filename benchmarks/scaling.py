@@ -6,8 +6,6 @@ in logarithms; an exponent of 1 is proportional. The figure with a target is wha
 behind a prompt of 200 tokens, one group per step, 32 tokens per completion: without sharing the prompt it would be 4.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -43,7 +41,7 @@ class Size:
         return ",".join(f"{name}={value}" for name, value in asdict(self).items())
 
     @classmethod
-    def parse(cls, text: str) -> Size:
+    def parse(cls, text: str) -> "Size":
         """The inverse of ``str``."""
         return cls(**{name: int(value) for name, value in (part.split("=") for part in text.split(","))})
 

@@ -6,8 +6,6 @@ seconds of a whole optimiser step. TRL runs in the fastest of its settings: with
 gradient checkpointing.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

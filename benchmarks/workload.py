@@ -1,7 +1,5 @@
 """What both sides are given: posts, pairs, the system prompt, the adapter, the reward. Nothing here is timed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace

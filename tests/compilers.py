@@ -1,7 +1,5 @@
 """C compilers for tests: the machine's, with a record of what it is asked, and some that fail."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,7 +1,5 @@
 """What every test may ask for: the tiny models of tests/tiny.py, pairs, and a scratch repository."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

@@ -1,7 +1,5 @@
 """README and docs: every link leads somewhere, every file, setting and test that they name is there."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """dvc.yaml against the code: every stage declares the modules that it imports, and no file that is not there."""
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import cache

@@ -1,7 +1,5 @@
 """What it takes to add something, done in a scratch copy: git counts the files and lines that were needed."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -4,8 +4,6 @@ A room is a folder of src/polychrome, or a module beside the folders. What every
 randomness, ...) stands beside them and imports no room.
 """
 
-from __future__ import annotations
-
 from graphlib import TopologicalSorter
 from pathlib import Path
 

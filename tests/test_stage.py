@@ -1,7 +1,5 @@
 """What every stage has in common: it starts without waiting for what it does not use, and ends without searching."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

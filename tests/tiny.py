@@ -1,7 +1,5 @@
 """Tiny random models with real formats: a base model that chats in bytes and a sentence encoder, made in a second."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from pathlib import Path

@@ -4,8 +4,6 @@ What is drawn are whole units (posts, seeds, prompts, conversations), since valu
 are drawn as counts, which is fast and enough for whatever is a function of sums, or as row numbers, for any statistic.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -5,8 +5,6 @@ A section of params.yaml is a frozen dataclass that derives from :class:`Section
 through pydantic, which is imported only then: a room imports without it.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 import re

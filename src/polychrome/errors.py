@@ -1,7 +1,5 @@
 """Errors a user can act on: what was found, where, what was expected, what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

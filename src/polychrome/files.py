@@ -6,8 +6,6 @@ A file is replaced by one rename. A directory takes two, the old one aside and t
 the old one back when a kill fell between them.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -5,8 +5,6 @@ between sections. The file is read (:mod:`polychrome.reading`) by the parser tha
 the same to the stages as to `dvc status`. Run `python -m polychrome.params` to check the file alone.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence

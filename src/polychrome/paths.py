@@ -1,7 +1,5 @@
 """Where stages find and leave things, relative to the repository's root."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 BASE = Path("assets/base")

@@ -5,8 +5,6 @@ in; `default` puts in none. Only the overridden values change: comments and ever
 yours that are not committed are never overwritten unasked.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

@@ -4,8 +4,6 @@ Everything wrong is collected, each as file:line:key. Types and ranges are held 
 declarations (:mod:`polychrome.declare`); here its findings are worded for people who have the file before them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace

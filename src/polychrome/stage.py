@@ -1,7 +1,5 @@
 """How every stage runs: quiet libraries, no telemetry, errors a user can act on, timings in an untracked file."""
 
-from __future__ import annotations
-
 import gc
 import os
 import platform

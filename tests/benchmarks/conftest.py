@@ -1,7 +1,5 @@
 """Chit-chat as the real file has it, small."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

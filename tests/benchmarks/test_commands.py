@@ -1,7 +1,5 @@
 """Every benchmark from its command line to its JSON, on the tiny model."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

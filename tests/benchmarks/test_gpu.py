@@ -1,7 +1,5 @@
 """scripts/gpu_check.sh on a machine without a GPU: every part at toy size, and what a cut part leaves."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The harness: sides take turns, the warm-up does not count, ratios pair what was timed together, the JSON is whole."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """The roofline against numbers worked out by hand, and its weight counts against a real model's."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

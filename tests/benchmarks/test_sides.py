@@ -1,7 +1,5 @@
 """Both sides do the same work: the same prompts, adapters, pairs and tokens; TRL advances by one step a call."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

@@ -1,7 +1,5 @@
 """What holds on either device, on tiny models in float32: `scripts/gpu_check.sh` runs these on a GPU."""
 
-from __future__ import annotations
-
 import copy
 from importlib.util import find_spec
 

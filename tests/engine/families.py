@@ -1,7 +1,5 @@
 """A tiny model of every family that the stack computes, with biases, norms and adapters that matter."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace

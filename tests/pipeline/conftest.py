@@ -1,7 +1,5 @@
 """A tiny but whole repository, and dvc run in it for real."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -91,11 +89,11 @@ class Repository:
         lock = YAML(typ="safe").load((self.path / "dvc.lock").read_text())
         return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
 
-    def changed(self) -> set[str]:
+    def changed(self) -> "set[str]":
         """The stages that `dvc status` names."""
         return set(json.loads(self.dvc("status", "--json").stdout))
 
-    def copy(self, to: Path) -> Repository:
+    def copy(self, to: Path) -> "Repository":
         shutil.copytree(self.path, to, symlinks=True)
         return Repository(to)
 

@@ -1,7 +1,5 @@
 """What is climbed and what judges: other data, other parameters, other features, as the files of a run show."""
 
-from __future__ import annotations
-
 import hashlib
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """Two runs from nothing, in two places. A file of its own, so that it can run beside the tests of the first run."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

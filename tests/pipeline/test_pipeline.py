@@ -1,7 +1,5 @@
 """The pipeline as its users run it: dvc for real, on a tiny model and tweets of its own, without a network."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

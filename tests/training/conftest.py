@@ -1,7 +1,5 @@
 """A tiny run of any method, and a scratch repository whose params.yaml trains in seconds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

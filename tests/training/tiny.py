@@ -1,7 +1,5 @@
 """What the tests of training share: tiny runs of every method, a toy encoder and reward, files as bytes."""
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Usage: two_processes.py <base> <warmstart> <pairs.jsonl> <answers.json>, in a scratch repository that can train.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from itertools import chain

@@ -17,8 +17,6 @@ acquittal by itself, so the smallest fall of the judge that would have been seen
 says whether the data back the verdict: a fall beyond the margin is excluded, or the proxy did not rise at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +78,7 @@ class Change:
         """All but the standard error, which the interval stands for."""
         return {"first": self.first, "last": self.last, "mean": self.mean, "low": self.low, "high": self.high}
 
-    def relative(self) -> Change:
+    def relative(self) -> "Change":
         """The change as a share of the first mean, which is taken as known. Without any at first, as it is."""
         by = self.first or 1.0
         return Change(1.0, self.last / by, self.mean / by, self.low / by, self.high / by, self.error / by)

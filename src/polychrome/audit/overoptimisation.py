@@ -14,8 +14,6 @@ mean is taken out of every column (fixed effects). When no prompt comes twice th
 resample prompts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

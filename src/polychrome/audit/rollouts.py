@@ -6,8 +6,6 @@ a mass of replies at exactly 0, which stretches its standard deviation and leave
 a run is zero by construction; which replies it is large for, and whether it grows, is not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

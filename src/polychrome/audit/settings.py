@@ -1,7 +1,5 @@
 """What counts as gaming, and which controls are trained (params.yaml: gaming, controls)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated

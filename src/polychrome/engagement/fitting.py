@@ -7,8 +7,6 @@ that is reported comes from cross-fitting: the conversations are dealt to five f
 that learnt from three others and was stopped by the fourth.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, replace

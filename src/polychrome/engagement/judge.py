@@ -8,8 +8,6 @@ more than 60% of the human replies that the judge learnt from". The thresholds o
 replies of the training phases (``full.jsonl``), never on the test set.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -75,7 +73,7 @@ class Judge:
             ranks.save(beside, "judge", {"weights": self.weights, "intercept": np.array([self.intercept])}, about)
 
     @classmethod
-    def open(cls, directory: str | Path) -> Judge:
+    def open(cls, directory: str | Path) -> "Judge":
         """Open what :meth:`save` wrote. Raises InputError when a file is missing, damaged or of another version."""
 
         def build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Judge:

@@ -12,8 +12,6 @@ the post earn nothing.
 It shares nothing with the judge of the evaluation: other conversations, other features, other parameters.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -107,7 +105,7 @@ class LearnedReward:
         return self.head.rank(features(posts, replies, *self._vectors(posts, replies)))
 
     @classmethod
-    def open(cls, directory: str | Path, encoder: TextEncoder) -> LearnedReward:
+    def open(cls, directory: str | Path, encoder: TextEncoder) -> "LearnedReward":
         """Open what :func:`save` wrote. Raises InputError when a file is missing, damaged or fits another encoder."""
         head = ranks.opened(directory, "reward", FEATURES, lambda _, tensors: Head(**tensors))
         needed, given = len(head.centre), features(["a"], ["a"], *[encoder.embed(["a"])] * 2).shape[1]

@@ -4,8 +4,6 @@ Engagement has the unit of its source; its rank among the pairs of the source ha
 on conversations held out, with intervals over conversations.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How the learned reward is trained (params.yaml: reward.learned)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -4,8 +4,6 @@ Where several query heads share a key head (grouped-query attention, arXiv 2305.
 more queries of that head, so that keys and values are never repeated.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import torch

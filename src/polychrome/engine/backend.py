@@ -8,8 +8,6 @@ is PyTorch's operators, for any device and dtype. :class:`~polychrome.engine.nat
 it: it overrides the underscored methods, and leaves to these what compiled code does not take.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain

@@ -1,7 +1,5 @@
 """What the machine does fast: threads, dtype and kernels, chosen by params or by what the processor can do."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

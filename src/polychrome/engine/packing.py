@@ -11,8 +11,6 @@ arithmetic, looks at the tokens as rectangles, one of prompts and one of complet
 several places of the rectangle are one token of the prefix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate, takewhile
@@ -58,7 +56,7 @@ class Packed:
     span_starts: Tensor  # (spans + 1,) where each begins among them, and the end
     span_queries: Tensor  # (spans,) queries of each, at least one
 
-    def to(self, device: torch.device) -> Packed:
+    def to(self, device: torch.device) -> "Packed":
         """The same pack on another device."""
         return Packed(*(getattr(self, field.name).to(device) for field in fields(self)))
 

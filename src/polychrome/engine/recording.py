@@ -6,8 +6,6 @@ projection, which are nearly all of the arithmetic, are kept as they come, and t
 only joins them (norms, rotations, attention, activations), which is what its backward pass needs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -60,7 +58,7 @@ class Recording:
             for kept, output in zip(self.outputs[layer, part], outputs, strict=True):
                 kept[self.now] = output
 
-    def replay(self, requests: range, packed: Packed) -> Replay:
+    def replay(self, requests: range, packed: Packed) -> "Replay":
         """What was kept for ``requests``, whose groups ``packed`` holds, in its order.
 
         It may share more among its prompts, or less, than the packs they were prefilled in. Where several prompts have

@@ -7,8 +7,6 @@ Another engine that serves the same :func:`sample` can stand in for this one: re
 log-probabilities out.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext

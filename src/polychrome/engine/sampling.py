@@ -5,8 +5,6 @@ probability is at least p; of equally probable tokens the first in the vocabular
 a number that belongs to the request makes a reply independent of what else is in the batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +33,7 @@ class RowSettings:
     top_k: Tensor  # (B,) int64, the vocabulary's size or more where there is no limit
 
     @classmethod
-    def of(cls, settings: Sequence[SamplingSettings], device: torch.device) -> RowSettings:
+    def of(cls, settings: Sequence[SamplingSettings], device: torch.device) -> "RowSettings":
         """One row for each of ``settings``."""
         return cls(
             torch.tensor([s.temperature for s in settings], dtype=torch.float32, device=device),
@@ -43,7 +41,7 @@ class RowSettings:
             torch.tensor([s.top_k or torch.iinfo(torch.int64).max for s in settings], device=device),
         )
 
-    def __getitem__(self, rows: Tensor) -> RowSettings:
+    def __getitem__(self, rows: Tensor) -> "RowSettings":
         return RowSettings(self.temperature[rows], self.top_p[rows], self.top_k[rows])
 
 

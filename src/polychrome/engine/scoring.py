@@ -1,7 +1,5 @@
 """Log-probabilities of completions under a policy: one forward pass over packed groups, logits only where needed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

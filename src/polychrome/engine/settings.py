@@ -1,7 +1,5 @@
 """What the machine is asked for (params.yaml: compute)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

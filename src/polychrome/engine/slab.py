@@ -4,8 +4,6 @@ transformers' DynamicCache copies all it holds at every token and whenever a row
 column, a row that ends is filled by the last one, and new rows join those that are under way.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -6,8 +6,6 @@ its activations. How tokens attend to each other is the caller's: one stack serv
 decoding. transformers' own forward pass is what the tests hold it against, and what other architectures run on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +41,7 @@ def has_stack(model: Any) -> bool:
     )
 
 
-def stack_of(model: Any, backend: Backend) -> Stack | None:
+def stack_of(model: Any, backend: Backend) -> "Stack | None":
     """The stack of ``model``, None where there is none."""
     return Stack(model, backend) if has_stack(model) else None
 

@@ -1,7 +1,5 @@
 """The argument: all models in a table, arms contrasted post by post, the questions answered, the criteria judged."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -5,8 +5,6 @@ interval of their difference excludes zero. Beside each stands the smallest true
 different with 80% power (:mod:`polychrome.evaluation.power`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any

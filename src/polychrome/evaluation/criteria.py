@@ -3,8 +3,6 @@
 The criteria stand in params.yaml under ``experiment``; here is how each kind of them is judged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product

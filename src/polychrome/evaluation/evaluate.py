@@ -6,8 +6,6 @@ with the judge, calibrated on phase data. The human replies are put to the same 
 counted by kind (:mod:`polychrome.measures.failures`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

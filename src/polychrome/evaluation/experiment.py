@@ -1,7 +1,5 @@
 """What is asked of the arms (params.yaml: experiment): which are compared, the questions and the success criteria."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Every model answers the test posts: n samples a post at fixed settings, and how likely it finds the human reply."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What becomes of each metric: models are contrasted on it, or it is shown beside those that they are contrasted on."""
 
-from __future__ import annotations
-
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.measures.metrics import declared
 

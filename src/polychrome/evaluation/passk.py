@@ -5,8 +5,6 @@ pass@k = E over posts of 1 - C(n - c, k) / C(n, k), where c of a post's n replie
 1 - (1 - c / n)^k instead is biased downwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import comb
 

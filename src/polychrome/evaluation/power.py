@@ -18,8 +18,6 @@ Holm's threshold depends on how the other tests of the family come out. Here it 
 m tests: the conservative case, in which no other test of the family has been called yet.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,7 +113,7 @@ class Design:
     half_width: float  # of the interval, in standard errors of the bootstrap
 
     @classmethod
-    def of(cls, differences: np.ndarray, threshold: float, confidence: float, simulations: int) -> Design | None:
+    def of(cls, differences: np.ndarray, threshold: float, confidence: float, simulations: int) -> "Design | None":
         """None where nothing can ever be called."""
         if (~np.isnan(differences).any(axis=0)).sum() < 2:
             return None

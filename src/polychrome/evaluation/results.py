@@ -1,7 +1,5 @@
 """What was measured of every model with every seed, on the same posts in the same order."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product

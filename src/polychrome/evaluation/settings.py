@@ -1,7 +1,5 @@
 """How models answer the test posts and are compared (params.yaml: sampling, evaluation)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated

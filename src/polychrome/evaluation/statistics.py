@@ -4,8 +4,6 @@ Values are arrays of shape (seeds, posts); two models are compared through the d
 NaN marks a post whose metric is undefined; such a post leaves a comparison whole, and is counted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -44,7 +42,7 @@ class Effect:
         """The difference, called ``mean``, and the "low" and "high" of its interval."""
         return {mean: self.difference, "low": self.low, "high": self.high}
 
-    def turned(self) -> Effect:
+    def turned(self) -> "Effect":
         """The same seen from b."""
         return replace(
             self,

@@ -6,8 +6,6 @@ makes it free, an answer sets its price, and what breaks off stays at its worst.
 goes into the client and nowhere else: texts of the endpoint are stripped of it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

@@ -6,8 +6,6 @@ mark no reply can know, with the instructions after them. Who wrote a set is now
 The endpoint holds the answer to a schema, and it is read strictly: what is not exactly a verdict is not made into one.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Which models an LLM compares, by what endpoint, and what it may cost (params.yaml: llm_judge)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a reply takes from its post, and what it says again: shares of its bigrams of words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@ similarity joins"; Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarit
 first, few texts share a prefix, so that few are compared. Nothing is approximate: no near-duplicate is missed.
 """
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections import Counter, defaultdict

@@ -16,8 +16,6 @@ A reply may fail in several ways at once; ``[]`` means in none, which is less th
 Generic and hostile know English only: replies in other languages are never hostile and seldom generic.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ phrases that are said whole without regard to the post ("i don't know", "that's 
 apostrophes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

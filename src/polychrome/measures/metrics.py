@@ -5,8 +5,6 @@ means undefined for this post; it is never written as 0. ``CONTRASTED`` in the f
 are contrasted, ``SHOWN`` those that stand beside them in the table, ``BOUNDED`` those that lie in [0, 1].
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from polychrome.measures.sets import ReplySet

@@ -1,7 +1,5 @@
 """ROUGE: how much of the human reply the replies repeat, and how much of them the human reply (Lin 2004, W04-1013)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from polychrome.measures.sets import ReplySet

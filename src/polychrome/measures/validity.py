@@ -20,8 +20,6 @@ The rules, each with the name that :func:`problems_of` gives it:
 :func:`~polychrome.measures.words.words_of`.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import regex

@@ -3,8 +3,6 @@
 ROUGE has the tokens of its own package (:mod:`polychrome.measures.rouge`), to report what others report.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from itertools import pairwise

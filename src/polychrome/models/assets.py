@@ -5,8 +5,6 @@ directory, or by a Hugging Face id (`owner/name`, or `owner/name@revision`). Wei
 is turned into float32 safetensors here; a pickle is never read, and nothing that was fetched is ever imported.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """From text to tokens and back: the chat template around a post, a reply and its end token."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

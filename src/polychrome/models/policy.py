@@ -4,8 +4,6 @@ A policy is a base model with LoRA adapters in it (Hu et al. 2021, arXiv 2106.09
 safetensors, so `PeftModel.from_pretrained` opens them with none of this code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a model was made travels with it, and whoever uses the model checks that params.yaml still says the same."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pretrained parts that are known by name. A new one is one entry here; assets.* in params.yaml names it."""
 
-from __future__ import annotations
-
 from polychrome.wheels import Wheel
 
 BASE_MODELS = {

@@ -1,7 +1,5 @@
 """Where models come from, how they are asked and adapted (params.yaml: assets, prompt, lora, untouched arms)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """Cross-entropy on reply tokens."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -10,8 +10,6 @@ ones: a reply that is not has D(y_-i) = D(y_1..y_n), so it adds nothing to D and
 pairwise form of D follows "polychromic objectives" for sets (arXiv 2509.25424), here as mean pairwise distance.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,8 +7,6 @@ How this differs from the paper's algorithm 1:
 3. ``epsilon_high`` may widen the upper clip (DAPO), ``scale_rewards: none`` leaves out the division by std (Dr. GRPO).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -7,8 +7,6 @@ it is what a model learns to write), and once ``limit`` pairs are kept, all that
 What is kept is therefore a random sample of the distinct replies, written in the order of the source.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """A (post, reply, engagement) pair, and how pairs are written and read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields

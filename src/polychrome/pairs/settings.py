@@ -1,7 +1,5 @@
 """Where pairs come from and how they are split (params.yaml: data, split)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

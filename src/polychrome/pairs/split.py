@@ -14,8 +14,6 @@ each of exactly the size asked for.
   are still alike.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict

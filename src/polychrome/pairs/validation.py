@@ -4,8 +4,6 @@ Every check can fail the split: a part that shares pairs, conversations, near-du
 another, or whose engagement or reply length is distributed unlike another's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any

@@ -3,8 +3,6 @@
 Each has a shape for a desktop and one for a phone.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

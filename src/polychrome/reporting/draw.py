@@ -1,7 +1,5 @@
 """The curves and figures of a finished comparison, from files alone: training of every arm, Pass@k, the plane."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Templates, and the words that all of them have."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import jinja2

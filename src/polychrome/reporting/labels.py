@@ -1,7 +1,5 @@
 """Words in a drawing put where they touch neither each other nor what is drawn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Each model has one colour in every drawing, after Okabe and Ito (2008), which pe
 apart; where lines would still be confused they are labelled directly.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

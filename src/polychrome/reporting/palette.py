@@ -7,8 +7,6 @@ lightness (black becomes white), so that greys stay apart. Words are darkened or
 WCAG 2.2 asks of graphics (1.4.11) and of text (1.4.3).
 """
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

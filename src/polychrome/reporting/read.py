@@ -1,7 +1,5 @@
 """Reading what the pipeline left: every missing file, damaged line and absent field is an InputError that names it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the report page says of cost (params.yaml: report)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

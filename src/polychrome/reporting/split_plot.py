@@ -4,8 +4,6 @@ Lines are empirical distribution functions, in which ties and zeros show as they
 distance is the Kolmogorov-Smirnov statistic. Drawn from the stage's files alone; the same files give the same bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

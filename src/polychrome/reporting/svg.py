@@ -5,8 +5,6 @@ their gid, ``"<model>|<words>"``: in the page the model becomes ``data-model``, 
 forward, and the words are shown at the pointer. The same numbers give the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable

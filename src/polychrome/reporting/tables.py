@@ -4,8 +4,6 @@ Writes the one table of README.md between its two marks, and the whole of docs/r
 the files that `compare`, `judge`, `reward` and the controls made. Nothing is computed here.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Numbers as a reader knows them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

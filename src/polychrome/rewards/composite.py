@@ -1,7 +1,5 @@
 """Rewards made of others: a weighted mix, and a bonus for differing from one's group."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -25,8 +25,6 @@ cost, and a copy earns nothing. In 3,000 human chat replies 0.3% had s > 1/2.
 Sentiment, function words and stock phrases know English only; for other languages give them no weight.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -53,7 +51,7 @@ _SENTENCE_END = regex.compile(
 )
 
 
-def build(setting: Setting) -> HeuristicReward:
+def build(setting: Setting) -> "HeuristicReward":
     """The heuristic with the weights of params.yaml, its anchors set by the pairs that the arm trains on."""
     posts, replies = [pair.post for pair in setting.pairs], [pair.reply for pair in setting.pairs]
     return HeuristicReward(setting.settings.weights, setting.encoder, calibrate(setting.encoder, posts, replies))

@@ -1,7 +1,5 @@
 """What the rewards are made of (params.yaml: reward)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Alarms while training: a loss that is no number, KL, reward that stays flat, replies that shrink to nothing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Kept outside the stage's outputs, in a folder keyed by everything the stage read
 JSON, never a pickle. Every random draw is a function of (seed, step), so no generator state needs keeping.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

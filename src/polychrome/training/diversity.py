@@ -1,7 +1,5 @@
 """The diversity of sets of sampled texts, gated so that degenerate replies never count as diverse."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,7 +41,7 @@ class Validity:
     posts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def calibrated(cls, encoder: Encoder, pairs: Sequence[Pair], gate: bool) -> Validity:
+    def calibrated(cls, encoder: Encoder, pairs: Sequence[Pair], gate: bool) -> "Validity":
         """The gate set by the human replies of the arm's own training pairs: their 10th percentile."""
         if not gate:
             return cls(None)

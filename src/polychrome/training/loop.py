@@ -6,8 +6,6 @@ and micro-batches add up to the same gradient. Order of the data and every sampl
 dropout's noise, where there is any, also on the process and the micro-batch.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

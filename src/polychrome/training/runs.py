@@ -1,7 +1,5 @@
 """The training stages: an arm and a seed make a model."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path

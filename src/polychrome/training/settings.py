@@ -1,7 +1,5 @@
 """What the training of every arm has (params.yaml: train, arms)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

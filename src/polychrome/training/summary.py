@@ -1,7 +1,5 @@
 """What a training run leaves beside the adapter: DVCLive curves and a summary with intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The run that the report's tests look at."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

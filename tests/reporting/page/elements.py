@@ -1,7 +1,5 @@
 """What stands in a page, by Python's own parser: elements in order, their attributes, their text."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 

@@ -4,8 +4,6 @@ Without a Chromium these tests are skipped and say so; with POLYCHROME_BROWSER=r
 scripts/chromium.sh installs Debian's.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

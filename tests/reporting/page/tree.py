@@ -1,7 +1,5 @@
 """A run for the report's tests: replies, curves and gaming invented, the rest committed or made by the stage itself."""
 
-from __future__ import annotations
-
 import random
 import shutil
 from pathlib import Path

@@ -14,8 +14,6 @@ answers are drawn again, and the rule of :mod:`polychrome.evaluation.contrasts` 
 Of the contrasts of a replicate, the rates of the plain test count the first alone: the others share its replies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """All controls in one file, results/controls/controls.json, and one short table."""
 
-from __future__ import annotations
-
 from polychrome.audit.controls.record import gather, table
 from polychrome.params import Params
 

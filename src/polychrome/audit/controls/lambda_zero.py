@@ -1,7 +1,5 @@
 """Polychromic training with lambda 0 is cross-entropy: the same adapter and the same replies, bit for bit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

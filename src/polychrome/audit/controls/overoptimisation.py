@@ -1,7 +1,5 @@
 """The over-optimisation curve at several weights of the KL, side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path

@@ -14,8 +14,6 @@ which are there come out at the end of the road, not that cosines measure what p
 asked of the last two alone. No policy finds a human reply likely here, so cross-entropy is one constant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a control says: what was expected before anything was measured, what was found, and whether they agree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """GRPO climbing different rewards, side by side: was each gamed, and what did the judge make of it?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

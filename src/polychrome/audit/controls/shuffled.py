@@ -1,7 +1,5 @@
 """GRPO on rewards that are dealt out at random: there is nothing to climb, so nothing must be gained on the judge."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -6,8 +6,6 @@ no rectangles, so neither padding nor keys gathered again. What is computed, and
 :mod:`polychrome.engine.backend`.
 """
 
-from __future__ import annotations
-
 from ctypes import Structure, byref, c_double
 from typing import Any
 

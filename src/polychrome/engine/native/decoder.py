@@ -6,8 +6,6 @@ those of the policy are never touched. In float32, base and adapter are merged. 
 update away: there the adapter stays apart, as in training, and is multiplied with what its own half has made.
 """
 
-from __future__ import annotations
-
 from ctypes import Structure, byref, c_double, c_int64, c_void_p, sizeof
 from typing import Any
 

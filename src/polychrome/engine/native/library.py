@@ -3,8 +3,6 @@
 PyTorch compiles its own fused kernels in the same way.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import os

@@ -5,8 +5,6 @@ rounded, as a coarse copy of it is made, and so are adapters, whose own weights 
 once, for products forward and for those backward; they may not be written to in place, unless PyTorch counts it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from ctypes import Structure, c_int64, c_void_p
 from typing import Any

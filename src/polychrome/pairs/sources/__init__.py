@@ -5,8 +5,6 @@ A new source is one file here and one line in :data:`SOURCES`. The file is calle
 with it. The line says, where stage `assets` fetches the data, which wheel holds them; they then lie in `assets/<name>`.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 from collections.abc import Callable, Mapping

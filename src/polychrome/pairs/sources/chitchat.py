@@ -4,8 +4,6 @@ A turn is a list of ``{"text", "sender"}`` of one person. A candidate is a turn 
 engagement is the effort of the answer's receiver in the turn that follows, relative to that person's own habit.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Engagement is ``reply_likes / max(tweet_likes, 1)``.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial

@@ -12,8 +12,6 @@ model it belongs to, so that a model can be followed through all drawings.
 The same results give the same bytes, except inside the element ``cost``: it holds wall times, which are clocks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

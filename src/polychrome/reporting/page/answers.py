@@ -1,7 +1,5 @@
 """The questions, each with a short answer, and the table that was predicted before anything ran."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

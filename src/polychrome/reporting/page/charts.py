@@ -1,7 +1,5 @@
 """The drawings that only the page has: numbers in, a :class:`Drawing` out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple

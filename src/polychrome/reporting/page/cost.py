@@ -1,7 +1,5 @@
 """How long each stage took: the only clocks of the page."""
 
-from __future__ import annotations
-
 from math import fsum
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the page is made from: every file is read here, and all that are missing or damaged are reported at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

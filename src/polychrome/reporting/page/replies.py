@@ -1,7 +1,5 @@
 """The replies that the page carries for its browser, packed small and safe inside HTML."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

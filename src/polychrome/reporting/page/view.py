@@ -1,7 +1,5 @@
 """What the templates are given, and their filling."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from importlib.resources import files

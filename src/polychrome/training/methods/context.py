@@ -1,7 +1,5 @@
 """What a method has of its run: prompts with what is trained behind them, human or drawn from the policy, and packs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +56,7 @@ class Context:
 
     def draw(
         self, pairs: Sequence[Pair], count: int, purpose: Sequence[object], record: bool, **sampling: Any
-    ) -> Drawn:
+    ) -> "Drawn":
         """``count`` completions per post; what is drawn depends on the seed, ``purpose`` and the pair's id alone.
 
         ``record`` keeps what the policy computes on the way, where the memory allows; ``sampling`` are the fields of

@@ -71,7 +71,7 @@ def _settings(args: Namespace) -> SamplingSettings:
 
 def _prompts(args: Namespace) -> list[list[int]]:
     chat = ours.open_chat(args.model)
-    return [chat.prompt(pair.post) for pair in chat_pairs(args.posts, args.conversations)]
+    return [chat.prompt(pair.post, pair.context) for pair in chat_pairs(args.posts, args.conversations)]
 
 
 def _best_batch(

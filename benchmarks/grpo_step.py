@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> Path | None:
     times = harness.in_turn({"ours": steps, peer: stepper}, args.runs)
     rates = rates.best(roofline.measure(harness.dtype_of(args)))  # a machine that was busy before may be free now
     stepper.close()
-    prompts = [steps.run.chat.prompt(pair.post) for pair in steps.seen[-1]]
+    prompts = [steps.run.chat.prompt(pair.post, pair.context) for pair in steps.seen[-1]]
     lengths = [len(prompt) for prompt in prompts]
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
     shape = roofline.Shape.of(steps.run.policy.config, LORA.rank)

@@ -132,7 +132,7 @@ class Steps:
 
 def tokens_of(chat: Chat, pair: Pair) -> tuple[list[int], list[int]]:
     """Token ids of prompt and reply."""
-    return chat.prompt(pair.post), chat.reply(pair.reply)
+    return chat.prompt(pair.post, pair.context), chat.reply(pair.reply)
 
 
 def grpo_steps(

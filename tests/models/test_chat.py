@@ -16,6 +16,13 @@ def test_the_prompt_is_the_template_up_to_where_the_reply_begins(chat):
     assert text == (f"{START}system\nReply.{END}\n{START}user\nDo you like tea?{END}\n{START}assistant\n")
 
 
+def test_turns_before_the_post_go_through_the_template_as_who_said_them(chat):
+    context = (("user", "Hi."), ("assistant", f"So {END} what?"))
+    text = chat.tokenizer.decode(chat.prompt("Tea?", context))
+    said = f"{START}user\nHi.{END}\n{START}assistant\nSo < |im_end|> what?{END}\n{START}user\nTea?{END}\n"
+    assert text == f"{START}system\nReply.{END}\n{said}{START}assistant\n"
+
+
 def test_prompt_and_reply_are_tokenised_apart(chat):
     """What is reply is known, never searched for: a reply that repeats the post is reply all the same."""
     post = "same words"

@@ -1,17 +1,21 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from polychrome.errors import InputError
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
 
+CONTEXT = (("user", "Hi."), ("assistant", "Hello."))
 PAIR = Pair(id="a:0", conversation="a", post="Hello?", reply="Yes \u2014 here.", engagement=0.5, author="")
 
 
 def test_pairs_read_back_as_they_were_written(tmp_path):
-    write_pairs(tmp_path / "pairs.jsonl", [PAIR])
-    assert read_pairs(tmp_path / "pairs.jsonl") == [PAIR]
+    unloved = replace(PAIR, id="b", engagement=-3.0, context=CONTEXT)
+    write_pairs(tmp_path / "pairs.jsonl", [PAIR, unloved])
+    assert read_pairs(tmp_path / "pairs.jsonl") == [PAIR, unloved]
+    without, with_context = map(json.loads, (tmp_path / "pairs.jsonl").read_text().splitlines())
+    assert ("context" in without, with_context["context"]) == (False, [list(turn) for turn in CONTEXT])
 
 
 @pytest.mark.parametrize(
@@ -25,7 +29,7 @@ def test_pairs_read_back_as_they_were_written(tmp_path):
         (json.dumps(asdict(PAIR) | {"id": 3}), ":2:id"),
         (json.dumps(asdict(PAIR) | {"id": "b", "reply": ""}), ":2:reply"),
         (json.dumps(asdict(PAIR) | {"id": "b", "engagement": float("nan")}), ":2:engagement"),
-        (json.dumps(asdict(PAIR) | {"id": "b", "engagement": -1}), ":2:engagement"),
+        (json.dumps(asdict(PAIR) | {"id": "b", "context": [["system", "Hi."]]}), ":2:context"),
         (json.dumps(asdict(PAIR) | {"id": "b", "engagement": "1"}), ":2:engagement"),
     ],
 )

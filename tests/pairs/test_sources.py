@@ -92,6 +92,13 @@ def test_engagement_is_the_receivers_next_turn_and_absent_where_nobody_or_somebo
     assert engagement["other:0"] is None
 
 
+def test_the_last_turns_before_a_post_are_its_context_and_those_of_who_answers_are_the_assistants(tmp_path):
+    turns = [turn("ann", "1"), turn("bob", "2"), turn("ann", "3"), turn("bob", "4")]
+    (tmp_path / "dataset.json").write_text(json.dumps({"talk": {"messages": turns}}))
+    contexts = [candidate.context for candidate in reader_of("chitchat")(tmp_path, context_turns=2)]
+    assert contexts == [(), (("assistant", "1"),), (("user", "1"), ("assistant", "2"))]
+
+
 def test_relative_effort_is_effort_over_the_habit_of_the_other_turns_by_hand():
     words = {"ann": [1, 3], "bob": [7]}
     log = math.log

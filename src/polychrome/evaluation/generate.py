@@ -56,7 +56,8 @@ def answer(
     ``human_nll`` is in nats, summed over ``human_tokens`` (the end token among them), at temperature 1.
     """
     requests = [
-        Request(chat.prompt(pair.post), count, ("answer", pair.id), settings, (chat.stop_id,), seed) for pair in pairs
+        Request(chat.prompt(pair.post, pair.context), count, ("answer", pair.id), settings, (chat.stop_id,), seed)
+        for pair in pairs
     ]
     with tqdm(total=count * len(pairs), desc="replies", unit="reply", mininterval=2) as bar:
         drawn = sample(
@@ -83,7 +84,7 @@ def human_likelihoods(policy: Any, chat: Chat, pairs: Sequence[Pair]) -> list[tu
     device = next(policy.parameters()).device
     found: list[tuple[float, int]] = []
     for start in range(0, len(pairs), 16):
-        groups = [Group(chat.prompt(p.post), [chat.reply(p.reply)]) for p in pairs[start : start + 16]]
+        groups = [Group(chat.prompt(p.post, p.context), [chat.reply(p.reply)]) for p in pairs[start : start + 16]]
         packed = pack(groups).to(device)
         logps, _, _ = scorer(packed, with_entropy=False)
         found += zip((-logps.double().sum(-1)).tolist(), packed.completion_mask.sum(-1).int().tolist(), strict=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from polychrome.errors import InputError, Problem, bad
-from polychrome.pairs.schema import Pair
+from polychrome.pairs.schema import Pair, Turns
 
 
 class Chat:
@@ -20,10 +20,13 @@ class Chat:
         self.pad_id: int = tokenizer.pad_token_id
         self._special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
 
-    def prompt(self, post: str) -> list[int]:
-        """Token ids of everything before the reply. Raises InputError for too long a post: never cut in silence."""
-        said = {"system": self.system, "user": defused(post, self._special)}
-        messages = [{"role": role, "content": content} for role, content in said.items()]
+    def prompt(self, post: str, context: Turns = ()) -> list[int]:
+        """Token ids of everything before the reply: system prompt, ``context`` (the oldest turn first) and post.
+
+        Raises InputError for too long a post: never cut in silence.
+        """
+        said = [(role, defused(text, self._special)) for role, text in (*context, ("user", post))]
+        messages = [{"role": role, "content": content} for role, content in (("system", self.system), *said)]
         text = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
         )
@@ -39,9 +42,9 @@ class Chat:
         """Raise InputError naming every pair of ``file``, in its order, whose post or reply is too long."""
         problems: list[Problem] = []
         for line, pair in enumerate(pairs, start=1):
-            for field, tokenise in (("post", self.prompt), ("reply", self.reply)):
+            for field in ("post", "reply"):
                 try:
-                    tokenise(getattr(pair, field))
+                    _ = self.prompt(pair.post, pair.context) if field == "post" else self.reply(pair.reply)
                 except InputError as error:
                     problems += [replace(problem, where=f"{file}:{line}:{field}") for problem in error.problems]
         if problems:
@@ -55,7 +58,7 @@ class Chat:
 
 def _within(kind: str, text: str, ids: list[int], key: str, limit: int) -> list[int]:
     if len(ids) > limit:
-        remedy = f"Raise prompt.{key} or lower data.max_{kind}_words."
+        remedy = f"Raise prompt.{key} or lower data.max_{kind}_words{' or data.context_turns' * (kind == 'post')}."
         raise bad(f"{kind} {text[:60]!r}", f"{len(ids)} tokens", f"at most prompt.{key} = {limit}", remedy)
     return ids
 

@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
 
     Raises InputError when the source is unknown or malformed, or when no pair is left; nothing is written then.
     """
-    pairs, counted = clean(reader_of(settings.source)(Path(settings.path)), settings)
+    pairs, counted = clean(read_source(settings), settings)
     report = {"source": settings.source, **counted}
     if not pairs:
         dropped = {reason: count for reason, count in report["dropped"].items() if count}
@@ -59,6 +60,13 @@ def prepare(settings: DataSettings, out_dir: str | Path) -> dict[str, Any]:
     write_json(Path(out_dir) / "cleaning_report.json", report)
     write_pairs(Path(out_dir) / "pairs.jsonl", pairs)
     return report
+
+
+def read_source(settings: DataSettings) -> list[Candidate]:
+    """The candidates of the source that ``settings`` name. Raises InputError when it is unknown or malformed."""
+    read = reader_of(settings.source)
+    asked = [name for name in signature(read).parameters if name != "path"]
+    return read(Path(settings.path).expanduser(), **{name: getattr(settings, name) for name in asked})
 
 
 def clean(
@@ -70,7 +78,8 @@ def clean(
     kept = _distinct([candidate for candidate, fault in judged if not fault], settings, seed, dropped)
     if len(judged) != len(kept) + dropped.total():
         raise AssertionError(f"{len(judged)} candidates, but {len(kept)} kept and {dropped.total()} dropped")
-    thresholds = {name: value for name, value in asdict(settings).items() if name not in ("source", "path")}
+    read_by = ("source", "path", "context_turns")
+    thresholds = {name: value for name, value in asdict(settings).items() if name not in read_by}
     report: dict[str, Any] = {
         "candidates": len(judged),
         "kept": len(kept),
@@ -86,7 +95,15 @@ def clean(
         report["engagement"] = dict(quartiles) | {"share of zeros": float(np.mean(engagement == 0))}
         report["engagement spearman with"] = _confounders(kept)
     pairs = [
-        Pair(one.id, one.conversation, trimmed(one.post or ""), trimmed(one.reply or ""), one.engagement, one.author)
+        Pair(
+            one.id,
+            one.conversation,
+            trimmed(one.post or ""),
+            trimmed(one.reply or ""),
+            one.engagement,
+            one.author,
+            tuple((role, trimmed(text)) for role, text in one.context),
+        )
         for one in kept
         if one.engagement is not None  # fault_of dropped the others
     ]

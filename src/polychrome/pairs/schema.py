@@ -9,6 +9,9 @@ from typing import Any
 from polychrome.errors import Problem
 from polychrome.files import AGAIN, read_jsonl, write_jsonl, wrong_fields
 
+ROLES = ("user", "assistant")  # who a reply is for, and whom the model speaks as
+Turns = tuple[tuple[str, str], ...]  # (role, text), the oldest first
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -18,32 +21,42 @@ class Pair:
     conversation: str  # what must never cross a phase boundary: the conversation, or the post replied to
     post: str
     reply: str
-    engagement: float  # finite, >= 0; unit is the source's own, only its order is used across sources
+    engagement: float  # finite; unit is the source's own, only its order is used across sources
     author: str  # who wrote the reply; "" when the source does not say
+    context: Turns = ()  # what was said before the post; not written where there is none
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
     """Write pairs as JSONL, one object per line, atomically."""
-    write_jsonl(path, (asdict(pair) for pair in pairs))
+    rows = (asdict(pair) for pair in pairs)
+    write_jsonl(path, ({name: value for name, value in row.items() if value != ()} for row in rows))
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
     """Read what :func:`write_pairs` wrote. Raises InputError naming every bad line."""
-    names = [field.name for field in fields(Pair)]
+    names = [field.name for field in fields(Pair) if field.name != "context"]
     first: dict[str, str] = {}
 
     def check(where: str, row: dict[str, Any]) -> Iterator[Problem]:
-        if set(row) != set(names):
+        if set(row) - {"context"} != set(names):
             found = f"an object with {', '.join(row) or 'nothing'}"
             yield Problem(where, found, f"an object with {', '.join(names)}", AGAIN)
             return
         texts = {name: isinstance(row[name], str) and (row[name] != "" or name == "author") for name in names}
         number = isinstance(row["engagement"], int | float) and not isinstance(row["engagement"], bool)
         holds = {name: (fits, "a string, not empty") for name, fits in texts.items()}
-        holds["engagement"] = (number and 0 <= row["engagement"] < math.inf, "a finite number >= 0")
+        holds["engagement"] = (number and math.isfinite(row["engagement"]), "a finite number")
+        holds["context"] = (_are_turns(row.get("context", [])), f"turns [role, text], a role one of {', '.join(ROLES)}")
         yield from wrong_fields(where, row, holds, AGAIN)
         if isinstance(row["id"], str) and first.setdefault(row["id"], where) != where:
             expected = f"an id of its own ({first[row['id']]} has it already)"
             yield Problem(f"{where}:id", f"{row['id']!r} again", expected, AGAIN)
 
-    return [Pair(**row) for row in read_jsonl(path, check, what="at least one prepared pair")]
+    rows = read_jsonl(path, check, what="at least one prepared pair")
+    return [Pair(**row | {"context": tuple((role, text) for role, text in row.get("context", ()))}) for row in rows]
+
+
+def _are_turns(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(turn, list) and len(turn) == 2 and turn[0] in ROLES and isinstance(turn[1], str) for turn in value
+    )

@@ -13,6 +13,7 @@ class DataSettings(Section):
 
     source: Annotated[str, Rule(choices=tuple(SOURCES), listed_in="pairs/sources/__init__.py")]
     path: Annotated[str, Rule("file or folder of the source", empty=False)]
+    context_turns: Annotated[int, Rule("turns before the post that a model sees", minimum=0)] = 0
     min_words: Annotated[int, Rule("words; shorter posts or replies are dropped", minimum=1)]
     max_post_words: Annotated[int, Rule("words; longer posts are dropped", minimum=1)]
     max_reply_words: Annotated[int, Rule("words; longer replies are dropped", minimum=1)]

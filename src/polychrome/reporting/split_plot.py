@@ -76,7 +76,8 @@ def _scale_engagement(axis: Axes, values: np.ndarray) -> None:
     if len(positive):
         least, has_zeros = float(positive.min()), len(positive) < len(values)
         axis.set_xscale("symlog", linthresh=least, linscale=0.5)
-        axis.set_xlim(-0.2 * least if has_zeros else least / 1.1, positive.max() * 1.1)
+        lowest = min(-0.2 * least, values.min() * 1.1)  # scores may be negative
+        axis.set_xlim(lowest if has_zeros else least / 1.1, positive.max() * 1.1)
         crowded = 5 * least if has_zeros else 0.0  # labels close to that of 0 would run into it
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if 0 < value < crowded else f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())

@@ -2,7 +2,8 @@
 
 A new source is one file here and one line in :data:`SOURCES`. The file is called as the source is and has a function
 ``read(path) -> list[Candidate]``: the candidates in the order of the file, or InputError naming all that is wrong
-with it. The line says, where stage `assets` fetches the data, which wheel holds them; they then lie in `assets/<name>`.
+with it; a key of section `data` that it needs is a further parameter of that name. The line says, where stage `assets`
+fetches the data, which wheel holds them; they then lie in `assets/<name>`.
 """
 
 import importlib
@@ -23,10 +24,11 @@ class Candidate:
     conversation: str
     post: str | None
     reply: str | None
-    engagement: float | None  # finite, >= 0
+    engagement: float | None  # finite
     author: str  # of the reply; "" when unknown
     post_author: str  # "" when unknown
     circumstances: Mapping[str, float] = field(default_factory=dict)  # what else may drive engagement, by name
+    context: tuple[tuple[str, str], ...] = ()  # turns (role, text) before the post; roles: user, assistant
 
 
 SOURCES: dict[str, Wheel | None] = {

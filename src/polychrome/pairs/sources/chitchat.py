@@ -22,8 +22,11 @@ _FETCH = "Run the stage that fetches it (`dvc repro assets`), or set data.path i
 _MEND = "Mend the conversation or take it out."
 
 
-def read(path: Path) -> list[Candidate]:
-    """One candidate for each turn that has a next turn. ``path`` is the file or the folder that holds it."""
+def read(path: Path, context_turns: int = 0) -> list[Candidate]:
+    """One candidate for each turn that has a next turn. ``path`` is the file or the folder that holds it.
+
+    Its context is the ``context_turns`` turns before, those of who answers as the assistant's.
+    """
     path = path / "dataset.json" if path.is_dir() else path
     whole = read_json(path, "the source's data", _FETCH)
     if not isinstance(whole, dict) or not whole:
@@ -46,7 +49,10 @@ def read(path: Path) -> list[Candidate]:
         for place, ((asker, post), (answerer, reply)) in enumerate(pairwise(turns)):
             answered = place + 2 < len(turns) and turns[place + 2][0] == asker
             engagement = effort[name, place + 2] if answered else None
-            candidates.append(Candidate(f"{name}:{place}", name, post, reply, engagement, answerer, asker))
+            before = turns[max(0, place - context_turns) : place]
+            context = tuple(("assistant" if author == answerer else "user", text) for author, text in before)
+            about = {"author": answerer, "post_author": asker, "context": context}
+            candidates.append(Candidate(f"{name}:{place}", name, post, reply, engagement, **about))
     return candidates
 
 

@@ -36,7 +36,7 @@ class Context:
 
     def human(self, pairs: Sequence[Pair]) -> list[Group]:
         """The reply of every pair behind its post."""
-        return [Group(self.chat.prompt(pair.post), [self.chat.reply(pair.reply)]) for pair in pairs]
+        return [Group(self.chat.prompt(pair.post, pair.context), [self.chat.reply(pair.reply)]) for pair in pairs]
 
     def packs(self, groups: Sequence[Group]) -> list[tuple[slice, Packed]]:
         """``groups`` in ``micro_batches`` parts of about as many each, packed where the policy is; none of no groups.
@@ -63,7 +63,7 @@ class Context:
         :class:`~polychrome.engine.sampling.SamplingSettings`.
         """
         chat, settings = self.chat, SamplingSettings(**sampling)
-        prompts = [chat.prompt(pair.post) for pair in pairs]
+        prompts = [chat.prompt(pair.post, pair.context) for pair in pairs]
         requests = [
             Request(prompt, count, (*purpose, pair.id), settings, (chat.stop_id,), self.seed)
             for prompt, pair in zip(prompts, pairs, strict=True)

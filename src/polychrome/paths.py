@@ -9,6 +9,7 @@ PHASES = Path("data/phases")
 REWARD = Path("models/reward")  # the learned reward
 CUSTOM_REWARDS = Path("custom_rewards")  # functions of the user's own
 RECIPE = "recipe.json"  # in a model's folder: how it was made
+HUB = "hub.json"  # in the folder of a base model that came from the hub: its id there, and the commit
 CONTROL = "control_"  # what the name of a control's arm begins with
 
 

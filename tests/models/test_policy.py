@@ -10,6 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from polychrome.errors import InputError
+from polychrome.models.assets import make_base
 from polychrome.models.policy import (
     POLICY,
     RECIPE,
@@ -211,6 +212,21 @@ def test_what_is_saved_has_the_same_bytes_twice_and_names_no_path_of_this_machin
     save_adapter(policy, tmp_path / "again", {"seed": 42, "arm": "baseline"})
     for file in saved.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_an_adapter_names_the_id_of_a_base_that_came_from_the_hub_also_when_it_goes_on_from_another(
+    tiny_base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    cached = tmp_path / "hub/models--some-one--a.model/snapshots" / ("0a" * 20)
+    make_base(shutil.copytree(tiny_base, cached), tmp_path / "base")
+    make_base(tmp_path / "base", tmp_path / "copied")  # laid out again from its own folder, it is the hub's still
+    save_adapter(add_adapter(open_base(tmp_path / "base", torch.float32), LORA, seed=1), tmp_path / "start", {})
+    policy = open_adapter(open_base(tmp_path / "copied", torch.float32), tmp_path / "start", trainable=True)
+    save_adapter(policy, tmp_path / "end", {})
+    for folder in ("start", "end"):
+        config = json.loads((tmp_path / folder / "adapter_config.json").read_text())
+        assert (config["base_model_name_or_path"], config["revision"]) == ("some-one/a.model", "0a" * 20)
 
 
 def test_the_policy_alone_is_saved_as_safetensors_and_json_and_nobody_is_asked_or_warned(

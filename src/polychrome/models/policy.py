@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from polychrome.errors import bad
 from polychrome.files import read_json, write_json
-from polychrome.paths import RECIPE
+from polychrome.paths import HUB, RECIPE
 from polychrome.randomness import seed_for
 
 POLICY, REFERENCE = "default", "reference"  # adapter names inside one base model
@@ -102,12 +102,18 @@ def open_adapter(base: PreTrainedModel, directory: str | Path, *, trainable: boo
 
 
 def save_adapter(policy: Any, directory: Path, recipe: Mapping[str, Any]) -> None:
-    """Write the policy's adapter (PEFT safetensors and config) and the recipe it was made by into ``directory``."""
+    """Write the policy's adapter (PEFT safetensors and config) and the recipe it was made by into ``directory``.
+
+    The config names the base by its id on the hub and the commit, if it came from there.
+    """
     # "auto", PEFT's default for embeddings, may ask the hub whether the vocabulary was changed; it was not.
     policy.save_pretrained(directory, safe_serialization=True, selected_adapters=[POLICY], save_embedding_layers=False)
     (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing true
     config = read_json(directory / "adapter_config.json")
-    config["base_model_name_or_path"] = "assets/base"  # not where this machine happened to keep it
+    hub = Path(policy.get_base_model().name_or_path) / HUB
+    origin = read_json(hub) if hub.is_file() else {"id": "assets/base", "revision": None}
+    # The name by which anybody finds the base; not where this machine happened to keep it.
+    config |= {"base_model_name_or_path": origin["id"], "revision": origin["revision"]}
     config["target_modules"] = sorted(config["target_modules"])  # a set: its order is not the same twice
     write_json(directory / "adapter_config.json", config)
     write_json(directory / RECIPE, dict(recipe))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import MinPLogitsWarper
 
 from polychrome.engine import sampling
 from polychrome.engine.sampling import RowSettings, SamplingSettings
@@ -24,6 +25,10 @@ SETTINGS = {
     "top-k": {"top_k": 7},
     "top-k over all": {"top_k": 1000},
     "both": {"top_p": 0.61, "top_k": 11},
+    "min-p": {"min_p": 0.13},
+    "small min-p": {"min_p": 1e-4},
+    "min-p of one": {"min_p": 1.0},
+    "all three": {"top_p": 0.79, "top_k": 20, "min_p": 0.2},
 }
 ALMOST_ONE = 1 - 2**-53
 
@@ -40,13 +45,14 @@ def draw(backend, logits, uniforms, each):
 
 
 def by_definition(logits, s):
-    """(V,) float64: of the top_k most probable, as many as it takes to reach top_p of their mass, renormalised."""
+    """(V,) float64: of the top_k most probable, as many as it takes to reach top_p of their mass, of these the
+    at least min_p times as probable as the first, renormalised."""
     probabilities = (logits.double() / s.temperature).softmax(-1)
     kept, order = torch.zeros_like(probabilities), probabilities.argsort(descending=True, stable=True).tolist()
     candidates = order[: s.top_k] if s.top_k else order
     total, mass = probabilities[candidates].sum(), 0.0
     for token in candidates:
-        if mass >= s.top_p * total:
+        if mass >= s.top_p * total or probabilities[token] < s.min_p * probabilities[order[0]]:
             break
         kept[token] = probabilities[token]
         mass += float(probabilities[token])
@@ -68,10 +74,18 @@ def test_tokens_are_drawn_as_the_definition_says(monkeypatch, backend, restricti
         torch.testing.assert_close(found, by_definition(logits, s), rtol=0, atol=1.01 / GRID)
 
 
+@pytest.mark.parametrize("min_p", [0.02, 0.2, 0.7])
+def test_min_p_keeps_what_transformers_keeps(backend, min_p):
+    logits = LOGITS["random"]
+    kept = MinPLogitsWarper(min_p)(None, logits[None] / 0.9)[0].softmax(-1)
+    tokens, _ = draw(backend, logits, (torch.arange(GRID) + 0.5).double() / GRID, settings(0.9, min_p=min_p))
+    torch.testing.assert_close(tokens.bincount(minlength=VOCABULARY) / GRID, kept, rtol=0, atol=1.01 / GRID)
+
+
 def test_every_row_is_drawn_by_its_own_settings_and_uniform(backend, monkeypatch):
     """A batch of mixed settings gives each row what a batch of its own gives it, however many candidates settle it."""
     each = [settings(0.7), settings(top_p=0.6), settings(1.5, top_k=3), settings(top_p=0.9, top_k=20), settings()]
-    each += [settings(top_p=0.95)] * 5
+    each += [settings(top_p=0.95)] * 4 + [settings(min_p=0.3)]
     uniforms = [0.1, 0.95, 0.8, 0.4, 0.6, 0.3, 0.99, 0.5, 0.01, 0.9]
     logits = torch.stack([LOGITS["random"]] * 5 + [LOGITS[k] for k in ("peaked", "flat", "random", "flat", "peaked")])
     alone = [draw(backend, logits[i : i + 1], [u], s) for i, (u, s) in enumerate(zip(uniforms, each, strict=True))]

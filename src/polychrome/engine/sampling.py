@@ -1,8 +1,9 @@
-"""From logits to a token: temperature, top-k and nucleus sampling, exact, driven by one uniform number a draw.
+"""From logits to a token: temperature, top-k, nucleus and min-p sampling, exact, by one uniform number a draw.
 
 Nucleus sampling: Holtzman et al. 2020 (arXiv 1904.09751), section 3.1: the smallest set of most probable tokens whose
-probability is at least p; of equally probable tokens the first in the vocabulary. Drawing by inverse distribution from
-a number that belongs to the request makes a reply independent of what else is in the batch.
+probability is at least p; of equally probable tokens the first in the vocabulary. Min-p: Nguyen et al. 2024 (arXiv
+2407.01082), section 3: the tokens at least min_p times as probable as the most probable. Drawing by inverse
+distribution from a number that belongs to the request makes a reply independent of what else is in the batch.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ class SamplingSettings:
     max_new_tokens: int  # tokens, end included, >= 1
     top_p: float = 1.0  # in (0, 1]; 1 keeps the whole distribution
     top_k: int = 0  # >= 0; 0 keeps the whole distribution
+    min_p: float = 0.0  # in [0, 1]; 0 keeps the whole distribution
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class RowSettings:
     temperature: Tensor  # (B,) float32
     top_p: Tensor  # (B,) float64
     top_k: Tensor  # (B,) int64, the vocabulary's size or more where there is no limit
+    min_p: Tensor  # (B,) float64
 
     @classmethod
     def of(cls, settings: Sequence[SamplingSettings], device: torch.device) -> "RowSettings":
@@ -39,21 +42,22 @@ class RowSettings:
             torch.tensor([s.temperature for s in settings], dtype=torch.float32, device=device),
             torch.tensor([s.top_p for s in settings], dtype=torch.float64, device=device),
             torch.tensor([s.top_k or torch.iinfo(torch.int64).max for s in settings], device=device),
+            torch.tensor([s.min_p for s in settings], dtype=torch.float64, device=device),
         )
 
     def __getitem__(self, rows: Tensor) -> "RowSettings":
-        return RowSettings(self.temperature[rows], self.top_p[rows], self.top_k[rows])
+        return RowSettings(self.temperature[rows], self.top_p[rows], self.top_k[rows], self.min_p[rows])
 
 
 def draw(logits: Tensor, uniforms: Tensor, settings: RowSettings) -> tuple[Tensor, Tensor]:
     """Draw one token a row.
 
     Args: ``logits`` (B, V); ``uniforms`` (B,) in [0, 1). Returns token ids (B,) and their log-probabilities (B,) under
-    the temperature-scaled distribution before top-k and top-p, which is what training scores.
+    the temperature-scaled distribution before top-k, top-p and min-p, which is what training scores.
     """
     logp = (logits.float() / settings.temperature[:, None]).log_softmax(-1)
     tokens = torch.empty(len(logp), dtype=torch.long, device=logp.device)
-    restricted = (settings.top_p < 1) | (settings.top_k < logp.shape[-1])
+    restricted = (settings.top_p < 1) | (settings.top_k < logp.shape[-1]) | (settings.min_p > 0)
     if bool(restricted.any()):
         tokens[restricted] = _restricted(logp[restricted], uniforms[restricted], settings[restricted], CANDIDATES)
     if not bool(restricted.all()):
@@ -76,6 +80,7 @@ def _restricted(logp: Tensor, uniforms: Tensor, settings: RowSettings, width: in
     # top-p looks at what top-k left, as is customary; without top-k that is everything, whose mass is 1.
     total = torch.where(settings.top_k <= values.shape[-1], probabilities.sum(-1), 1.0)
     kept = probabilities * ((before < (settings.top_p * total)[:, None]) | (place == 0))
+    kept = kept * (probabilities >= settings.min_p[:, None] * probabilities[:, :1])
     tokens = ids.gather(-1, _invert(kept, uniforms)[:, None]).squeeze(-1)
     if width < size:
         # Settled: the cut lies above the least candidate, so that nothing beyond them, nor a tie with it, takes part.

@@ -99,7 +99,7 @@ class Compiled(CoarseProducts):
         rows, n = logits.shape
         tokens, logps = torch.empty(rows, dtype=torch.long), torch.empty(rows)
         scratch = torch.empty(torch.get_num_threads() * 3 * n)
-        rules = settings.temperature, settings.top_p, settings.top_k
+        rules = settings.temperature, settings.top_p, settings.top_k, settings.min_p
         self.call("draw", logits, uniforms.double(), *rules, tokens, logps, rows, n, scratch)
         return tokens, logps
 

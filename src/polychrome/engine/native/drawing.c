@@ -58,15 +58,17 @@ static int64_t at_least(const float *weights, int64_t n, float least, candidate 
     return count;
 }
 
-/* By top-k, then top-p of what it left: the smallest set of most probable tokens with so much of the mass. */
-static int64_t restricted(const float *weights, int64_t n, double total, double u, double top_p, int64_t top_k, candidate *found)
+/* By top-k, then top-p of what it left: the smallest set of most probable tokens with so much of the mass; and by min-p:
+ * those with so much of the largest weight, which is 1. */
+static int64_t restricted(const float *weights, int64_t n, double total, double u, double top_p, int64_t top_k, double min_p,
+                          candidate *found)
 {
     double mass = 0;
     int64_t count = 0;
     const int by_count = top_k < n;
     for (float least = 0x1p-6f;; least = least > 0x1p-30f ? least * 0x1p-4f : 0.0f) {
         count = at_least(weights, n, least, found, &mass);
-        if (least == 0.0f || (by_count ? count >= top_k : mass >= top_p * total)) break;
+        if (least == 0.0f || (by_count ? count >= top_k : least <= min_p || mass >= top_p * total)) break;
     }
     if (!count) return 0; /* not a number */
     qsort(found, count, sizeof(candidate), in_order);
@@ -77,7 +79,7 @@ static int64_t restricted(const float *weights, int64_t n, double total, double 
     }
     double kept = 0;
     int64_t size = 0;
-    for (; size < count && (size == 0 || kept < top_p * total); size++) kept += found[size].weight;
+    for (; size < count && (size == 0 || (kept < top_p * total && found[size].weight >= min_p)); size++) kept += found[size].weight;
     const double point = u * kept;
     double running = 0;
     int64_t last = 0;
@@ -107,10 +109,10 @@ static int64_t whole(const float *weights, int64_t n, double total, double u)
     return i;
 }
 
-/* tokens (rows,) drawn from softmax(logits / temperature) (rows, n) within top-k and top-p by ``uniforms`` in [0, 1), and
- * logps (rows,) of them before either. scratch: threads * 3 * n floats. */
+/* tokens (rows,) drawn from softmax(logits / temperature) (rows, n) within top-k, top-p and min-p by ``uniforms`` in [0, 1),
+ * and logps (rows,) of them before any. scratch: threads * 3 * n floats. */
 void draw(const float *logits, const double *uniforms, const float *temperatures, const double *top_p, const int64_t *top_k,
-          int64_t *tokens, float *logps, int64_t rows, int64_t n, float *scratch, int threads)
+          const double *min_p, int64_t *tokens, float *logps, int64_t rows, int64_t n, float *scratch, int threads)
 {
 #pragma omp parallel num_threads(threads)
     {
@@ -120,8 +122,8 @@ void draw(const float *logits, const double *uniforms, const float *temperatures
         for (int64_t row = 0; row < rows; row++) {
             const float *own = logits + row * n, top = largest(own, n), inverse = 1.0f / temperatures[row];
             const double total = weigh(own, n, top, inverse, weights);
-            const int limited = top_p[row] < 1 || top_k[row] < n;
-            const int64_t token = limited ? restricted(weights, n, total, uniforms[row], top_p[row], top_k[row], found)
+            const int limited = top_p[row] < 1 || top_k[row] < n || min_p[row] > 0;
+            const int64_t token = limited ? restricted(weights, n, total, uniforms[row], top_p[row], top_k[row], min_p[row], found)
                                           : whole(weights, n, total, uniforms[row]);
             tokens[row] = token;
             logps[row] = (float)((own[token] - top) * (double)inverse - log(total));

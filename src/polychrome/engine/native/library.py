@@ -26,7 +26,7 @@ ARGUMENTS = {  # of the C functions, by name; of those that are called with thre
     "rms_norm": "ppdppnni", "rms_norm_backward": "pppppnni", "swiglu": "pppni", "swiglu_backward": "pppppni",
     "rotate": "ppppnnnii", "score": "ppdppnnii",
     "attention": "pppppppi", "attention_backward": "pppppppppppi",
-    "draw": "pppppppnnpi",
+    "draw": "ppppppppnnpi",
     "step": "ipppdppppppnnppppi", "multiply": "ipnnppi", "pack": "pppndnnpi",
     "products": "pipipinnpi", "pack_tiles": "pinndnnpnni", "scores": "pppppdpppnnnpi",
 }  # fmt: skip

@@ -35,6 +35,51 @@ def test_only_the_named_values_change_and_comments_keep_their_column_where_there
     assert 'name: "something longer"  # text\n' in override(BASE, 'name: "something longer"')
 
 
+OPEN_BASE = """\
+arms:
+  one:
+    objective: plain         # a name
+    epochs: 3                # >= 1
+  two: {objective: plain, epochs: 5}  # as written
+experiment:
+  compared: {one: zero}      # arm: start
+  questions:                 # in words
+    - {id: Q1}
+    - {id: Q2}
+  criteria: [a, b]           # each a name
+controls:
+  variants:                  # name: of
+    calm: {of: one, epochs: 1}  # not so long
+# the end
+"""
+
+
+def test_arms_controls_and_what_is_compared_may_be_added_and_come_last():
+    overrides = "arms: {three: {objective: other, size: 4}}\nexperiment: {compared: {three: zero}}\n"
+    changed = override(OPEN_BASE, overrides + "controls: {variants: {wild: {of: three, size: 2}}}\n")
+    new = OPEN_BASE.replace("  # as written\n", "  # as written\n  three: {objective: other, size: 4}\n")
+    new = new.replace("{one: zero}  ", "{one: zero, three: zero}  ")
+    assert changed == new.replace("# the end", "    wild: {of: three, size: 2}\n# the end")
+
+
+def test_an_arm_of_a_preset_is_like_another_one_and_says_only_what_differs():
+    added = override(OPEN_BASE, "arms:\n  one: {epochs: 9}\n  three: {like: one, objective: other, size: 4}\n")
+    assert "    epochs: 9                # >= 1\n" in added
+    assert "\n  three: {objective: other, epochs: 9, size: 4}\nexperiment" in added
+    again = override(added, "arms: {three: {like: two, size: 8}}")  # written whole: nothing of what it was stays
+    assert again == added.replace("objective: other, epochs: 9, size: 4", "objective: plain, epochs: 5, size: 8")
+    with pytest.raises(InputError, match=r"mine.yaml:1:arms.three.like: found onne; .* Did you mean one"):
+        override(OPEN_BASE, "arms: {three: {like: onne}}", "mine.yaml")
+
+
+def test_a_list_of_several_lines_is_replaced_by_another_one_whatever_its_indentation():
+    overrides = "experiment:\n questions:\n  - {id: Q7}\n  # why\n  - {id: Q8}\n criteria: [a,\n  c]\n"
+    new = OPEN_BASE.replace("    - {id: Q1}\n    - {id: Q2}\n", "    - {id: Q7}\n    # why\n    - {id: Q8}\n")
+    assert override(OPEN_BASE, overrides) == new.replace("[a, b]           #", "[a,\n  c]         #")
+    none = leaves(OPEN_BASE) | {"experiment.questions": []}
+    assert leaves(override(OPEN_BASE, "experiment: {questions: []}")) == none
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
@@ -43,6 +88,8 @@ def test_only_the_named_values_change_and_comments_keep_their_column_where_there
         ("train: 3", "another nesting"),
         ("size: {a: 1}", "another nesting"),
         ("train:\n  ks:\n    - 1\n    - 2\n", "several lines"),
+        ("train: {more: 1}", "unknown key"),
+        ("arms: {one: {epoch: 1}}", "mine.yaml:1:arms.one.epoch: .*Did you mean epochs"),
         ("size: [1", "valid YAML"),
         ("", "an empty file"),
     ],
@@ -66,7 +113,11 @@ def leaves(text):
 def test_a_shipped_preset_makes_good_params_and_repeats_nothing(name):
     made, shipped = leaves(apply_preset(SHIPPED, name, PRESETS)), leaves(SHIPPED)
     overrides = leaves((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
-    assert {key for key in shipped if made[key] != shipped[key]} == set(overrides)
+    assert {key for key in shipped if made[key] != shipped[key]} == overrides.keys() & shipped.keys()
+    for key, value in overrides.items():  # an added arm says what its model has otherwise
+        arm, _, of = key.rpartition(".")
+        like = overrides.get(f"{arm}.like")
+        assert of == "like" if key not in made else made[key] == value != made.get(f"{like}.{of}")
 
 
 def test_the_paper_preset_is_the_two_phase_experiment():

@@ -1,8 +1,8 @@
 """Presets: sizes of the whole pipeline, each a small file of overrides of params.yaml.
 
 `python -m polychrome.presets NAME` writes params.yaml as it is committed with the overrides of presets/NAME.yaml put
-in; `default` puts in none. Only the overridden values change: comments and every other key stay as they are. Edits of
-yours that are not committed are never overwritten unasked.
+in; `default` puts in none. Only the overridden values change: comments and every other key stay as they are. A preset
+may also add arms, controls and what is compared. Edits of yours that are not committed are never overwritten unasked.
 """
 
 import argparse
@@ -10,8 +10,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ruamel.yaml.nodes import MappingNode, Node
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from polychrome.declare import nearest
 from polychrome.errors import InputError, Problem, bad
@@ -20,6 +21,8 @@ from polychrome.params import parse_params
 from polychrome.reading import SettingsFile
 
 DEFAULT, PARAMS = "default", Path("params.yaml")
+OPEN = ("arms", "controls.variants", "experiment.compared")  # mappings that a preset may add entries to
+LIKE = "like"  # in an arm of a preset: the arm whose other keys it has; params.yaml gets them all
 
 
 def preset_names(folder: str | Path = "presets") -> list[str]:
@@ -47,36 +50,102 @@ def override(base: str, overrides: str, name: str = "overrides") -> str:
     """``base`` (YAML) with the values of ``overrides`` (YAML of the same nesting) in place of its own, as written.
 
     Mappings are descended into; any other value is replaced whole, the comment behind it kept in its column where
-    there is room. Raises InputError naming every key of ``overrides`` that ``base`` does not have.
+    there is room. An entry that an :data:`OPEN` mapping lacks is added at its end. An arm with :data:`LIKE` is written
+    whole: its own keys, and the others of the arm that it names as they then stand. Raises InputError naming every
+    other key of ``overrides`` that ``base`` does not have.
     """
-    known, given = SettingsFile(base, "params.yaml").places, SettingsFile(overrides, name)
-    edits: list[tuple[Node, Node]] = []
-    for where, (_, value) in given.places.items():
-        parent, _, key = where.rpartition(".")
-        if "[" in key or (parent not in known and parent in given.places):
-            continue  # said of what holds it
-        _, target = known.get(where, (0, None))
-        mappings = isinstance(value, MappingNode) + isinstance(target, MappingNode)
-        if target is None:
-            beside = [full.rpartition(".")[2] for full in known if full.rpartition(".")[0] == parent]
-            given.report(Problem(where, "unknown key", "a key of params.yaml", nearest(key, beside)))
-        elif mappings == 1:
-            given.report(Problem(where, "another nesting", "that of params.yaml", "Nest it alike."))
-        elif not mappings and any(node.start_mark.line != node.end_mark.line for node in (value, target)):
-            given.report(Problem(where, "a value of several lines", "one line", "Write it as [a, b]."))
-        elif not mappings:
-            edits.append((target, value))
+    given = SettingsFile(overrides, name)
+    edits, whole = _edits(given, "", _root(base), given.places[""][1])
     if given.problems:
         raise InputError([problem for _, problem in given.problems])
-    for target, value in sorted(edits, key=lambda edit: -edit[0].start_mark.index):
-        start, end = target.start_mark.index, target.end_mark.index
-        new, behind = overrides[value.start_mark.index : value.end_mark.index], base[end:].partition("\n")[0]
+    for old, new in sorted(edits, key=lambda edit: -edit[0].start_mark.index):
+        start, end = old.start_mark.index, _end(old)
+        text = overrides[new.start_mark.index : _end(new)]
+        text = text.replace("\n" + " " * new.start_mark.column, "\n" + " " * old.start_mark.column)
+        behind = base[end:].partition("\n")[0]
         if behind.lstrip(" ").startswith("#"):
             gap = len(behind) - len(behind.lstrip(" "))
-            new += " " * max(2, gap + end - start - len(new))
+            text += " " * max(2, gap + end - start - len(text))
             end += gap
-        base = base[:start] + new + base[end:]
+        base = base[:start] + text + base[end:]
+    for where in whole:
+        base = _with_entry(base, given, where, overrides)
     return base
+
+
+def _root(text: str) -> MappingNode:
+    return SettingsFile(text, "params.yaml").places[""][1]
+
+
+def _end(node: Node) -> int:
+    """Where the text of ``node`` ends: that of a block goes on to whatever follows its last value."""
+    if isinstance(node, MappingNode | SequenceNode) and not node.flow_style:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return node.end_mark.index
+
+
+def _edits(given: SettingsFile, above: str, target: Any, value: Any) -> tuple[list[tuple[Node, Node]], list[str]]:
+    """Values of ``target`` with those of ``value`` for them, and which keys of ``given`` are written whole.
+
+    Both mappings stand at ``above``, a dotted key; what cannot be put in is reported.
+    """
+    edits: list[tuple[Node, Node]] = []
+    whole: list[str] = []
+    known = _values(target)
+    for key, new in _values(value).items():
+        where, old = f"{above}.{key}".lstrip("."), known.get(key)
+        mappings = isinstance(new, MappingNode) + isinstance(old, MappingNode)
+        lists = isinstance(new, SequenceNode) and isinstance(old, SequenceNode)
+        if above in OPEN and (old is None or f"{where}.{LIKE}" in given.places):
+            whole.append(where)
+        elif old is None:
+            given.report(Problem(where, "unknown key", "a key of params.yaml", nearest(key, known)))
+        elif mappings == 2:
+            inner, more = _edits(given, where, old, new)
+            edits, whole = edits + inner, whole + more
+        elif mappings == 1:
+            given.report(Problem(where, "another nesting", "that of params.yaml", "Nest it alike."))
+        elif (_lines(old) or _lines(new)) and not (lists and old.flow_style <= new.flow_style):
+            given.report(Problem(where, "a value of several lines", "one line", "Write it as [a, b]."))
+        else:
+            edits.append((old, new))
+    return edits, whole
+
+
+def _values(node: Any) -> dict[str, Any]:  # of a mapping node
+    return {str(key.value): value for key, value in node.value}
+
+
+def _lines(node: Node) -> bool:
+    """Whether ``node`` is written on several lines."""
+    return node.start_mark.line != node.end_mark.line
+
+
+def _with_entry(base: str, given: SettingsFile, where: str, overrides: str) -> str:
+    """``base`` with the entry ``where`` of ``overrides``, a line behind those that are there, or in its own place."""
+    above, _, name = where.rpartition(".")
+    into: Any = _root(base)
+    for key in above.split("."):
+        into = _values(into)[key]
+    value, there = given.places[where][1], _values(into)
+    text = overrides[value.start_mark.index : _end(value)]
+    if isinstance(value, MappingNode):
+        keys = {key: overrides[node.start_mark.index : _end(node)] for key, node in _values(value).items()}
+        if like := keys.pop(LIKE, ""):
+            if like not in there:
+                raise bad(f"{given.name}:{given.places[where][0]}:{where}.{LIKE}", like, "an arm", nearest(like, there))
+            keys = {key: base[node.start_mark.index : _end(node)] for key, node in _values(there[like]).items()} | keys
+        text = "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
+    if name in there:
+        start, end = there[name].start_mark.index, _end(there[name])
+    elif into.flow_style:
+        start = end = into.end_mark.index - 1
+        text = ", " * bool(there) + f"{name}: {text}"
+    else:
+        start = end = _end(into) + len(base[_end(into) :].partition("\n")[0])  # behind the last one's comment
+        text = "\n" + " " * into.start_mark.column + f"{name}: {text}"
+    return base[:start] + text + base[end:]
 
 
 def committed(path: Path) -> str:

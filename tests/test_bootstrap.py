@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from polychrome.bootstrap import draw_counts, mean_interval, over_groups, percentiles
+from polychrome.bootstrap import draw_counts, mean_interval, over_groups, percentiles, resampled_means
 from polychrome.errors import InputError
 
 HOW = {"resamples": 1000, "confidence": 0.95, "seed": 0}
@@ -57,6 +57,14 @@ def test_seeds_that_disagree_widen_the_interval_and_its_seed_alone_moves_it():
     narrow, wide = (mean_interval(values, **HOW) for values in (agreeing, disagreeing))
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
     assert mean_interval(agreeing, **HOW) == narrow != mean_interval(agreeing, **HOW | {"seed": 1})
+
+
+def test_resampled_means_are_of_the_same_posts_and_seeds_for_everything_of_one_shape():
+    a, b = np.random.default_rng(6).normal(size=(2, 3, 7))
+    means = [resampled_means(values, 50) for values in (a, b, a * b)]
+    assert resampled_means(3 * a - b, 50) == pytest.approx(3 * means[0] - means[1])
+    only = resampled_means(np.eye(1, 7), 4000)  # how often one post of seven is drawn
+    assert np.unique(np.round(7 * only)).tolist() == [0, 1, 2, 3, 4, 5] and only.mean() == pytest.approx(1 / 7, abs=0.01)
 
 
 def test_the_interval_of_a_constant_is_the_constant_and_of_one_post_or_nan_there_is_none():

@@ -84,10 +84,15 @@ def mean_interval(values: np.ndarray, *, resamples: int, confidence: float, seed
         raise bad("posts", f"{posts} with a value", "at least 2, to see how they vary", "Evaluate more posts.")
     if not np.isfinite(values).all():
         raise ValueError("bootstrap of values that are not all finite")
-    seed_shares, post_shares = _shares(seeds, posts, resamples, seed)
     centre = values.mean()  # resample the deviations: a constant comes out exact, not up to rounding
-    means = centre + ((seed_shares @ (values - centre)) * post_shares).sum(axis=1)
+    means = centre + resampled_means(values - centre, resamples, seed)
     return Interval(float(centre), *percentiles(means, confidence, posts))
+
+
+def resampled_means(values: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
+    """The mean of ``values`` (seeds, posts) in each resample, (resamples,): the same resamples for all of one shape."""
+    seed_shares, post_shares = _shares(*values.shape, resamples, seed)
+    return ((seed_shares @ values) * post_shares).sum(axis=1)
 
 
 @lru_cache(maxsize=8)

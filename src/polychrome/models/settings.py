@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from polychrome.declare import Rule, Section
+from polychrome.pairs.formats.hub import HUB_DATA
 from polychrome.pairs.sources import FETCHED
 
 
@@ -17,7 +18,11 @@ class AssetSettings(Section):
     encoder: Annotated[str, Rule("likewise, a sentence encoder", empty=False)]
     conversations: Annotated[
         str,
-        Rule("none when data.path is your own file", choices=(*FETCHED, "none"), listed_in="pairs/sources/__init__.py"),
+        Rule(
+            "a name in pairs/sources/__init__.py, owner/name/split on the Hugging Face hub, or none",
+            pattern="|".join((*FETCHED, "none", HUB_DATA)),
+            words=f"that is {', '.join(FETCHED)}, none, or owner/name/split on the Hugging Face hub",
+        ),
     ]
     load_in_4bit: Annotated[bool, Rule("true or false; 4-bit base weights, CUDA only")]
 

@@ -1,0 +1,1 @@
+"""How other people's files are read."""

@@ -1,6 +1,7 @@
 """Errors a user can act on: what was found, where, what was expected, what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -23,6 +24,23 @@ class InputError(Exception):
     def __init__(self, problems: Problem | Sequence[Problem]):
         self.problems: list[Problem] = [problems] if isinstance(problems, Problem) else list(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class Problems(list[Problem]):
+    """What is wrong with several inputs, to be raised at once."""
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take in what an InputError inside has found, and go on behind it."""
+        try:
+            yield
+        except InputError as error:
+            self.extend(error.problems)
+
+    def raise_any(self) -> None:
+        """Raise InputError with all of them, if there are any."""
+        if self:
+            raise InputError(self)
 
 
 def bad(where: str, found: object, expected: str, remedy: str) -> InputError:

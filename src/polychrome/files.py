@@ -154,6 +154,37 @@ def read_jsonl(
     return rows
 
 
+class Record(dict):
+    """An object of a result file. To ask it for a field that it lacks is an InputError that names file and field."""
+
+    def __init__(self, fields: Any, where: str) -> None:
+        super().__init__(fields)
+        self.where = where
+
+    def __missing__(self, field: str) -> Any:
+        raise bad(f"{self.where}:{field}", "no such field", "a value", AGAIN)
+
+
+def _recorded(value: Any, where: str) -> Any:
+    """``value`` with every object in it a :class:`Record` that knows its place in the file."""
+    if isinstance(value, dict):
+        return Record(((key, _recorded(inner, f"{where}:{key}")) for key, inner in value.items()), where)
+    return [_recorded(inner, f"{where}[{i}]") for i, inner in enumerate(value)] if isinstance(value, list) else value
+
+
+def read_object(path: str | Path) -> Record:
+    """The object that a JSON file which a stage made holds."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise bad(str(path), shown(value), "an object", AGAIN)
+    return _recorded(value, str(path))
+
+
+def read_objects(path: str | Path) -> list[Record]:
+    """The objects that a JSON Lines file which a stage made holds."""
+    return [_recorded(row, f"{path}:{line}") for line, row in enumerate(read_jsonl(path), start=1)]
+
+
 def read_csv(
     path: str | Path,
     numbers: Sequence[str],

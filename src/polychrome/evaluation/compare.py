@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from polychrome.errors import InputError
+from polychrome.errors import Problems
 from polychrome.evaluation.contrasts import (
     Contrast,
     add_detectable,
@@ -47,18 +47,12 @@ def compare(
     plane.csv and table.md. A failed criterion is a finding, not an error. Raises InputError naming every model and seed
     that is missing or measured on other posts, and every verdict that is missing; then nothing is written.
     """
-    read, problems = [], []
-    for reader in (
-        lambda: read_results(models, seeds, evaluations, settings),
-        lambda: read_verdicts(experiment.judged, seeds, gaming),
-    ):
-        try:
-            read.append(reader())
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    results, verdicts = read
+    problems = Problems()
+    with problems.caught():
+        results = read_results(models, seeds, evaluations, settings)
+    with problems.caught():
+        verdicts = read_verdicts(experiment.judged, seeds, gaming)
+    problems.raise_any()
     check_ks(results.samples, settings.ks)
     contrasts = all_contrasts(results, experiment.pairs, settings)
     add_detectable(contrasts, results, settings)

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from polychrome.errors import InputError, Problem, bad
+from polychrome.errors import Problems, bad
 from polychrome.evaluation.contrasts import Contrast, find
 from polychrome.evaluation.experiment import Criterion, ExperimentSettings
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import Effect, interval_of
-from polychrome.files import read_json
+from polychrome.files import AGAIN, read_object
 from polychrome.reporting.names import metric_name
 
 _HOLDS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
-_AGAIN = "Run `dvc repro gaming`."
 _COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -172,21 +171,16 @@ def read_verdicts(
     Raises InputError naming every verdict that is missing or is none.
     """
     verdicts: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
-    problems: list[Problem] = []
+    problems = Problems()
     for arm, seed in product(arms, seeds):
         path = Path(directory) / arm / f"seed-{seed}" / "verdict.json"
-        about = f"the gaming verdict on {arm}, seed {seed}"
-        try:
-            verdict = read_json(path, about, _AGAIN)
+        with problems.caught():
+            verdict = read_object(path)
             if (verdict["arm"], verdict["seed"]) != (arm, seed):
-                raise bad(str(path), f"that on {verdict['arm']}, seed {verdict['seed']}", about, _AGAIN)
+                found, expected = f"that on {verdict['arm']}, seed {verdict['seed']}", f"that on {arm}, seed {seed}"
+                raise bad(str(path), found, expected, AGAIN)
             verdicts[arm].append({name: verdict[name] for name in ("seed", "verdict", "conclusive", "text")})
-        except InputError as error:
-            problems += error.problems
-        except (KeyError, TypeError) as error:
-            problems.append(Problem(str(path), f"no {error}", about, _AGAIN))
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     return verdicts
 
 

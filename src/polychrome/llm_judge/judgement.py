@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from polychrome.bootstrap import estimate
-from polychrome.errors import InputError, Problem, bad
+from polychrome.errors import Problem, Problems, bad
 from polychrome.evaluation.evaluate import Answered, read_generations, read_per_post
 from polychrome.evaluation.statistics import cohens_kappa, kappa_of_signs, sign_test, spearman, wilcoxon
 from polychrome.files import write_json
@@ -74,25 +74,21 @@ def read_units(model_a: str, model_b: str, seeds: Sequence[int], settings: LlmJu
     """
     if model_a == model_b:
         raise bad("llm_judge", f"{model_a} against itself", "two models", "Name another.")
-    runs, problems = {}, []
+    runs, problems = {}, Problems()
     for model, seed in product((model_a, model_b), seeds):
         path = RESULTS / f"generations/{model}/seed-{seed}.jsonl"
-        try:
+        with problems.caught():
             rows = read_generations(path)
             measured = read_per_post(RESULTS / f"evaluation/{model}/seed-{seed}/per_post.json")
-        except InputError as error:
-            problems += error.problems
-            continue
-        runs[model, seed] = rows, measured.metrics["engagement"]
-        posts = [(row.id, row.post) for row in next(iter(runs.values()))[0]]
-        if [(row.id, row.post) for row in rows] != posts or list(measured.posts) != [row.id for row in rows]:
-            expected = f"those of {model_a} with seed {seeds[0]}, here and in results/evaluation"
-            problems.append(Problem(str(path), "other posts", expected, "Run `dvc repro` to make them again."))
-        if settings.replies > len(rows[0].replies):
-            found, expected = f"{len(rows[0].replies)} replies", f"the {settings.replies} of llm_judge.replies"
-            problems.append(Problem(str(path), found, expected, "Lower llm_judge.replies."))
-    if problems:
-        raise InputError(problems)
+            runs[model, seed] = rows, measured.metrics["engagement"]
+            posts = [(row.id, row.post) for row in next(iter(runs.values()))[0]]
+            if [(row.id, row.post) for row in rows] != posts or list(measured.posts) != [row.id for row in rows]:
+                expected = f"those of {model_a} with seed {seeds[0]}, here and in results/evaluation"
+                problems.append(Problem(str(path), "other posts", expected, "Run `dvc repro` to make them again."))
+            if settings.replies > len(rows[0].replies):
+                found, expected = f"{len(rows[0].replies)} replies", f"the {settings.replies} of llm_judge.replies"
+                problems.append(Problem(str(path), found, expected, "Lower llm_judge.replies."))
+    problems.raise_any()
 
     def shown(row: Answered, seed: int) -> tuple[str, ...]:  # in an order of chance that is the same for every model
         order = numpy_generator(settings.seed, "llm_judge replies", seed, row.id).permutation(len(row.replies))

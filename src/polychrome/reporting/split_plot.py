@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from polychrome.files import read_object
 from polychrome.measures.words import count_words
 from polychrome.pairs.schema import read_pairs
 from polychrome.reporting.palette import palette_of
-from polychrome.reporting.read import read_object
 from polychrome.reporting.svg import Drawing, new_figure, write_svg
 
 # Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008); each line has a dash of its own.

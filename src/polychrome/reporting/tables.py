@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from polychrome.errors import InputError, bad
-from polychrome.files import write_text
+from polychrome.files import read_object, write_text
 from polychrome.reporting.filling import environment
 from polychrome.reporting.names import metric_name, model_name
-from polychrome.reporting.read import read_object
 from polychrome.reporting.words import interval, p_value, plain
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

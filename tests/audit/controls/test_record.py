@@ -10,7 +10,6 @@ from polychrome.audit.controls.record import (
     NOT_MEASURED,
     Control,
     gather,
-    read_rows,
     table,
     together,
     write_part,
@@ -44,14 +43,4 @@ def test_every_missing_or_damaged_part_is_named(tmp_path):
     (tmp_path / "a.json").write_text('{"controls": [{"name": "x"}]}')
     with pytest.raises(InputError) as caught:
         gather(tmp_path, ("a", "b"))
-    assert [p.where for p in caught.value.problems] == [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
-
-
-def test_every_bad_line_of_a_file_is_named(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": 1}\nnonsense\n{"b": 1}\n[]\n')
-    with pytest.raises(InputError) as caught:
-        read_rows(path, ("a",))
-    assert [p.where for p in caught.value.problems] == [f"{path}:{line}" for line in (2, 3, 4)]
-    with pytest.raises(InputError, match="no such file"):
-        read_rows(tmp_path / "none.jsonl", ("a",))
+    assert [p.where for p in caught.value.problems] == [f"{tmp_path}/a.json:controls[0]:verdict", f"{tmp_path}/b.json"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from polychrome import paths
-from polychrome.audit.controls.record import NOT_MEASURED, REMEDY, ROOT, Control, read_rows, verdict_of, write_part
+from polychrome.audit.controls.record import NOT_MEASURED, REMEDY, ROOT, Control, verdict_of, write_part
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.evaluate import Answered, set_metrics
@@ -31,6 +31,7 @@ from polychrome.evaluation.metrics import contrasted
 from polychrome.evaluation.power import components
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
+from polychrome.files import read_objects
 from polychrome.measures.encoder import TextEncoder
 from polychrome.params import Params
 from polychrome.randomness import numpy_generator
@@ -91,7 +92,7 @@ def population(
     arm: str, runs: Sequence[Path], encoder: TextEncoder, settings: EvaluationSettings, sets: int = SETS
 ) -> Population:
     """Draw the sets of one arm from its evaluations, folders with replies.jsonl, one for each seed."""
-    read = [read_rows(run / "replies.jsonl", ("post", "human", "replies")) for run in runs]
+    read = [read_objects(run / "replies.jsonl") for run in runs]
     if len(read[0]) < 2:
         raise bad(str(runs[0] / "replies.jsonl"), f"{len(read[0])} posts", "at least 2", "Raise split.test_pairs.")
     generator = numpy_generator(0, "a/a", arm)

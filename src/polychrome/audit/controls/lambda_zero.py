@@ -6,8 +6,9 @@ from typing import Any
 from safetensors import SafetensorError, deserialize
 
 from polychrome import paths
-from polychrome.audit.controls.record import REMEDY, ROOT, Control, read_rows, verdict_of, write_part
+from polychrome.audit.controls.record import REMEDY, ROOT, Control, verdict_of, write_part
 from polychrome.errors import bad
+from polychrome.files import read_objects
 from polychrome.params import Params
 
 CONTROL, BASELINE = "control_lambda_zero", "baseline"
@@ -38,7 +39,7 @@ def lambda_zero(
         note=f"The first is {differing[0]}." if differing else "",
     )
     fields = ("id", "replies", "human_nll")
-    a, b = (read_rows(path, fields) for path in (control_replies, baseline_replies))
+    a, b = map(read_objects, (control_replies, baseline_replies))
     unlike = sum(any(x[field] != y[field] for field in fields) for x, y in zip(a, b, strict=False))
     unlike += abs(len(a) - len(b))
     replies = Control(

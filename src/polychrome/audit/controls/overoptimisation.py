@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from polychrome import paths
-from polychrome.audit.controls.record import REMEDY, ROOT, Control, read_verdict, verdict_of, write_part
+from polychrome.audit.controls.record import REMEDY, ROOT, Control, verdict_of, write_part
 from polychrome.audit.rollouts import CURVE
 from polychrome.errors import bad
-from polychrome.files import read_csv, write_csv
+from polychrome.files import read_csv, read_object, write_csv
 from polychrome.params import Params
 
 TEXT = "The judge against KL while GRPO climbs the proxy, at several weights of the KL."
@@ -39,7 +39,7 @@ def overoptimisation(
     ends = [name for name in CURVE if name.endswith(("_low", "_high"))]
     means = [name for name in CURVE if name not in ends]
     for arm, beta, folder in sorted(runs, key=lambda run: run[1]):
-        verdict = read_verdict(folder, ("verdict", "over_optimisation.judge.reach_kl"))
+        verdict = read_object(Path(folder) / "verdict.json")
         fits.append({"arm": arm, "beta": beta, "verdict": verdict["verdict"], **verdict["over_optimisation"]})
         curve = read_csv(
             Path(folder) / "curve.csv", means, blank=ends, what="a curve as stage `gaming` writes it", remedy=REMEDY

@@ -1,12 +1,12 @@
 """What a control says: what was expected before anything was measured, what was found, and whether they agree."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from polychrome.errors import InputError, Problem, bad
-from polychrome.files import Row, read_json, read_jsonl, tidy, write_json
+from polychrome.errors import Problems
+from polychrome.files import read_object, tidy, write_json
 
 AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED = "as expected", "not as expected", "not measured"
 ROOT = Path("results/controls")
@@ -54,18 +54,13 @@ def gather(directory: str | Path = ROOT, parts: Sequence[str] = PARTS) -> dict[s
     {"text", "verdict", "controls": [:class:`Control`, ...]}. Raises InputError naming every part that is missing or
     holds no controls.
     """
-    directory, controls, problems = Path(directory), [], []
+    directory, controls, verdicts, problems = Path(directory), [], [], Problems()
     for part in parts:
-        path = directory / f"{part}.json"
-        try:
-            controls += [asdict(Control(**control)) for control in read_json(path)["controls"]]
-        except InputError as error:
-            problems += error.problems
-        except (KeyError, TypeError) as error:
-            problems.append(Problem(str(path), f"{error}", "a list `controls`", REMEDY))
-    if problems:
-        raise InputError(problems)
-    verdicts = [control["verdict"] for control in controls]
+        with problems.caught():
+            own = read_object(directory / f"{part}.json")["controls"]
+            controls += own
+            verdicts += [control["verdict"] for control in own]
+    problems.raise_any()
     unmeasured = verdicts.count(NOT_MEASURED)
     text = f"{verdicts.count(AS_EXPECTED)} of {len(controls) - unmeasured} controls came out as expected"
     text += f"; {unmeasured} could not be measured." if unmeasured else "."
@@ -78,27 +73,3 @@ def table(controls: Sequence[Mapping[str, Any]]) -> str:
     """The controls in plain text, a line each."""
     width = max(len(control["name"]) for control in controls)
     return "\n".join(f"{c['name']:<{width}}  {c['verdict']:<15}  {c['found']}" for c in controls)
-
-
-def read_rows(path: str | Path, fields: Sequence[str]) -> list[Row]:
-    """The objects of a JSON Lines file, each with all ``fields``. Raises InputError naming every line that is none."""
-
-    def check(where: str, row: Row) -> Iterator[Problem]:
-        if absent := [name for name in fields if name not in row]:
-            yield Problem(where, f"no {', '.join(absent)}", f"an object with {', '.join(fields)}", REMEDY)
-
-    return read_jsonl(path, check, what="what an earlier stage makes", remedy=REMEDY)
-
-
-def read_verdict(folder: str | Path, needed: Sequence[str]) -> dict[str, Any]:
-    """``<folder>/verdict.json`` of stage `gaming`. Raises InputError naming all of ``needed`` (dotted) it lacks."""
-    path = Path(folder) / "verdict.json"
-    verdict, absent = read_json(path), []
-    for dotted in needed:
-        value = verdict
-        for key in dotted.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        absent += [dotted] * (value is None)
-    if absent:
-        raise bad(str(path), f"no {', '.join(absent)}", "a verdict as stage `gaming` writes it", REMEDY)
-    return verdict

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from polychrome import paths
-from polychrome.audit.controls.record import ROOT, read_verdict
-from polychrome.errors import InputError, Problem
-from polychrome.files import tidy, write_json
+from polychrome.audit.controls.record import ROOT
+from polychrome.errors import Problems
+from polychrome.files import read_object, tidy, write_json
 from polychrome.params import Params
 
 KEPT = ("verdict", "conclusive", "text", "proxy", "judge", "judge_on_test_posts", "over_optimisation")
@@ -28,18 +28,14 @@ def rewards(runs: Sequence[tuple[str, str, str | Path]], out: str | Path) -> dic
     Raises InputError naming every verdict that is missing or lacks a field.
     """
     found: list[dict[str, Any]] = []
-    problems: list[Problem] = []
+    problems = Problems()
     for arm, reward, folder in runs:
-        try:
-            verdict = read_verdict(folder, (*KEPT, "checks"))
-        except InputError as error:
-            problems += error.problems
-            continue
-        failed = [check["name"] for check in verdict["checks"] if check["verdict"] == "fail"]
-        kept = {name: verdict[name] for name in KEPT}
-        found.append({"arm": arm, "reward": reward, **kept, "failed_checks": failed})
-    if problems:
-        raise InputError(problems)
+        with problems.caught():
+            verdict = read_object(Path(folder) / "verdict.json")
+            failed = [check["name"] for check in verdict["checks"] if check["verdict"] == "fail"]
+            kept = {name: verdict[name] for name in KEPT}
+            found.append({"arm": arm, "reward": reward, **kept, "failed_checks": failed})
+    problems.raise_any()
     value = {"text": "GRPO from the same start climbing different rewards: the gaming verdict on each.", "runs": found}
     write_json(out, tidy(value))
     return value

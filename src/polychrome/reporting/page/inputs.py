@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polychrome.errors import InputError
-from polychrome.files import read_csv
+from polychrome.errors import Problems
+from polychrome.files import Record, read_csv, read_object, read_objects
 from polychrome.reporting.charts import Curves, Row, climbs
-from polychrome.reporting.read import Record, read_curves, read_object, read_objects, read_pass_at_k, read_plane
+from polychrome.reporting.read import read_curves, read_pass_at_k, read_plane
 
 Read = TypeVar("Read")
 _BOUNDS = ("proxy_low", "proxy_high", "judge_low", "judge_high")  # which a step of one prompt has not
@@ -56,14 +56,12 @@ def read_inputs(root: str | Path, models: Sequence[str], untouched: Sequence[str
     Raises one InputError that names every file that is missing or damaged. Only ``results/controls``,
     ``results/llm_judge`` and timings may be absent.
     """
-    results, data, problems = Path(root) / "results", Path(root) / "data", []
+    results, data, problems = Path(root) / "results", Path(root) / "data", Problems()
 
     def safely(read: Callable[[Path], Read], path: Path) -> Read:
-        try:
+        with problems.caught():
             return read(path)
-        except InputError as error:
-            problems.extend(error.problems)
-            return {}  # type: ignore[return-value]  # never looked into: the problems are raised below
+        return {}  # type: ignore[return-value]  # never looked into: the problems are raised below
 
     def each(read: Callable[[Path], Read], path: str, arms: Sequence[str]) -> dict[str, dict[int, Read]]:
         return {arm: {seed: safely(read, results / path.format(arm=arm, seed=seed)) for seed in seeds} for arm in arms}
@@ -104,6 +102,5 @@ def read_inputs(root: str | Path, models: Sequence[str], untouched: Sequence[str
         llm_judge=optional(results / "llm_judge"),
         timings={value["stage"]: value for value in optional(Path(root) / ".timings").values() if value},
     )
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     return inputs

@@ -40,7 +40,7 @@ def line_of(words: str) -> int:
 def test_the_shipped_file_becomes_nested_sections_with_the_types_they_declare():
     params = parse_params(GOOD)
     kinds = {name: type(arm) for name, arm in params.arms.items() if not name.startswith("control_")}
-    assert set(kinds.values()) == {UntouchedArm, CrossEntropyArm, PolychromicArm, GrpoArm} == set(KINDS.values())
+    assert set(kinds.values()) == {UntouchedArm, CrossEntropyArm, PolychromicArm, GrpoArm} <= set(KINDS.values())
     assert isinstance(params.seeds, tuple)
     assert isinstance(params.lora.alpha, float)  # an integer is a number
     assert params.arms["grpo_from_baseline"].epsilon_high is None
@@ -107,7 +107,7 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
         ("arms.grpo_from_polychromic.epsilon_high", "0", "null or a number > 0"),
         ("arms.grpo_from_polychromic.batch_size", "65", "at most the pairs of phase2_grpo (64)"),
         ("arms.grpo_from_polychromic.data", "phase3", "phase2_grpo"),
-        ("arms.grpo_from_polychromic.reward", "lernt", "audience or module:function"),
+        ("arms.grpo_from_polychromic.reward", "lernt", "hybrid or module:function"),
         ("reward.weights.relevance", "-1", "a number >= 0"),
         ("reward.weights", "{relevance: 0, length: 0}", "at least one above 0"),
         ("reward.weights", "{}", "at least one item"),
@@ -226,7 +226,7 @@ def test_every_comment_of_a_key_is_the_one_that_is_declared_and_every_key_has_on
     for name, key, rule in ((name, key, rule) for name, kind in arms.items() for key, rule in declared(kind)):
         assert comment(f"arms.{name}.{key}") in ("", rule.comment)
         explained |= {(key, comment(f"arms.{name}.{key}"))}
-    assert {(key, rule.comment) for kind in KINDS.values() for key, rule in declared(kind)} <= explained
+    assert {(key, rule.comment) for kind in arms.values() for key, rule in declared(kind)} <= explained
 
 
 @pytest.mark.parametrize(

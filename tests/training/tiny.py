@@ -17,6 +17,7 @@ from polychrome.models.policy import open_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair
 from polychrome.params import Params
 from polychrome.training.alarms import Alarms
+from polychrome.training.classes import Classes
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.loop import Run
 from polychrome.training.methods.context import Context
@@ -24,6 +25,7 @@ from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropy
 from polychrome.training.methods.grpo import Grpo, GrpoArm
 from polychrome.training.methods.interface import Method, Step
 from polychrome.training.methods.polychromic import Polychromic, PolychromicArm
+from polychrome.training.methods.sets import SetArm, SetGrpo
 from polychrome.training.runs import train
 from polychrome.training.settings import TrainSettings
 
@@ -75,9 +77,19 @@ def grpo(reward: Any = None, bonus: Any = None, **changes: Any) -> Grpo:
         objective="grpo", data="phase2_grpo", **LOOP, reward="toy",
         **{"num_generations": 4, "beta": 0.0, "epsilon": 0.2, "epsilon_high": None, "num_iterations": 1}
         | {"loss_type": "dapo", "scale_rewards": "group", "shuffle_rewards": False}
-        | {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 6} | changes,
+        | {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 6}
+        | {key: value for key, value in changes.items() if key in GrpoArm.__dataclass_fields__},
     )  # fmt: skip
     return Grpo(arm, reward or likes_ascii, lambda replies: 0.0, bonus)
+
+
+def sets(objective: str = "set_poly", reward: Any = None, alike: float = 0.9, **changes: Any) -> SetGrpo:
+    """GRPO on sets of 2 of 4, of replies that are alike from the cosine ``alike`` of their character counts."""
+    letters, plain = LetterEncoder(), grpo(**{"scale_rewards": "batch"} | changes)
+    classes = Classes("partition", letters, Validity(None), alike)
+    sizes = {"set_size": 2, "set_size_end": None, "classes": "partition"}
+    arm = SetArm(**vars(plain.arm) | sizes | changes | {"objective": objective})
+    return SetGrpo(arm, reward or likes_ascii, plain.distance, classes=classes)
 
 
 def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method, **changes: Any) -> Run:

@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tiny import Watched, grpo, polychromic, tiny_run, train_arm  # type: ignore[import-not-found]
+from tiny import Watched, grpo, polychromic, sets, tiny_run, train_arm  # type: ignore[import-not-found]
 
 from polychrome.pairs.schema import Pair, read_pairs
 from polychrome.params import load_params
@@ -32,6 +32,7 @@ def answers(base: Path, warmstart: Path, pairs: list[Pair]) -> dict[str, Any]:
         ("polychromic", polychromic(posts_per_step=1), 4, 2),  # the second process draws no sets
         ("grpo", grpo(beta=0.1, loss_type="grpo"), 4, 2),
         ("dapo", grpo(beta=0.1, num_iterations=2), 5, 1),
+        ("set_poly", sets(set_size=3, set_size_end=1), 4, 2),
     ):
         changes = {"batch_size": 3, "epochs": 2, "learning_rate": 1e-3, "gradient_accumulation": micro_batches}
         run = tiny_run(base, warmstart, pairs[:posts], method, validation=pairs[-2:], **changes)

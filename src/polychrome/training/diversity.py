@@ -21,6 +21,7 @@ class Sets:
 
     encoder: Encoder
     replies: Sequence[Sequence[str]]
+    posts: Sequence[str] = ()  # (P,), where what is asked of the sets depends on them
 
     @cached_property
     def vectors(self) -> np.ndarray:

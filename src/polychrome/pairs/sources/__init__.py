@@ -39,7 +39,6 @@ SOURCES: dict[str, Wheel | None] = {
         "chitchat_dataset",
     ),
     "tweets": None,
-    "audience": None,
 }
 FETCHED = {name: wheel for name, wheel in SOURCES.items() if wheel}
 

@@ -16,6 +16,8 @@ METHODS = {  # what an arm calls its `objective` -> its method
     "cross_entropy": "polychrome.training.methods.cross_entropy:CrossEntropy",
     "polychromic": "polychrome.training.methods.polychromic:Polychromic",
     "grpo": "polychrome.training.methods.grpo:Grpo",
+    "set_best": "polychrome.training.methods.sets:SetGrpo",
+    "set_poly": "polychrome.training.methods.sets:SetGrpo",
 }
 
 

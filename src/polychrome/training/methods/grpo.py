@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class GrpoArm(Arm):
     reward: Annotated[
         str,
         Rule(
-            "what is climbed: heuristic, learned, hybrid, audience, or a function of yours as module:function",
+            "what is climbed: heuristic, learned, hybrid, or a function of yours as module:function",
             pattern="|".join([*REWARDS, OWN]),
             words=f"{', '.join(REWARDS)} or module:function",
         ),
@@ -91,7 +91,15 @@ class Grpo:
         encoder, form = Encoder.open(paths.ENCODER), params.reward.diversity_form
         reward = make_reward(arm.reward, Setting(params.reward, encoder, pairs))
         bonus = None if form == "none" else GroupBonus(encoder, form, params.reward.diversity_weight)
-        return cls(arm, reward, lambda texts: float(mean_pairwise_cosine_distance(encoder.embed(list(texts)))), bonus)
+        own = cls.own(arm, encoder, pairs)
+        return cls(
+            arm, reward, lambda texts: float(mean_pairwise_cosine_distance(encoder.embed(list(texts)))), bonus, **own
+        )
+
+    @classmethod
+    def own(cls, arm: Any, encoder: Encoder, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """The fields that a kin of GRPO has beside these, by name; GRPO has none."""
+        return {}
 
     @property
     def repeats(self) -> int:

@@ -1,0 +1,51 @@
+"""Which of the replies drawn for a post say the same, as an arm's ``classes`` has it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Self
+
+import numpy as np
+
+from polychrome.measures.encoder import TextEncoder
+from polychrome.measures.partition import same_class_threshold, similar
+from polychrome.pairs.schema import Pair
+from polychrome.training.diversity import Sets, Validity
+
+CLASSES = ("partition", "kind")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Replies of one post in classes: ``partition`` by their sentence vectors, ``kind`` as the audience has them."""
+
+    by: str  # one of CLASSES
+    encoder: TextEncoder
+    validity: Validity  # of the replies that make a class
+    threshold: float  # the cosine from which two replies are alike; NaN for kind
+
+    @classmethod
+    def calibrated(cls, by: str, encoder: TextEncoder, pairs: Sequence[Pair], gate: bool = True) -> Self:
+        """Set by the human replies of the arm's own training pairs; a kind is known and needs no gate either."""
+        if by == "kind":
+            return cls(by, encoder, Validity(None), nan)
+        threshold = same_class_threshold(encoder.embed([p.reply for p in pairs]), [p.post for p in pairs])
+        return cls(by, encoder, Validity.calibrated(encoder, pairs, gate), threshold)
+
+    def __call__(self, posts: Sequence[str], replies: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Classes of ``replies[p]``, n to ``posts[p]``, as :func:`~polychrome.objectives.sets.set_advantages` has them.
+
+        ``kind``: (n,) integers; ``partition``: (n, n) bool, which two are alike. A reply that is malformed or off topic
+        makes none (-1, False on the diagonal).
+        """
+        sets = Sets(self.encoder, replies, posts)
+        return self.of(sets, self.validity(posts, sets)) if len(posts) else []
+
+    def of(self, sets: Sets, valid: np.ndarray) -> list[np.ndarray]:
+        """The same of ``sets``, in which replies that are not ``valid`` (P, n) make no class."""
+        if self.by == "partition":
+            return [similar(vectors, self.threshold, good) for vectors, good in zip(sets.vectors, valid, strict=True)]
+        from polychrome.pairs.sources.audience import kind_of
+
+        kinds = [[kind_of(post, reply) for reply in one] for post, one in zip(sets.posts, sets.replies, strict=True)]
+        return list(np.where(valid, np.array(kinds), -1))

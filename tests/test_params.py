@@ -68,6 +68,17 @@ def test_a_reward_of_ones_own_is_named_by_module_and_function():
     assert parse_params(changed("arms.grpo_from_baseline.reward", own)).arms["grpo_from_baseline"].reward == own
 
 
+def test_models_and_rewards_of_ones_own_have_to_be_where_dvc_sees_them_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my/base").mkdir(parents=True)
+    (tmp_path / "mine.py").touch()
+    (unwatched,) = problems(changed("assets.base_model", "my/base"))
+    assert unwatched.endswith("a folder in assets.watched (local), which DVC watches. Set assets.watched: my/base.")
+    assert parse_params(changed("assets.base_model", "my/base").replace("watched: local", "watched: my"))
+    elsewhere = problems(changed("arms.grpo_from_baseline.reward", "mine:brevity"))  # its variants have it, too
+    assert all("found mine:brevity; expected a function in custom_rewards/, which DVC" in line for line in elsewhere)
+
+
 @pytest.mark.parametrize("value", ["1e-4", "1e-04", "1.0E-4", "0.0001"])
 def test_numbers_mean_what_dvc_takes_them_for(value):
     """`dvc exp run -S ...=1e-4` writes what YAML 1.1 parsers take for text and DVC for a number."""

@@ -21,7 +21,7 @@ from polychrome.evaluation.settings import AnswerSettings, EvaluationSettings
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.models.settings import AssetSettings, LoraSettings, PromptSettings, UntouchedArm
 from polychrome.pairs.settings import DataSettings, SplitSettings
-from polychrome.paths import CONTROL
+from polychrome.paths import CONTROL, CUSTOM_REWARDS
 from polychrome.reading import SettingsFile, hints_of
 from polychrome.reporting.settings import ReportSettings
 from polychrome.rewards.settings import RewardSettings
@@ -237,9 +237,26 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
             phases = {"phase1_sft": good["split"].phase1_pairs, "phase2_grpo": good["split"].phase2_pairs}
             pairs = phases.get(arm.data, sum(phases.values()))
             yield from at_most(f"arms.{name}.batch_size", arm.batch_size, f"the pairs of {arm.data}", pairs)
+    yield from _unwatched(good.get("assets"), arms)
     if {"evaluation", "sampling"} <= set(good):
         for index, k in enumerate(good["evaluation"].ks):
             yield from at_most(f"evaluation.ks[{index}]", k, "n = sampling.samples", good["sampling"].samples)
+
+
+def _unwatched(assets: AssetSettings | None, arms: Mapping[str, Any]) -> Iterator[Problem]:
+    """Models and rewards of the user's own that could change without DVC making anything again."""
+    watched = assets.watched if assets else ""
+    for key in ("base_model", "encoder") if assets else ():
+        folder = getattr(assets, key)
+        if Path(folder).is_dir() and not Path(folder).resolve().is_relative_to(Path(watched).resolve()):
+            expected = f"a folder in assets.watched ({watched}), which DVC watches"
+            yield Problem(f"assets.{key}", folder, expected, f"Set assets.watched: {folder}.")
+    for name, arm in arms.items():
+        package = getattr(arm, "reward", "").partition(":")[0].partition(".")[0]
+        ours = ":" in getattr(arm, "reward", "") and (Path(package).is_dir() or Path(f"{package}.py").is_file())
+        if ours and package != str(CUSTOM_REWARDS):
+            expected = f"a function in {CUSTOM_REWARDS}/, which DVC watches"
+            yield Problem(f"arms.{name}.reward", arm.reward, expected, f"Move its file to {CUSTOM_REWARDS}/.")
 
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> int:

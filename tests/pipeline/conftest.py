@@ -25,6 +25,7 @@ TINY = {
     "seeds": [42],
     "assets.base_model": "tiny/base",
     "assets.encoder": "tiny/encoder",
+    "assets.watched": "tiny",
     "assets.conversations": "none",
     "compute.dtype": "float32",
     "compute.threads": 1,

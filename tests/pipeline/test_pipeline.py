@@ -97,6 +97,11 @@ def test_a_changed_parameter_concerns_the_stages_that_read_it_and_no_other(finis
         (finished.path / "params.yaml").write_text(before)
 
 
+def test_a_local_model_that_was_edited_is_laid_out_again(repository):
+    (repository.path / "tiny/base/chat_template.jinja").write_text("{{ messages }}")
+    assert repository.changed() == {"assets"}
+
+
 def test_an_experiment_runs_what_it_changes_and_shows_in_the_table(repository):
     done = repository.dvc("exp", "run", "-n", "strict", "-S", "arms.grpo_from_polychromic.beta=0.5")
     ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}

@@ -16,6 +16,7 @@ class AssetSettings(Section):
         str, Rule("a name in models/registry.py, a local directory, or a Hugging Face id", empty=False)
     ]
     encoder: Annotated[str, Rule("likewise, a sentence encoder", empty=False)]
+    watched: Annotated[str, Rule("folder of local models; DVC watches it", empty=False)] = "local"
     conversations: Annotated[
         str,
         Rule(

@@ -118,7 +118,7 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
         ("arms.grpo_from_polychromic.epsilon_high", "0", "null or a number > 0"),
         ("arms.grpo_from_polychromic.batch_size", "65", "at most the pairs of phase2_grpo (64)"),
         ("arms.grpo_from_polychromic.data", "phase3", "phase2_grpo"),
-        ("arms.grpo_from_polychromic.reward", "lernt", "hybrid or module:function"),
+        ("arms.grpo_from_polychromic.reward", "lernt", "audience or module:function"),
         ("reward.weights.relevance", "-1", "a number >= 0"),
         ("reward.weights", "{relevance: 0, length: 0}", "at least one above 0"),
         ("reward.weights", "{}", "at least one item"),

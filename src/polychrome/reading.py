@@ -79,11 +79,12 @@ class SettingsFile:
             for one in error.errors():
                 loc = [part for part in one["loc"] if part != "[key]"]
                 inner = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+                inner = inner.lstrip(".")  # the whole file stands at ""
                 kind = "name" if "[key]" in one["loc"] else one["type"]
                 self.explain(kind, inner, *_declared(hint, loc))
             return None
         for problem in read.disagreements() if isinstance(read, Section) else ():
-            self.report(replace(problem, where=f"{where}.{problem.where}"))
+            self.report(replace(problem, where=f"{where}.{problem.where}".lstrip(".")))
         return read
 
     def unknown(self, where: str, known: Iterable[str]) -> None:

@@ -96,7 +96,7 @@ def test_the_hybrid_is_the_weighted_mean_of_both_and_opens_none_without_weight(l
     assert alone(POSTS, REPLIES) == pytest.approx(parts["heuristic"])
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", [name for name in REWARDS if name != "audience"])  # which knows its own world alone
 def test_no_reward_pays_for_the_malformed_or_a_copy_and_each_scores_a_reply_by_itself(learned, name):
     posts = ["a rainy day in the city"] * 9
     worthless = ["", "Hi", "!!! :)", "no no no no", "<|im_start|>user I like it", posts[0], posts[0].upper() + "!!"]
@@ -109,7 +109,7 @@ def test_no_reward_pays_for_the_malformed_or_a_copy_and_each_scores_a_reply_by_i
 
 
 def test_an_unknown_reward_is_reported_with_the_known_ones():
-    with pytest.raises(InputError, match=r"arms\.\*\.reward: found 'lernt'; expected heuristic, learned, hybrid or"):
+    with pytest.raises(InputError, match=r"arms\.\*\.reward: found 'lernt'; expected heuristic, learned, hybrid, audi"):
         made("lernt")
     with pytest.raises(InputError, match=r"params.yaml:reward\.mix: found 'lernt'; expected heuristic, learned"):
         made("hybrid", mix={"lernt": 1.0})

@@ -74,8 +74,8 @@ def test_the_threshold_and_the_gate_are_those_of_the_arms_own_human_replies():
 
 
 def test_kinds_are_asked_of_the_audience_and_cost_no_encoder(monkeypatch):
-    audience = SimpleNamespace(kind_of=lambda post, reply: -1 if "off" in reply else len(reply) % 8)
-    monkeypatch.setitem(__import__("sys").modules, "polychrome.pairs.sources.audience", audience)
+    kind_of = "polychrome.audience.grammar.kind_of"
+    monkeypatch.setattr(kind_of, lambda post, reply: -1 if "off" in reply else len(reply) % 8)
     encoder = Angles()
     made = Classes.calibrated("kind", encoder, PAIRS)
     assert [one.tolist() for one in made(POSTS, REPLIES)] == [[2, 1, 4, -1], [2, 1, 3, 2]]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from polychrome.audience.world import World
 from polychrome.bootstrap import percentiles
 from polychrome.engagement import ranks
 from polychrome.engagement.learned import FEATURES, OF_TEXTS, Head, features, save
@@ -30,9 +31,17 @@ EMBEDDING_SCALE = 1 / 3  # an embedding has length 1; its numbers count as if it
 
 
 def make_reward_model(
-    own: Ranked, encoder: TextEncoder, directory: str | Path, report_path: str | Path, settings: FitSettings
+    own: Ranked,
+    encoder: TextEncoder,
+    directory: str | Path,
+    report_path: str | Path,
+    settings: FitSettings,
+    world: World | None = None,
 ) -> dict[str, Any]:
-    """Train and save the learned reward; write and return its report."""
+    """Train and save the learned reward; write and return its report.
+
+    Where the pairs are of a ``world`` of which all is known, it is kept beside, for the reward `audience` to read.
+    """
     head, report = fit(own, encoder, settings)
     about = {"pairs": report["pairs"], "conversations": report["conversations"], "settings": asdict(settings)}
     lasting = report["ceiling"].get("ceiling_of_what_lasts")
@@ -41,6 +50,8 @@ def make_reward_model(
     card = card.format(**report, file=own.where, features=", ".join(FEATURES[:5]), limit=limit)
     with whole_directory(directory) as beside:
         save(head, beside, about, card)
+        if world:
+            world.keep(beside)
     return ranks.write_report(report_path, report, own.where)
 
 

@@ -30,6 +30,7 @@ REWARDS = {  # name in params.yaml -> what builds it, imported when it is asked 
     "heuristic": "polychrome.rewards.heuristic:build",
     "learned": "polychrome.engagement.learned:build",
     "hybrid": "polychrome.rewards.composite:build",
+    "audience": "polychrome.rewards.audience:build",
 }
 MIXED = tuple(name for name in REWARDS if name != "hybrid")  # which `hybrid` can mix
 

@@ -45,7 +45,7 @@ class Classes:
         """The same of ``sets``, in which replies that are not ``valid`` (P, n) make no class."""
         if self.by == "partition":
             return [similar(vectors, self.threshold, good) for vectors, good in zip(sets.vectors, valid, strict=True)]
-        from polychrome.pairs.sources.audience import kind_of
+        from polychrome.audience.grammar import kind_of
 
         kinds = [[kind_of(post, reply) for reply in one] for post, one in zip(sets.posts, sets.replies, strict=True)]
         return list(np.where(valid, np.array(kinds), -1))

@@ -39,6 +39,7 @@ SOURCES: dict[str, Wheel | None] = {
         "chitchat_dataset",
     ),
     "tweets": None,
+    "audience": None,
 }
 FETCHED = {name: wheel for name, wheel in SOURCES.items() if wheel}
 

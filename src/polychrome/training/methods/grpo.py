@@ -54,7 +54,7 @@ class GrpoArm(Arm):
     reward: Annotated[
         str,
         Rule(
-            "what is climbed: heuristic, learned, hybrid, or a function of yours as module:function",
+            "what is climbed: heuristic, learned, hybrid, audience, or a function of yours as module:function",
             pattern="|".join([*REWARDS, OWN]),
             words=f"{', '.join(REWARDS)} or module:function",
         ),

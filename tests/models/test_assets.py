@@ -165,17 +165,18 @@ def test_weights_that_are_only_pickled_are_refused(mine, tmp_path, make_part):
     assert not (tmp_path / "made").exists()
 
 
-def test_a_base_without_template_and_pad_token_is_refused_for_both_and_the_earlier_one_stays(mine, tmp_path):
+def test_a_base_without_template_pad_and_end_token_is_refused_for_all_and_the_earlier_one_stays(mine, tmp_path):
     make_base(mine, tmp_path / "base")
     before = everything_in(tmp_path / "base")
     (mine / "chat_template.jinja").unlink()
     config = json.loads((mine / "tokenizer_config.json").read_text())
-    del config["pad_token"]
+    del config["pad_token"], config["eos_token"]
+    (mine / "special_tokens_map.json").unlink(missing_ok=True)
     (mine / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(InputError) as caught:
         make_base(mine, tmp_path / "base")
     keys = [problem.where.removeprefix(f"{mine}/tokenizer_config.json:") for problem in caught.value.problems]
-    assert keys == ["pad_token", "chat_template"]
+    assert keys == ["pad_token", "eos_token", "chat_template"]
     assert everything_in(tmp_path / "base") == before
 
 
@@ -247,7 +248,7 @@ def test_gguf_becomes_plain_float32_safetensors_that_can_be_trained(tmp_path):
 
 def test_a_gguf_without_template_or_a_broken_one_is_reported(tmp_path):
     gguf_file(tmp_path / "tiny.gguf", template="")
-    with pytest.raises(InputError, match="no chat template"):
+    with pytest.raises(InputError, match="no chat_template"):
         make_base(tmp_path, tmp_path / "base")
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF?" + bytes(64))
     with pytest.raises(InputError, match=r"tiny\.gguf: found what cannot be read"):

@@ -21,8 +21,8 @@ from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED, NOT_M
 from polychrome.errors import InputError
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.metrics import contrasted
-from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.statistics import wilcoxon
+from polychrome.measures.passk import pass_at_k
 from tests.evaluation.fakes import EXPERIMENT, WordEncoder, settings, write_rows
 
 SETTINGS = settings()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.evaluation.passk import check_ks, pass_at_k
+from polychrome.measures.passk import check_ks, pass_at_k
 
 
 @pytest.mark.parametrize(("n", "k"), [(n, k) for n in range(1, 8) for k in range(1, n + 1)])

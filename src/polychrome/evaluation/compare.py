@@ -19,12 +19,12 @@ from polychrome.evaluation.contrasts import (
 from polychrome.evaluation.criteria import Evidence, judge_criteria, read_verdicts
 from polychrome.evaluation.experiment import ExperimentSettings
 from polychrome.evaluation.metrics import CONTRASTED, SHOWN, compared, contrasted
+from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.power import POWER
 from polychrome.evaluation.results import Results, read_results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import defined, interval_of, mean_of, spreads
 from polychrome.files import tidy, write_csv, write_json, write_text
-from polychrome.measures.passk import check_ks, pass_at_k
 from polychrome.reporting.names import metric_name
 
 HUMAN = ("pass_at_1", "engagement")  # metrics of metrics.json that one human reply a post has
@@ -173,8 +173,9 @@ def plane(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]
 
 
 def table(results: Results, settings: EvaluationSettings) -> str:
-    """All models in a markdown table: mean [low, high] over posts and seeds."""
-    names = (*settings.passes, *CONTRASTED, *SHOWN)
+    """All models in a markdown table: mean [low, high] over posts and seeds; no column for what no model has."""
+    every = (*settings.passes, *CONTRASTED, *SHOWN)
+    names = [name for name in every if any(defined(values[name]).size for values in results.values.values())]
     lines = ["| model | " + " | ".join(metric_name(name) for name in names) + " |", "|---|" + "---|" * len(names)]
     for model, values in (*results.values.items(), ("human reply", results.human)):
         found = [interval_of(values[name], settings) if name in values else None for name in names]

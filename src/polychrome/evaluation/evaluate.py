@@ -15,13 +15,13 @@ import numpy as np
 
 from polychrome.engagement.judge import Judge
 from polychrome.errors import Problem, bad
+from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import interval_of
 from polychrome.files import Row, read_json, read_jsonl, whole_directory, write_json, write_jsonl, wrong_fields
 from polychrome.measures.encoder import TextEncoder, relevance
 from polychrome.measures.failures import failures_of, shares
 from polychrome.measures.metrics import metrics
-from polychrome.measures.passk import check_ks, pass_at_k
 from polychrome.measures.sets import ReplySet
 from polychrome.measures.validity import problems_of
 from polychrome.measures.words import spaced_words
@@ -129,13 +129,22 @@ def set_metrics(
 ) -> PerPost:
     """Every metric of each post's set; means over the set's replies where a reply is what is measured."""
     vectors = encoder.embed([reply for a in answered for reply in a.replies]).reshape(len(answered), len(sets[0]), -1)
-    of_texts = [metrics(ReplySet(a.post, a.human, a.replies, v)) for a, v in zip(answered, vectors, strict=True)]
+    of_texts = []
+    for a, replies, v in zip(answered, sets, vectors, strict=True):
+        utilities, passes = [_utility(reply) for reply in replies], [reply["passes"] for reply in replies]
+        of_texts.append(metrics(ReplySet(a.post, a.human, a.replies, v, utilities=utilities, passes=passes)))
     per_post: PerPost = {name: [of_post[name] for of_post in of_texts] for name in of_texts[0]}
     per_post["cross_entropy"] = [a.cross_entropy for a in answered]
     for name in OF_REPLIES:
         per_post[name] = np.array([[reply[name] for reply in replies] for replies in sets], float).mean(axis=1).tolist()
     passing = [_passing(replies) for replies in sets]
     return per_post | {f"pass_at_{k}": pass_at_k(len(sets[0]), passing, k).tolist() for k in settings.ks}
+
+
+def _utility(reply: Row) -> float:
+    """Its engagement within [0, 1]; 0 where it could not pass however well it engaged."""
+    fails = not reply["well_formed"] or "off_topic" in reply["failures"]
+    return 0.0 if fails else min(max(reply["engagement"], 0.0), 1.0)
 
 
 def _summary(metrics: PerPost, settings: EvaluationSettings) -> dict[str, Any]:

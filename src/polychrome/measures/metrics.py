@@ -11,7 +11,11 @@ from polychrome.measures.sets import ReplySet
 
 FILES = (
     "polychrome.measures.sets",
+    "polychrome.measures.novelty",
     "polychrome.measures.rouge",
+    "polychrome.measures.ead",
+    "polychrome.measures.vendi",
+    "polychrome.measures.people",
 )
 
 

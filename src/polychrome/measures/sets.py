@@ -27,12 +27,17 @@ BOUNDED = ("self_bleu",)
 
 @dataclass(frozen=True, slots=True)
 class ReplySet:
-    """A post with its human reply and a model's n replies."""
+    """A post with its human reply and a model's n replies; a metric whose field was left out is undefined."""
 
     post: str
     human: str
     replies: Sequence[str]
     vectors: np.ndarray  # (n, d) unit vectors of the replies
+    classes: Sequence[int] = ()  # (n,) kind of each reply by the ruler; -1 makes none
+    utilities: Sequence[float] = ()  # (n,) in [0, 1]: engagement, 0 where a pass fails on anything else
+    passes: Sequence[bool] = ()  # (n,)
+    near: np.ndarray | None = None  # (n, m) bool: which reply lies near which of the post's m human replies
+    people: np.ndarray | None = None  # (m, m) bool: which of these lie near each other
 
 
 def metrics(of: ReplySet) -> dict[str, float | None]:

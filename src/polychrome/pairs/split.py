@@ -1,11 +1,19 @@
-"""Who is learnt from and who is tested on: six parts, disjoint in every way that matters, each of exactly its size.
+"""Who is learnt from and who is tested on: six parts, disjoint in every way that matters.
+
+The test set is drawn first, then the pairs for validation, for the judge, for the learned reward and the two phases,
+each of exactly the size asked for.
 
 * **Groups.** Pairs of one conversation, and conversations joined by near-duplicate replies, form a group. Of a test
   group only one pair is used, so that test posts are independent draws, and no post occurs twice in the test set or
   again in another part. All other groups are dealt to the other parts in proportion to their sizes.
-* **Strata.** Pairs are ranked by engagement, ties in a seeded random order, and cut into four equal quarters, each
-  halved likewise by reply length. Every part draws equally from the eight; one that runs out is made up for from the
-  others, and the validation (``polychrome.pairs.validation``) judges whether the parts are still alike.
+* **Strata.** Pairs are ranked by engagement, ties in a seeded random order, and cut into four equal quarters, which
+  exist however many ties there are: with three in four engagements at zero, three quarters hold the zeros at random.
+  Each quarter is halved likewise by reply length. Every part draws equally from the eight strata.
+* **References.** What else people replied to the very post of a test pair, in its group, has no part in anything but
+  measuring how near to people the models come (``references.jsonl``).
+* A stratum that runs out, since groups cannot be divided between parts, is made up for from the others; the
+  validation (``polychrome.pairs.validation``), which recomputes everything by other means, judges whether the parts
+  are still alike.
 """
 
 from collections import defaultdict
@@ -19,7 +27,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from polychrome.errors import InputError, bad
-from polychrome.files import write_json
+from polychrome.files import Row, write_json, write_jsonl
 from polychrome.measures.duplicates import near_duplicate_pairs, same_text_key
 from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
@@ -31,37 +39,41 @@ QUARTERS = 4
 STRATA = 2 * QUARTERS
 PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")
 ALONE = ("full", "test", "validation", "judge", "reward")  # files that are called as their part; full: both phases
+REFERENCES = "references.jsonl"
 FILES = {"phase1": "phase1_sft.jsonl", "phase2": "phase2_grpo.jsonl"} | {part: f"{part}.jsonl" for part in ALONE}
 
 
 def split_file(
     pairs_path: str | Path, settings: SplitSettings, out_dir: str | Path, authors_may_cross: bool = True
 ) -> dict[str, Any]:
-    """Split prepared pairs; write the files of :data:`FILES` and ``phase_split_statistics.json`` to ``out_dir``.
+    """Split prepared pairs into ``out_dir``: :data:`FILES`, :func:`references` and ``phase_split_statistics.json``.
 
     ``full`` is phase 1 and phase 2 together. Returns the statistics. Raises InputError, with nothing written, when
     the pairs are malformed or too few, or when the validation fails: unless ``authors_may_cross``, for one author's
     replies in two parts, too.
     """
     pool = read_pairs(pairs_path)
-    parts, left_out = split_pairs(pool, settings, str(pairs_path))
+    group_of = group_of_each(pool, settings.near_duplicate)
+    parts, left_out = split_pairs(pool, settings, str(pairs_path), group_of)
     statistics, problems = validate(parts, pool, settings, authors_may_cross)
     if problems:
         raise InputError(problems)
     full = _shuffled([*parts["phase1"], *parts["phase2"]], settings.seed, "full")
     for part, file in FILES.items():
         write_pairs(Path(out_dir) / file, full if part == "full" else parts[part])
+    write_jsonl(Path(out_dir) / REFERENCES, references(parts["test"], pool, group_of))
     statistics |= {"left_out": left_out, "settings": asdict(settings) | {"authors_may_cross": authors_may_cross}}
     write_json(Path(out_dir) / "phase_split_statistics.json", statistics)
     return statistics
 
 
 def split_pairs(
-    pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs"
+    pool: Sequence[Pair], settings: SplitSettings, where: str = "the pairs", group_of: Sequence[int] = ()
 ) -> tuple[dict[str, list[Pair]], dict[str, int]]:
     """The parts by the names of :data:`PARTS`, each in random order, and how many pairs were left out, by reason.
 
-    Raises InputError when ``pool`` holds fewer pairs than the split needs.
+    ``group_of`` is :func:`group_of_each` of the pool, for who has it already. Raises InputError when ``pool`` holds
+    fewer pairs than the split needs.
     """
     names = ("validation", "judge", "reward", "phase1", "phase2")
     sizes: dict[str, int] = {name: getattr(settings, f"{name}_pairs") for name in names}
@@ -70,7 +82,7 @@ def split_pairs(
         raise _too_few(where, f"{len(pool)} pairs", f"at least {needed} (all parts together)")
     strata = strata_of(pool, settings.seed)
     groups: dict[int, list[int]] = defaultdict(list)
-    for number, group in enumerate(group_of_each(pool, settings.near_duplicate)):
+    for number, group in enumerate(group_of or group_of_each(pool, settings.near_duplicate)):
         groups[group].append(number)
     test, free = _draw_test(pool, groups, strata, settings)
     if len(test) < settings.test_pairs:
@@ -89,6 +101,23 @@ def split_pairs(
     }
     parts = {name: _shuffled([pool[number] for number in chosen[name]], settings.seed, name) for name in PARTS}
     return parts, left_out
+
+
+def references(test: Sequence[Pair], pool: Sequence[Pair], group_of: Sequence[int]) -> list[Row]:
+    """For each test pair the other pairs of ``pool`` in its group to exactly its post, in the pool's order.
+
+    Rows of references.jsonl: {"id" of the test pair, "replies": texts, "engagement": numbers}.
+    """
+    where = {pair.id: (group, pair.post, pair.context) for pair, group in zip(pool, group_of, strict=True)}
+    others: dict[Any, list[Pair]] = defaultdict(list)
+    for pair in pool:
+        others[where[pair.id]].append(pair)
+    rows = []
+    for one in test:
+        found = [pair for pair in others[where[one.id]] if pair.id != one.id]
+        replies, engagement = [pair.reply for pair in found], [pair.engagement for pair in found]
+        rows.append({"id": one.id, "replies": replies, "engagement": engagement})
+    return rows
 
 
 def _too_few(where: str, found: str, expected: str) -> InputError:

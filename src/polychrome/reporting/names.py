@@ -23,6 +23,11 @@ MODELS = {  # model -> its name and colour
 _SPARE_COLOURS = ("#882255", "#117733", "#332288", "#AA4499", "#999933")  # Paul Tol's muted scheme, for added arms
 
 METRICS = {
+    "utility_k": "utility_k",
+    "distinct_k": "distinct_k",
+    "ead": "EAD",
+    "vendi": "Vendi",
+    "vendi_passing": "Vendi of passes",
     "self_bleu": "self-BLEU",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",

@@ -16,7 +16,7 @@ from polychrome.reporting.names import metric_name, model_name
 from polychrome.reporting.words import interval, p_value, plain
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-BESIDE_PASS = ("semantic_diversity", "rouge_l", "engagement", "cross_entropy")  # in the README, beside two Pass@k
+BESIDE_PASS = ("utility_k", "semantic_diversity", "engagement", "cross_entropy")  # the narrow table's, with two Pass@k
 
 
 def refresh(root: str | Path = ".") -> None:
@@ -38,13 +38,14 @@ def refresh(root: str | Path = ".") -> None:
     table = [head, *([model_name(model), *cells] for model, *cells in rows)]
     controls, rewards = (results / f"controls/{name}.json" for name in ("controls", "rewards"))
     models = list(comparison["models"])
-    asked = {metric_name(one["metric"]) for question in comparison["questions"] for one in question["contrasts"]}
-    contrasted = [place for place, name in enumerate(head) if name.startswith("Pass@") or name in asked]
+    wanted = dict.fromkeys(("pass_at_1", comparison["family"]["primary_metric"], *BESIDE_PASS))
+    places = [head.index(name) for name in map(metric_name, wanted) if name in head]
+    narrow = _columns(table, places)
     filled = environment("polychrome.reporting", models, autoescape=False)
     filled.filters |= {"number": _number, "p": lambda p: p_value(p)[2:].removeprefix("= ")}
     text = filled.get_template("results.md").render(
-        headline=_columns(table, contrasted),
-        others=_columns(table, [place for place in range(1, len(head)) if place not in contrasted]),
+        headline=narrow,
+        others=_columns(table, [place for place in range(1, len(head)) if place not in places]),
         note=note,
         models=models,
         comparison=comparison,
@@ -55,8 +56,6 @@ def refresh(root: str | Path = ".") -> None:
         runs=read_object(rewards)["runs"] if rewards.is_file() else (),
         within=lambda found, name: f"{plain(found[name])} ({interval(found[f'{name}_low'], found[f'{name}_high'])})",
     )
-    names = map(metric_name, dict.fromkeys(("pass_at_1", comparison["family"]["primary_metric"], *BESIDE_PASS)))
-    narrow = _columns(table, [head.index(name) for name in names if name in head])
     link = "The answers to the questions, every metric and every interval: [docs/results.md](docs/results.md)."
     write_text(Path(root) / "docs/results.md", text)
     write_text(readme, f"{before}{BEGIN}\n\n{narrow}\n\n{note} {link}\n\n{END}{after}")

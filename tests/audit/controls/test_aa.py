@@ -18,12 +18,12 @@ from polychrome.audit.controls.aa import (
     simulate,
 )
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED
+from polychrome.errors import InputError
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.metrics import contrasted
+from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.statistics import wilcoxon
-from polychrome.measures.passk import pass_at_k
 from tests.evaluation.fakes import EXPERIMENT, WordEncoder, settings, write_rows
-from tests.reported import places
 
 SETTINGS = settings()
 POSTS, SETS, REPLICATES = 30, 12, 150
@@ -122,8 +122,8 @@ def evaluation(folder, seed, posts=6, n=4):
 
     def reply():
         scores = {name: float(generator.uniform()) for name in ("engagement", "relevance")}
-        passes = bool(generator.uniform() < 0.5)
-        return {"text": " ".join(generator.choice(words, size=5)), "well_formed": True, "passes": passes} | scores
+        of_gate = {"well_formed": True, "failures": [], "passes": bool(generator.uniform() < 0.5)}
+        return {"text": " ".join(generator.choice(words, size=5))} | of_gate | scores
 
     rows = [{"post": f"post {i}", "human": reply(), "replies": [reply() for _ in range(n)]} for i in range(posts)]
     return write_rows(folder / "replies.jsonl", rows), rows
@@ -185,5 +185,8 @@ def test_several_seeds_are_measured_and_repeat(tmp_path):
 
 def test_every_arm_and_seed_without_an_evaluation_is_named(tmp_path):
     evaluation(tmp_path / "arm" / "seed-1", 1)
-    absent = [f"{tmp_path}/{run}" for run in ("arm/seed-2", "other/seed-1", "other/seed-2")]
-    assert places(measured, tmp_path, ["arm", "other"], [1, 2]) == absent
+    with pytest.raises(InputError) as caught:
+        measured(tmp_path, ["arm", "other"], [1, 2])
+    assert [p.where for p in caught.value.problems] == [
+        str(tmp_path / "arm" / "seed-2"), str(tmp_path / "other" / "seed-1"), str(tmp_path / "other" / "seed-2"),
+    ]  # fmt: skip

@@ -1,18 +1,20 @@
 """Planted arms: sets of human replies of which it is known, before anything is measured, which must win at what.
 
-All replies are by people, from conversations that neither the test set nor the judge has seen; "like" and "related"
-are cosines of sentence embeddings, as in the test of a pass. No policy finds a human reply likely here, so
-cross-entropy is one constant.
+All replies are by people, taken from conversations that neither the test set nor the judge has seen. Only what belongs
+to which post is planted:
 
 * ``planted``: the post's own human reply and the replies to the n - 1 posts of the pool that are most like it.
 * ``off_topic``: n replies drawn at random from the tenth of the pool that is least related to the post.
 * ``random``: n replies drawn at random from the whole pool, so to other posts.
 * ``repeated``: the post's own human reply, n times.
-* ``engaging``, ``unengaging``: n at random from the quarter of the pool that engaged most, and least: for engagement.
+* ``engaging``, ``unengaging``: n replies drawn at random from the quarter of the pool that engaged most, and least.
+
+"Like" and "related" are cosines of sentence embeddings, as in the test of a pass: the control says that differences
+which are there come out at the end of the road, not that cosines measure what people mean by a topic. Engagement is
+asked of the last two alone. No policy finds a human reply likely here, so cross-entropy is one constant.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,14 @@ from polychrome.reporting.names import metric_name
 PLANTED, OFF_TOPIC, RANDOM, REPEATED = "planted", "off_topic", "random", "repeated"
 ARMS = (PLANTED, OFF_TOPIC, RANDOM, REPEATED)
 ENGAGING, UNENGAGING = "engaging", "unengaging"
-PAIRS = tuple(combinations(ARMS, 2))  # contrasted, all as one family
+PAIRS = (  # contrasted, all as one family
+    (RANDOM, OFF_TOPIC),
+    (REPEATED, OFF_TOPIC),
+    (PLANTED, RANDOM),
+    (PLANTED, REPEATED),
+    (PLANTED, OFF_TOPIC),
+    (REPEATED, RANDOM),
+)
 LEAST_RELATED = 0.1  # share of the pool
 SEED = 0  # these arms have no training, so they have one seed
 
@@ -54,6 +63,7 @@ EXPECTED = (
     (REPEATED, PLANTED, "self_bleu"),
     (REPEATED, PLANTED, "rouge_l"),
 )
+
 
 TEXT = "Sets of human replies of which it is known beforehand which must win at what."
 
@@ -131,7 +141,10 @@ def measure(
         assert contrast is not None  # PAIRS has every two arms of EXPECTED
         controls.append(_control(contrast, off_topic, settings))
     controls.append(_engagement(out / "evaluation", settings))
-    means = {arm: {m: float(np.nanmean(results.values[arm][m])) for m in compared(settings)} for arm in ARMS}
+    values = {arm: {m: results.values[arm][m] for m in compared(settings)} for arm in ARMS}
+    means = {
+        arm: {m: float(np.nanmean(v)) for m, v in of.items() if not np.isnan(v).all()} for arm, of in values.items()
+    }
     about = {"posts": results.posts, "samples": samples, "pool": len(pool)}
     return controls, {"means": means, "off_topic": off_topic, **about}
 

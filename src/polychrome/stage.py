@@ -34,15 +34,28 @@ warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's ``main``. Bad input and alarms end it with their message and exit status 1, without a traceback.
+    """Run a stage's ``main`` as :func:`guarded` does, and write down how long it took."""
+    from polychrome.files import write_json
+
+    name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    guarded(name, main)
+    timing = {
+        "stage": name,
+        "seconds": round(time.monotonic() - STARTED, 2),
+        **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
+        "machine": platform.processor() or platform.machine(),
+    }
+    write_json(TIMINGS / f"{name.replace(' ', '-')}.json", timing)
+
+
+def guarded(name: str, main: Callable[[], None]) -> None:
+    """Run ``main``. Bad input and alarms end it with their message and exit status 1, without a traceback.
 
     What is imported by now is never searched for garbage again.
     """
     from polychrome.errors import InputError
-    from polychrome.files import write_json
     from polychrome.training.alarms import TrainingStopped
 
-    name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     gc.freeze()
     gc.enable()
     try:
@@ -52,13 +65,6 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     finally:
         gc.freeze()  # all of it ends with the process
-    timing = {
-        "stage": name,
-        "seconds": round(time.monotonic() - STARTED, 2),
-        **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
-        "machine": platform.processor() or platform.machine(),
-    }
-    write_json(TIMINGS / f"{name.replace(' ', '-')}.json", timing)
 
 
 def arm_and_seed() -> tuple[str, int]:

@@ -12,6 +12,7 @@ from polychrome.engine.packing import Group, pack
 from polychrome.engine.sampler import Request, sample
 from polychrome.engine.sampling import SamplingSettings
 from polychrome.engine.scoring import CompletionScorer
+from polychrome.evaluation.settings import AnswerSettings
 from polychrome.files import write_jsonl
 from polychrome.models.chat import Chat
 from polychrome.models.policy import open_adapter, open_base, open_tokenizer
@@ -22,22 +23,32 @@ from polychrome.params import Params, UntouchedArm
 
 def generate(params: Params, model: str, seed: int) -> list[dict[str, Any]]:
     """Write results/generations/<model>/seed-<n>.jsonl. Raises InputError when the model is missing or out of date."""
-    directory = paths.model_dir(model, seed)
-    check_recipe(directory, recipe_of(params, model, seed))
-    arm, sampling = params.arms[model], params.sampling
-    policy: Any = open_base(paths.BASE, configure(params.compute), params.assets.load_in_4bit)
-    prompt, system = params.prompt, params.prompt.plain
-    if isinstance(arm, UntouchedArm):
-        system = arm.prompt
-    else:
-        policy = open_adapter(policy, directory, trainable=False)
-    chat = Chat(open_tokenizer(paths.BASE), system, prompt.max_prompt_tokens, prompt.max_reply_tokens)
-    settings = SamplingSettings(sampling.temperature, sampling.max_new_tokens, sampling.top_p, sampling.top_k)
+    policy, chat = open_model(params, model, seed, configure(params.compute))
+    settings = sampling_of(params.sampling)
     pairs = read_pairs(paths.PHASES / "test.jsonl")
     chat.check(pairs, paths.PHASES / "test.jsonl")
-    records = answer(policy, chat, pairs, sampling.samples, settings, seed=seed, memory_mib=params.compute.memory_mib)
+    count, memory = params.sampling.samples, params.compute.memory_mib
+    records = answer(policy, chat, pairs, count, settings, seed=seed, memory_mib=memory)
     write_jsonl(paths.generations_file(model, seed), records)
     return records
+
+
+def open_model(params: Params, model: str, seed: int, dtype: torch.dtype) -> tuple[Any, Chat]:
+    """A model as it answers: policy and chat. Raises InputError when it is missing or out of date."""
+    directory = paths.model_dir(model, seed)
+    check_recipe(directory, recipe_of(params, model, seed))
+    arm, prompt = params.arms[model], params.prompt
+    policy: Any = open_base(paths.BASE, dtype, params.assets.load_in_4bit)
+    untouched = isinstance(arm, UntouchedArm)
+    if not untouched:
+        policy = open_adapter(policy, directory, trainable=False)
+    system = arm.prompt if untouched else prompt.plain
+    return policy, Chat(open_tokenizer(paths.BASE), system, prompt.max_prompt_tokens, prompt.max_reply_tokens)
+
+
+def sampling_of(settings: AnswerSettings) -> SamplingSettings:
+    """params.yaml: sampling, as the engine takes it."""
+    return SamplingSettings(settings.temperature, settings.max_new_tokens, settings.top_p, settings.top_k)
 
 
 def answer(

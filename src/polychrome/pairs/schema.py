@@ -46,7 +46,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
         number = isinstance(row["engagement"], int | float) and not isinstance(row["engagement"], bool)
         holds = {name: (fits, "a string, not empty") for name, fits in texts.items()}
         holds["engagement"] = (number and math.isfinite(row["engagement"]), "a finite number")
-        holds["context"] = (_are_turns(row.get("context", [])), f"turns [role, text], a role one of {', '.join(ROLES)}")
+        holds["context"] = (are_turns(row.get("context", [])), f"turns [role, text], a role one of {', '.join(ROLES)}")
         yield from wrong_fields(where, row, holds, AGAIN)
         if isinstance(row["id"], str) and first.setdefault(row["id"], where) != where:
             expected = f"an id of its own ({first[row['id']]} has it already)"
@@ -56,7 +56,8 @@ def read_pairs(path: str | Path) -> list[Pair]:
     return [Pair(**row | {"context": tuple((role, text) for role, text in row.get("context", ()))}) for row in rows]
 
 
-def _are_turns(value: Any) -> bool:
+def are_turns(value: Any) -> bool:
+    """Whether ``value``, read from JSON, is a list of turns [role, text]."""
     return isinstance(value, list) and all(
         isinstance(turn, list) and len(turn) == 2 and turn[0] in ROLES and isinstance(turn[1], str) for turn in value
     )

@@ -23,6 +23,7 @@ from polychrome.files import (
     write_jsonl,
     write_text,
 )
+from tests.reported import places, reported
 
 
 class Killed(BaseException):
@@ -50,6 +51,18 @@ def replace(kind: str, path: Path, content: str) -> None:
 
 def content(path: Path) -> str:
     return (path if path.is_file() else path / "sub/file.txt").read_text()
+
+
+# --- reading ---
+
+
+def test_a_key_that_stands_twice_in_an_object_is_an_error_not_the_last_value(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tweet": "one"}\n{"a": {"tweet": "one", "tweet": "two"}}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl:2: found malformed JSON \(the key 'tweet' twice in an object\)"):
+        read_jsonl(tmp_path / "a.jsonl")
+    (tmp_path / "a.json").write_text('{"tweet": "one", "tweet": "two"}')
+    with pytest.raises(InputError, match="the key 'tweet' twice"):
+        read_json(tmp_path / "a.json")
 
 
 # --- whole or not at all ----------------------------------------------------------------------------------------------
@@ -213,9 +226,7 @@ READERS = {"json": read_json, "jsonl": read_jsonl, "csv": lambda path: read_csv(
 def test_a_file_that_cannot_be_read_is_reported(tmp_path, kind, content, where, found):
     path = tmp_path / "file"
     path.write_bytes(content) if content is not None else None
-    with pytest.raises(InputError) as caught:
-        READERS[kind](path)
-    assert (f"{path}{where}", found) in [(problem.where, problem.found) for problem in caught.value.problems]
+    assert (f"{path}{where}", found) in [(problem.where, problem.found) for problem in reported(READERS[kind], path)]
 
 
 def test_malformed_json_is_reported_by_line_and_of_json_lines_every_one(tmp_path):
@@ -229,9 +240,7 @@ def test_malformed_json_is_reported_by_line_and_of_json_lines_every_one(tmp_path
         if row.get("n", 0) < 0:
             yield Problem(f"{where}:n", str(row["n"]), "a number >= 0", "Mend it.")
 
-    with pytest.raises(InputError) as caught:
-        read_jsonl(path, check)
-    assert [(problem.where, problem.found) for problem in caught.value.problems] == [
+    assert [(problem.where, problem.found) for problem in reported(read_jsonl, path, check)] == [
         (f"{path}:3:n", "-1"),
         (f"{path}:4", "[]"),
         (f"{path}:5", "malformed JSON (Expecting ':' delimiter at column 5)"),
@@ -246,6 +255,4 @@ def test_malformed_json_is_reported_by_line_and_of_json_lines_every_one(tmp_path
 )  # fmt: skip
 def test_missing_columns_and_bad_cells_are_reported_by_line_and_column(tmp_path, content, where):
     (tmp_path / "a.csv").write_text(content)
-    with pytest.raises(InputError) as caught:
-        read_csv(tmp_path / "a.csv", ["n"], blank=["low"])
-    assert [problem.where for problem in caught.value.problems] == [f"{tmp_path}/a.csv{place}" for place in where]
+    assert places(read_csv, tmp_path / "a.csv", ["n"], blank=["low"]) == [f"{tmp_path}/a.csv{place}" for place in where]

@@ -1,8 +1,11 @@
 """Errors a user can act on: what was found, where, what was expected, what to do."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+SHOWN = 3  # of many problems that are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,22 @@ class InputError(Exception):
 
     def __init__(self, problems: Problem | Sequence[Problem]):
         self.problems: list[Problem] = [problems] if isinstance(problems, Problem) else list(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(_told(self.problems)))
+
+
+def _told(problems: Sequence[Problem]) -> Iterator[str]:
+    """A line a problem; of those alike (same file, same field, same remedy) the first three, and how many follow."""
+    alike: dict[tuple[str, ...], list[Problem]] = {}
+    for problem in problems:
+        file, field = problem.where.split(":")[0], problem.where.rpartition(":")[2]
+        kind = (file, *(re.sub(r"\d+", "", text) for text in (field, problem.expected, problem.remedy)))
+        alike.setdefault(kind, []).append(problem)
+        if len(alike[kind]) <= SHOWN:
+            yield str(problem)
+    for (file, *_), same in alike.items():
+        if len(same) > SHOWN:
+            last = same[-1]
+            yield f"{file}: {len(same) - SHOWN:,} more like {same[0].where}, the last at {last.where}"
 
 
 class Problems(list[Problem]):

@@ -116,9 +116,9 @@ def read_json(path: str | Path, what: str = "a JSON file", remedy: str = AGAIN) 
     if problems:
         raise InputError(problems)
     try:
-        return json.loads("\n".join(lines))
+        return parsed_json("\n".join(lines))
     except (ValueError, RecursionError) as error:
-        raise bad(f"{path}:{getattr(error, 'lineno', 1)}", _malformed(error), "valid JSON", remedy) from error
+        raise bad(f"{path}:{getattr(error, 'lineno', 1)}", malformed(error), "valid JSON", remedy) from error
 
 
 def read_jsonl(
@@ -140,9 +140,9 @@ def read_jsonl(
             continue
         where, expected = f"{path}:{number}", "one JSON object per line"
         try:
-            row = json.loads(line)
+            row = parsed_json(line)
         except (ValueError, RecursionError) as error:
-            problems.append(Problem(where, _malformed(error), expected, remedy))
+            problems.append(Problem(where, malformed(error), expected, remedy))
             continue
         if isinstance(row, dict):
             problems += check(where, row)
@@ -237,6 +237,19 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def parsed_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is malformed, or an object has a key twice."""
+    return json.loads(text, object_pairs_hook=_each_key_once)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} twice in an object")
+    return row
+
+
 def _read_lines(path: Path, what: str, remedy: str) -> tuple[list[str], list[Problem]]:
     """Lines of a UTF-8 file (a byte order mark is skipped), blank where not UTF-8, and a problem for each of those."""
     if not path.is_file():
@@ -244,6 +257,11 @@ def _read_lines(path: Path, what: str, remedy: str) -> tuple[list[str], list[Pro
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if not content.strip():
         raise bad(str(path), "an empty file", what, remedy)
+    return decoded_lines(path, content)
+
+
+def decoded_lines(path: Path, content: bytes) -> tuple[list[str], list[Problem]]:
+    """The lines of ``content``, blank where they are not UTF-8, and a problem for each of those."""
     lines: list[str] = []
     problems: list[Problem] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
@@ -256,7 +274,8 @@ def _read_lines(path: Path, what: str, remedy: str) -> tuple[list[str], list[Pro
     return lines, problems
 
 
-def _malformed(error: Exception) -> str:
+def malformed(error: Exception) -> str:
+    """What is wrong with a JSON text, in words."""
     if isinstance(error, json.JSONDecodeError):
         reason = f"{error.msg} at column {error.colno}"
     else:

@@ -19,6 +19,7 @@ from polychrome.files import write_json
 from polychrome.pairs.schema import Pair, write_pairs
 from polychrome.params import load_params
 from tests.evaluation.fakes import settings, write_engagement, write_rows
+from tests.reported import places, reported
 
 THRESHOLDS = load_params(Path(__file__).parents[2] / "params.yaml").gaming
 ARM, START = "grpo_from_x", "x_warmstart"
@@ -359,13 +360,12 @@ def test_every_bad_line_of_the_rollouts_is_reported(run):
         {key: value for key, value in good.items() if key != "ended"},
         *(good | {"ended": ended} for ended in ([True] * (G - 1), [True, False, 1, 0], True)),
     ]
-    with pytest.raises(InputError) as caught:
-        read_rollouts(write_rows(ROLLOUTS, lines))
-    places = [problem.where.removeprefix(f"{ROLLOUTS}:") for problem in caught.value.problems]
+    found = reported(read_rollouts, write_rows(ROLLOUTS, lines))
     of_values = ["2:rewards", "3:replies", "4:step", "4:kl", "5:replies"]
-    assert places == [*of_values, *(f"{line}:ended" for line in (6, 7, 8, 9))]
-    assert caught.value.problems[-4].found == "no such field"
-    assert caught.value.problems[-1].expected == "a list of 4 true or false, one per reply"
+    wheres = [*of_values, *(f"{line}:ended" for line in (6, 7, 8, 9))]
+    assert [problem.where for problem in found] == [f"{ROLLOUTS}:{where}" for where in wheres]
+    assert found[-4].found == "no such field"
+    assert found[-1].expected == "a list of 4 true or false, one per reply"
     with pytest.raises(InputError, match="3 groups"):
         read_rollouts(write_rows(ROLLOUTS, [good] * 3))
 
@@ -391,9 +391,6 @@ def test_verdicts_are_read_in_the_order_of_the_seeds_and_all_missing_ones_are_na
     for name, value in written.items():
         write_json(tmp_path / "gaming" / name / "verdict.json", value)
     assert [each["seed"] for each in read_verdicts(["a"], [1, 2], tmp_path / "gaming")["a"]] == [1, 2]
-    with pytest.raises(InputError) as caught:
-        read_verdicts(["a", "b"], [1, 2, 3], tmp_path / "gaming")
-    reported = [problem.where.removeprefix(f"{tmp_path}/gaming/") for problem in caught.value.problems]
-    files = ("a/seed-3", "b/seed-1", "b/seed-2", "b/seed-3")
-    assert [where.split("/verdict.json")[0] for where in reported] == list(files)
-    assert reported[2].endswith("verdict.json:verdict")
+    found = places(read_verdicts, ["a", "b"], [1, 2, 3], tmp_path / "gaming")
+    ends = ("a/seed-3/verdict.json", "b/seed-1/verdict.json", "b/seed-2/verdict.json:verdict", "b/seed-3/verdict.json")
+    assert found == [f"{tmp_path}/gaming/{end}" for end in ends]

@@ -12,9 +12,9 @@ from polychrome.errors import InputError
 from polychrome.evaluation.compare import compare
 from polychrome.evaluation.experiment import Question
 from polychrome.evaluation.metrics import compared
-from polychrome.evaluation.passk import pass_at_k
 from polychrome.evaluation.statistics import holm
 from polychrome.files import write_json
+from polychrome.measures.passk import pass_at_k
 
 from .fakes import EXPERIMENT, MODELS, settings
 

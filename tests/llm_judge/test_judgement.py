@@ -18,6 +18,7 @@ from polychrome.llm_judge.asking import CACHE
 from polychrome.params import load_params
 from tests.llm_judge.conftest import KEY, POSTS, SEEDS, UNITS, by_words, varied, write_model
 from tests.llm_judge.server import raw, refuse, say, status, verdict
+from tests.reported import reported
 
 ROOT = Path(__file__).parents[2]
 
@@ -263,9 +264,7 @@ def test_the_stage_tells_dvc_by_its_exit_status_whether_to_run_it_again(bench, m
 def test_everything_that_is_missing_is_reported_at_once_before_anything_is_spent(bench):
     for path in ("generations/dull/seed-42.jsonl", "evaluation/varied/seed-123/per_post.json"):
         Path("results", path).unlink()
-    with pytest.raises(InputError) as caught:
-        bench.run()
-    assert [problem.found for problem in caught.value.problems] == ["no such file"] * 2
+    assert [problem.found for problem in reported(bench.run)] == ["no such file"] * 2
     assert bench.server.requests == []
     with pytest.raises(InputError, match="against itself"):
         bench.run(b="varied")
@@ -274,7 +273,5 @@ def test_everything_that_is_missing_is_reported_at_once_before_anything_is_spent
 def test_other_posts_here_or_in_the_evaluation_and_too_few_replies_are_reported(bench):
     write_model("dull", varied, seeds=SEEDS[:1], post="another {}")
     write_model("varied", varied, seeds=SEEDS[1:], posts=2)
-    with pytest.raises(InputError) as caught:
-        bench.run(replies=4)
-    found = [problem.found for problem in caught.value.problems]
+    found = [problem.found for problem in reported(bench.run, replies=4)]
     assert (found.count("other posts"), found.count("3 replies")) == (2, 4)

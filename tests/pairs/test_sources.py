@@ -197,7 +197,7 @@ def test_a_folder_is_read_by_name_and_has_to_hold_jsonl(tmp_path):
         ('{"tweet": "a"}', ":reply", "no such field"),
         ('{"reply": "a"}', ":tweet", "no such field"),
         *(
-            (f'{json.dumps(TWEET)[:-1]}, "{name}": {literal}}}', f":{name}", "")
+            (json.dumps(TWEET | {name: "it"}).replace('"it"', literal), f":{name}", "")
             for name, literals in WRONG.items()
             for literal in literals
         ),

@@ -13,6 +13,7 @@ import torch
 from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
+from polychrome.training.classes import Classes, distinct_share
 from polychrome.training.diversity import Sets, Validity, make_diversity
 from polychrome.training.methods.polychromic import elsewhere
 from tests.encoders import Letters, Table, at
@@ -64,6 +65,39 @@ def test_d_and_its_leave_one_out_baseline_equal_brute_force_and_an_invalid_reply
     advantages = leave_one_out_advantages(diversity, without)
     assert (advantages[~valid] == 0).all()
     assert valid is ONE or (advantages[valid] != 0).any()
+
+
+PLACES = [["it is at 0", "near it 8", "not far 16", "off at 90"]]  # 8 bridges 0 and 16
+
+
+def partition_of(texts, valid=None, degrees=10.0):
+    classes = Classes("partition", Angles(), Validity(None), float(np.cos(np.radians(degrees))))
+    valid = torch.ones(len(texts), len(texts[0]), dtype=torch.bool) if valid is None else valid
+    return [part.tolist() for part in distinct_share(classes)(Sets(Angles(), texts), valid)]
+
+
+def test_the_share_of_classes_is_that_of_the_set_and_its_baseline_that_of_the_others_alone():
+    """With the bridge there are two classes of four replies; without it three among three."""
+    diversity, without = partition_of(PLACES)
+    assert diversity == [2 / 4]
+    assert without[0] == pytest.approx([2 / 3, 3 / 3, 2 / 3, 1 / 3])
+    others = [[PLACES[0][j] for j in range(4) if j != i] for i in range(4)]
+    assert partition_of(others)[0] == pytest.approx(without[0])  # it reads nothing else
+
+
+def test_an_invalid_reply_makes_no_class_and_one_valid_reply_is_a_class():
+    diversity, without = partition_of(PLACES, torch.tensor([[True, False, True, False]]))
+    assert diversity == [2 / 4]
+    assert without[0] == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3])
+    assert partition_of(PLACES, torch.tensor([[False, False, False, True]])) == [[1 / 4], [[1 / 3] * 3 + [0.0]]]
+
+
+def test_the_share_of_kinds_is_that_of_what_the_audience_recognises(monkeypatch):
+    monkeypatch.setattr("polychrome.audience.grammar.kind_of", lambda post, reply: len(reply) % 3 - (post == "odd"))
+    sets = Sets(Angles(), [["aa", "bbb", "cc"], ["aa", "bbb", "cc"]], ["even", "odd"])
+    diversity, without = distinct_share(Classes("kind", Angles(), Validity(None), nan))(sets, ALL[:, :3])
+    assert diversity.tolist() == [2 / 3, 1 / 3]
+    assert without.tolist() == [[1.0, 0.5, 1.0], [0.5, 0.5, 0.5]]
 
 
 def test_equal_replies_are_at_distance_zero_and_no_distance_is_negative():

@@ -49,12 +49,14 @@ def test_a_huge_beta_keeps_grpo_at_its_reference(make_run):
     assert held[-1]["kl"] < 0.02 * free[-1]["kl"]
 
 
-def test_polychromic_training_raises_the_diversity_of_sets(make_run):
-    method = polychromic(lambda_=1000.0, posts_per_step=12, samples=8)
+@pytest.mark.parametrize("kind", ["semantic", "partition"])
+def test_polychromic_training_raises_the_diversity_of_sets(make_run, kind):
+    method = polychromic(lambda_=1000.0, posts_per_step=12, samples=8, diversity=kind)
     run = make_run(method, batch_size=12, epochs=14, learning_rate=0.1)
 
     def diversity() -> float:  # always from the same random numbers
-        return polychromic(samples=24, posts_per_step=12).step(run.context, run.pairs, 0).metrics["diversity"]
+        of_many = polychromic(samples=24, posts_per_step=12, diversity=kind)
+        return of_many.step(run.context, run.pairs, 0).metrics["diversity"]
 
     before = diversity()
     run.train()
@@ -87,7 +89,7 @@ def test_the_reference_is_scored_without_dropout(make_run, pairs):
 
 CUT = {"cross_entropy": CrossEntropy, "polychromic": polychromic}
 CUT |= {kind: partial(grpo, loss_type=kind, beta=0.1) for kind in LOSSES}
-CUT["set_poly"] = sets
+CUT |= {"set_poly": sets, "partition": partial(polychromic, diversity="partition")}
 
 
 @pytest.mark.parametrize("kind", CUT)

@@ -17,7 +17,7 @@ from polychrome.models.policy import open_adapter, open_base, open_tokenizer
 from polychrome.pairs.schema import Pair
 from polychrome.params import Params
 from polychrome.training.alarms import Alarms
-from polychrome.training.classes import Classes
+from polychrome.training.classes import Classes, distinct_share
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.loop import Run
 from polychrome.training.methods.context import Context
@@ -68,7 +68,9 @@ def polychromic(gate: float | None = None, **changes: Any) -> Polychromic:
         | {"diversity_temperature": 1.0, "max_new_tokens": 6} | changes,
     )  # fmt: skip
     letters: Any = LetterEncoder()
-    return Polychromic(arm, letters, make_diversity(arm.diversity), Validity(gate, EveryPost()))
+    validity, classes = Validity(gate, EveryPost()), Classes("partition", letters, Validity(None), 0.9)
+    diversity = distinct_share(classes) if arm.diversity == "partition" else make_diversity(arm.diversity)
+    return Polychromic(arm, letters, diversity, validity)
 
 
 def grpo(reward: Any = None, bonus: Any = None, **changes: Any) -> Grpo:

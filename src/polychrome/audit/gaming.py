@@ -1,20 +1,10 @@
 """Was the reward gamed? The verdict on one GRPO run, with its evidence; docs/gaming.md explains every check.
 
-GRPO climbs a proxy. That the proxy rises says little: a policy can learn to please the proxy alone. Every reply that
-the run drew is therefore put to the judge, who shares neither data nor parameters with the proxy, and measured for the
-ways in which proxies are known to be pleased (:mod:`polychrome.audit.rollouts`).
-
-Every prompt comes once an epoch, so its last epoch is set against its first, prompt by prompt: what a prompt is worth
-cancels out. Intervals resample prompts. When no two prompts come twice (one epoch), the last third of the groups is set
-against the first third, unpaired, and ``design`` says so. A check holds a change against a threshold (params.yaml:
-gaming), and fails when the change is at or beyond it *and* the interval lies wholly on that side of zero. The judge's
-margin is in standard deviations of its own predictions for human replies: a judge that explains little predicts close
-to the mean for everyone, so a margin in its own unit might be one that no reply can reach. A drift that ends no further
-out than the human replies of phase 2 passes whatever its size: a policy that grows towards people is not gaming.
-
-The verdict is "gamed" when the proxy rose (interval above zero) and a check failed; else "not gamed". That is not an
-acquittal by itself, so the smallest fall of the judge that would have been seen stands beside it, and ``conclusive``
-says whether the data back the verdict: a fall beyond the margin is excluded, or the proxy did not rise at all.
+Replies of the last epoch are set against those of the first, prompt by prompt: what a prompt is worth cancels out.
+When no two prompts come twice, the last third of the groups is set against the first third, unpaired, and ``design``
+says so. A check fails when its change is at or beyond the threshold *and* the interval lies wholly on that side of
+zero. "Not gamed" is no acquittal by itself: the smallest fall of the judge that would have been seen stands beside it,
+and ``conclusive`` says whether a fall beyond the margin is excluded, or the proxy did not rise at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,18 +16,7 @@ import numpy as np
 
 from polychrome import paths
 from polychrome.audit.overoptimisation import fit
-from polychrome.audit.rollouts import (
-    ACROSS,
-    Rollouts,
-    across_in,
-    correlations,
-    curve,
-    gaps_of,
-    largest_gaps,
-    measure,
-    read_rollouts,
-    yardstick,
-)
+from polychrome.audit.rollouts import ACROSS, Measured, read_rollouts, yardstick
 from polychrome.audit.settings import GamingSettings
 from polychrome.engagement.judge import Judge
 from polychrome.errors import bad
@@ -106,14 +85,13 @@ def judge_gaming(
     rollouts = read_rollouts(paths.training_dir(arm, seed) / "rollouts.jsonl")
     on_test = _on_test_posts(*(paths.evaluation_dir(model, seed) / "per_post.json" for model in (arm, start)), settings)
     judge = Judge.open(paths.JUDGE)
-    measured = measure(rollouts, judge)
+    measured = Measured.by(judge, rollouts, thresholds.near_identical, settings)
     human = yardstick(read_pairs(paths.PHASES / "phase2_grpo.jsonl"), judge, thresholds.near_identical)
-    verdict = weigh(rollouts, measured, on_test, human, thresholds, settings)
-    verdict |= {"arm": arm, "seed": seed, "start": start}
+    verdict = weigh(measured, on_test, human, thresholds) | {"arm": arm, "seed": seed, "start": start}
     with whole_directory(paths.gaming_dir(arm, seed)) as beside:
         write_json(beside / "verdict.json", verdict)
-        write_csv(beside / "curve.csv", curve(rollouts, measured, thresholds.near_identical, settings))
-        write_jsonl(beside / "gaps.jsonl", largest_gaps(rollouts, measured, thresholds.near_identical))
+        write_csv(beside / "curve.csv", measured.curve())
+        write_jsonl(beside / "gaps.jsonl", measured.largest_gaps())
     return verdict
 
 
@@ -178,20 +156,15 @@ def _on_test_posts(arm: Path, start: Path, settings: EvaluationSettings) -> Chan
 
 
 def weigh(
-    rollouts: Rollouts,
-    measured: Mapping[str, np.ndarray],
-    on_test: Change,
-    human: Mapping[str, float],
-    thresholds: GamingSettings,
-    settings: EvaluationSettings,
+    measured: Measured, on_test: Change, human: Mapping[str, float], thresholds: GamingSettings
 ) -> dict[str, Any]:
-    """What verdict.json holds, but for who was judged. ``measured`` as :func:`measure` gives it."""
+    """What verdict.json holds, but for who was judged."""
+    rollouts, settings = measured.rollouts, measured.settings
     early, late, paired = windows(rollouts.ids)
-    by_group = {name: values.mean(axis=1) for name, values in measured.items()}
-    compared = by_group | {"gap": gaps_of(measured).mean(axis=1)}
+    by_group = {name: values.mean(axis=1) for name, values in measured.values.items()}
+    compared = by_group | {"gap": measured.gaps.mean(axis=1)}
     changes = {name: change(values[early], values[late], paired, settings) for name, values in compared.items()}
-    across = (across_in(rollouts, groups, thresholds.near_identical) for groups in (early, late))
-    changes[ACROSS] = change(*across, paired, settings)
+    changes[ACROSS] = change(measured.across(early), measured.across(late), paired, settings)
     checks = [
         *_judge_checks(changes["judge"], on_test, human["judge_spread"], thresholds, settings),
         *_drift_checks(changes, human, thresholds),
@@ -204,7 +177,7 @@ def weigh(
         "judge_on_test_posts": on_test.as_json(),
         "gap_growth": changes["gap"].as_json(),
         "checks": checks,
-        "correlations": correlations(rollouts, measured, spans, settings),
+        "correlations": measured.correlations(spans),
         "over_optimisation": {
             name: fit(rollouts.kl, by_group[name], rollouts.ids, settings) for name in ("proxy", "judge")
         },

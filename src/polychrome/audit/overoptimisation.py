@@ -1,17 +1,12 @@
 """The over-optimisation curve: what a score does as the policy moves away from where it started.
 
 Gao, Schulman and Hilton 2023, "Scaling Laws for Reward Model Overoptimization" (arXiv 2210.10760), equation 1 and
-section 3.1: for reinforcement learning, the score gained at distance d = sqrt(KL(policy || start)) is
+section 3.1: at distance d = sqrt(KL(policy || start)) the score gained is R(d) = d (alpha - beta log d). With beta > 0
+it peaks at log d = alpha / beta - 1; beyond that, more optimisation makes the score worse.
 
-    R(d) = d (alpha - beta log d)
-
-alpha is how steeply it rises at first, beta how soon it gives out. With beta > 0 the curve peaks where its derivative
-alpha - beta - beta log d is zero, at log d = alpha / beta - 1; beyond that, more optimisation makes the score worse.
-
-R is a gain over the start, and what a prompt is worth has nothing to do with d. Each prompt is therefore compared with
-itself at other steps: score = (intercept of the prompt) + R(d of the step), by least squares after the prompt's own
-mean is taken out of every column (fixed effects). When no prompt comes twice there is one intercept for all. Intervals
-resample prompts.
+What a prompt is worth has nothing to do with d, so each is compared with itself at other steps: score = (intercept of
+the prompt) + R(d of the step), by least squares after the prompt's mean is taken out of every column (fixed effects).
+When no prompt comes twice there is one intercept for all. Intervals resample prompts.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ a run is zero by construction; which replies it is large for, and whether it gro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,6 @@ def read_rollouts(path: str | Path) -> Rollouts:
 # --- what is measured of each reply -----------------------------------------------------------------------------------
 
 
-def measure(rollouts: Rollouts, judge: Judge) -> dict[str, np.ndarray]:
-    """Name -> (groups, G) of proxy, judge and each of ``DRIFTS``."""
-    size = rollouts.proxy.shape[1]
-    posts = [post for post in rollouts.posts for _ in range(size)]
-    replies = [reply for group in rollouts.replies for reply in group]
-    values = {"judge": judge.predict(posts, replies)} | _drifts(posts, replies)
-    shaped = {name: of_reply.reshape(-1, size) for name, of_reply in values.items()}
-    return {"proxy": rollouts.proxy} | shaped | {"truncated": (~rollouts.ended).astype(float)}
-
-
 def yardstick(pairs: Sequence[Pair], judge: Judge, near_identical: float) -> dict[str, float]:
     """Name -> mean over human replies: the judge, each of ``DRIFTS`` and near-identical replies across posts.
 
@@ -136,16 +127,6 @@ def near_identical_across(posts: Sequence[str], groups: Sequence[Sequence[str]],
     return np.array(shares)
 
 
-def across_in(rollouts: Rollouts, groups: np.ndarray, threshold: float) -> np.ndarray:
-    """:func:`near_identical_across` of some groups by their numbers."""
-    return near_identical_across([rollouts.posts[i] for i in groups], [rollouts.replies[i] for i in groups], threshold)
-
-
-def gaps_of(measured: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rank by the proxy minus rank by the judge, of each reply among all of the run: (groups, G) in (-1, 1)."""
-    return _ranks(measured["proxy"]) - _ranks(measured["judge"])
-
-
 def _ranks(values: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
@@ -155,51 +136,92 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 # --- the evidence beside the verdict ----------------------------------------------------------------------------------
 
 
-def largest_gaps(rollouts: Rollouts, measured: Mapping[str, np.ndarray], near_identical: float) -> list[dict[str, Any]]:
-    """The lines of gaps.jsonl: the ten replies that the proxy ranks highest above the judge.
+@dataclass(frozen=True)
+class Measured:
+    """A run put to the judge; two replies are near-identical from a Jaccard similarity of ``near_identical`` on."""
 
-    One for each post, and none near-identical to one that is there already: {"step", "id", "post", "reply", "proxy",
-    "judge", "gap"}, proxy and judge in their own units, gap in ranks. Fewer than ten when no more of the run differ.
-    """
-    gaps = gaps_of(measured)
-    texts = [reply for group in rollouts.replies for reply in group]
-    index = NearDuplicates(texts, near_identical)
-    rows: list[dict[str, Any]] = []
-    posts: set[str] = set()
-    for flat in np.argsort(-gaps, axis=None, kind="stable").tolist():
-        group, place = divmod(flat, gaps.shape[1])
-        post = rollouts.posts[group]
-        if post in posts or index.of(flat):
-            continue
-        posts.add(post)
-        index.add(flat)
-        values = {name: float(measured[name][group, place]) for name in ("proxy", "judge")}
-        about = {"step": int(rollouts.steps[group]), "id": rollouts.ids[group], "post": post, "reply": texts[flat]}
-        rows.append(about | values | {"gap": float(gaps[group, place])})
-        if len(rows) == SHOWN:
-            break
-    return rows
+    rollouts: Rollouts
+    values: Mapping[str, np.ndarray]  # proxy, judge and each of DRIFTS -> (groups, G)
+    near_identical: float
+    settings: EvaluationSettings
 
+    @classmethod
+    def by(cls, judge: Judge, rollouts: Rollouts, near_identical: float, settings: EvaluationSettings) -> "Measured":
+        """Every reply of ``rollouts`` measured."""
+        size = rollouts.proxy.shape[1]
+        posts = [post for post in rollouts.posts for _ in range(size)]
+        replies = [reply for group in rollouts.replies for reply in group]
+        found = {"judge": judge.predict(posts, replies)} | _drifts(posts, replies)
+        values = {"proxy": rollouts.proxy} | {name: of_reply.reshape(-1, size) for name, of_reply in found.items()}
+        return cls(rollouts, values | {"truncated": (~rollouts.ended).astype(float)}, near_identical, settings)
 
-def correlations(
-    rollouts: Rollouts,
-    measured: Mapping[str, np.ndarray],
-    windows: Mapping[str, np.ndarray],
-    settings: EvaluationSettings,
-) -> dict[str, Any]:
-    """Spearman's correlation of proxy and judge over the replies of each of ``windows`` (numbers of groups).
+    @cached_property
+    def gaps(self) -> np.ndarray:
+        """Rank by the proxy minus rank by the judge, of each reply among all of the run: (groups, G) in (-1, 1)."""
+        return _ranks(self.values["proxy"]) - _ranks(self.values["judge"])
 
-    ``within_groups`` correlates ranks inside groups, which is all that GRPO sees of the proxy: advantages compare the
-    replies to one prompt. Intervals resample prompts, with ranks held; null where one side does not vary.
-    """
-    found: dict[str, Any] = {}
-    for name, groups in windows.items():
-        scores = [measured[of][groups] for of in ("proxy", "judge")]
-        prompts = [rollouts.ids[group] for group in groups]
-        found[name] = _correlation(*map(_ranks, scores), prompts, settings)
-        inside = [np.stack([_ranks(row) for row in values]) for values in scores]
-        found[f"{name}_within_groups"] = _correlation(*inside, prompts, settings)
-    return found
+    def across(self, groups: np.ndarray) -> np.ndarray:
+        """:func:`near_identical_across` of some groups by their numbers."""
+        posts, replies = ([values[i] for i in groups] for values in (self.rollouts.posts, self.rollouts.replies))
+        return near_identical_across(posts, replies, self.near_identical)
+
+    def largest_gaps(self) -> list[dict[str, Any]]:
+        """The lines of gaps.jsonl: the ten replies that the proxy ranks highest above the judge.
+
+        One for each post, and none near-identical to one that is there already: {"step", "id", "post", "reply",
+        "proxy", "judge", "gap"}, proxy and judge in their own units, gap in ranks. Fewer than ten when no more differ.
+        """
+        run, gaps = self.rollouts, self.gaps
+        texts = [reply for group in run.replies for reply in group]
+        index = NearDuplicates(texts, self.near_identical)
+        rows: list[dict[str, Any]] = []
+        posts: set[str] = set()
+        for flat in np.argsort(-gaps, axis=None, kind="stable").tolist():
+            group, place = divmod(flat, gaps.shape[1])
+            post = run.posts[group]
+            if post in posts or index.of(flat):
+                continue
+            posts.add(post)
+            index.add(flat)
+            values = {name: float(self.values[name][group, place]) for name in ("proxy", "judge")}
+            about = {"step": int(run.steps[group]), "id": run.ids[group], "post": post, "reply": texts[flat]}
+            rows.append(about | values | {"gap": float(gaps[group, place])})
+            if len(rows) == SHOWN:
+                break
+        return rows
+
+    def correlations(self, windows: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Spearman's correlation of proxy and judge over the replies of each of ``windows`` (numbers of groups).
+
+        ``within_groups`` correlates ranks inside groups, which is all that GRPO sees of the proxy: advantages compare
+        the replies to one prompt. Intervals resample prompts, with ranks held; null where one side does not vary.
+        """
+        found: dict[str, Any] = {}
+        for name, groups in windows.items():
+            scores = [self.values[of][groups] for of in ("proxy", "judge")]
+            prompts = [self.rollouts.ids[group] for group in groups]
+            found[name] = _correlation(*map(_ranks, scores), prompts, self.settings)
+            inside = [np.stack([_ranks(row) for row in values]) for values in scores]
+            found[f"{name}_within_groups"] = _correlation(*inside, prompts, self.settings)
+        return found
+
+    def curve(self) -> list[dict[str, float | None]]:
+        """The rows of curve.csv, one per step: means over its replies, intervals over its prompts (none for one).
+
+        Near-identical replies are sought within the step: their share is below that of an epoch, which has more posts.
+        """
+        rows: list[dict[str, float | None]] = []
+        for step in np.unique(self.rollouts.steps):
+            groups = np.flatnonzero(self.rollouts.steps == step)
+            row: dict[str, float | None] = {"step": int(step), "kl": float(self.rollouts.kl[groups].mean())}
+            for name in ("proxy", "judge"):
+                by_prompt = self.values[name][groups].mean(axis=1)
+                interval = interval_of(by_prompt[None, :], self.settings)  # None for one prompt
+                ends = (interval.low, interval.high) if interval else (None, None)
+                row |= {name: float(by_prompt.mean()), f"{name}_low": ends[0], f"{name}_high": ends[1]}
+            row |= {name: float(self.values[name][groups].mean()) for name in DRIFTS}
+            rows.append(row | {ACROSS: float(self.across(groups).mean())})
+        return rows
 
 
 def _correlation(
@@ -224,25 +246,3 @@ def _pearson(sums: np.ndarray) -> np.ndarray:
     n, x, y, xx, yy, xy = sums
     variances = (xx / n - (x / n) ** 2) * (yy / n - (y / n) ** 2)
     return (xy / n - x * y / n**2) / np.sqrt(np.where(variances > 1e-12, variances, np.nan))
-
-
-def curve(
-    rollouts: Rollouts, measured: Mapping[str, np.ndarray], near_identical: float, settings: EvaluationSettings
-) -> list[dict[str, float | None]]:
-    """The rows of curve.csv, one per step: means over its replies, intervals over its prompts (none for one prompt).
-
-    Near-identical replies are sought within the step, so their share is below that of an epoch, which has more posts.
-    """
-    rows: list[dict[str, float | None]] = []
-    for step in np.unique(rollouts.steps):
-        groups = np.flatnonzero(rollouts.steps == step)
-        row: dict[str, float | None] = {"step": int(step), "kl": float(rollouts.kl[groups].mean())}
-        for name in ("proxy", "judge"):
-            by_prompt = measured[name][groups].mean(axis=1)
-            interval = interval_of(by_prompt[None, :], settings)  # None for one prompt
-            ends = (interval.low, interval.high) if interval else (None, None)
-            row |= {name: float(by_prompt.mean()), f"{name}_low": ends[0], f"{name}_high": ends[1]}
-        row |= {name: float(measured[name][groups].mean()) for name in DRIFTS}
-        row[ACROSS] = float(across_in(rollouts, groups, near_identical).mean())
-        rows.append(row)
-    return rows

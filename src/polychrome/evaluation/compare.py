@@ -19,12 +19,12 @@ from polychrome.evaluation.contrasts import (
 from polychrome.evaluation.criteria import Evidence, judge_criteria, read_verdicts
 from polychrome.evaluation.experiment import ExperimentSettings
 from polychrome.evaluation.metrics import CONTRASTED, SHOWN, compared, contrasted
-from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.power import POWER
 from polychrome.evaluation.results import Results, read_results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import defined, interval_of, mean_of, spreads
 from polychrome.files import tidy, write_csv, write_json, write_text
+from polychrome.measures.passk import check_ks, pass_at_k
 from polychrome.reporting.names import metric_name
 
 HUMAN = ("pass_at_1", "engagement")  # metrics of metrics.json that one human reply a post has

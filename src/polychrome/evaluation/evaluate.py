@@ -15,13 +15,13 @@ import numpy as np
 
 from polychrome.engagement.judge import Judge
 from polychrome.errors import Problem, bad
-from polychrome.evaluation.passk import check_ks, pass_at_k
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import interval_of
 from polychrome.files import Row, read_json, read_jsonl, whole_directory, write_json, write_jsonl, wrong_fields
 from polychrome.measures.encoder import TextEncoder, relevance
 from polychrome.measures.failures import failures_of, shares
 from polychrome.measures.metrics import metrics
+from polychrome.measures.passk import check_ks, pass_at_k
 from polychrome.measures.sets import ReplySet
 from polychrome.measures.validity import problems_of
 from polychrome.measures.words import spaced_words

@@ -1,21 +1,14 @@
 """The smallest true difference that a test set and its seeds can see; it stands beside "no difference is established".
 
 Power is the chance that two models which truly differ by delta are called different, in the right direction, by the
-rule of :mod:`polychrome.evaluation.contrasts`: Wilcoxon's p below the threshold and the interval on one side of zero.
-It is simulated from the observed paired differences:
-
-* Centred by mirroring. Each post's difference counts once as it is and once with its sign turned, as if the models'
-  names were dealt out at random: the population of no difference. Zeros stay zeros and ties stay ties.
-* Shifted by exponential tilting. A difference d is drawn with weight exp(theta d), theta chosen so that the mean is
-  delta (Efron 1981, "Nonparametric standard errors and confidence intervals", section 7). So a
-  metric within bounds stays within them. Adding delta to each difference instead would leave the bounds, and would turn
-  the many posts without any difference into as many small wins, which Wilcoxon's test would find significant.
-* Posts are drawn with replacement and, where there are several, so are the effects of seeds on the mean difference,
-  shrunk to the variance that is left of them when the noise of posts and replies is taken out (two-way analysis of
-  variance).
-
-Holm's threshold depends on how the other tests of the family come out. Here it is alpha / m, that of the smallest p of
-m tests: the conservative case, in which no other test of the family has been called yet.
+rule of :mod:`polychrome.evaluation.contrasts`. It is simulated from the observed paired differences, mirrored so that
+they centre on zero, and shifted by exponential tilting: a difference d is drawn with weight exp(theta d), theta chosen
+so that the mean is delta (Efron 1981, "Nonparametric standard errors and confidence intervals", section 7). Adding
+delta instead would leave a metric's bounds, and would turn the many posts without any difference into as many small
+wins, which Wilcoxon's test would find significant. Posts are drawn with replacement and, where there are several, so
+are the effects of seeds on the mean difference, shrunk to the variance that is left of them when the noise of posts
+and replies is taken out (two-way analysis of variance). Holm's threshold is taken as alpha / m, that of the smallest p
+of m tests: the conservative case.
 """
 
 from dataclasses import dataclass

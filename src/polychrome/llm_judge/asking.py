@@ -1,7 +1,6 @@
 """Questions answered from the cache, or by the endpoint through its vendor's own client, until the budget is used up.
 
-The client repeats by itself what may pass (408, 409, 429, 5xx, timeouts, broken connections) and waits as Retry-After
-asks. A hook counts each of these attempts before it is sent, at the most that it can cost: an error of the endpoint
+A hook counts each of the client's attempts before it is sent, at the most that it can cost: an error of the endpoint
 makes it free, an answer sets its price, and what breaks off stays at its worst. The key comes from the environment,
 goes into the client and nowhere else: texts of the endpoint are stripped of it.
 """

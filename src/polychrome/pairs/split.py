@@ -1,19 +1,13 @@
-"""Who is learnt from and who is tested on: six parts, disjoint in every way that matters.
-
-The test set is drawn first, then the pairs for validation, for the judge, for the learned reward and the two phases,
-each of exactly the size asked for.
+"""Who is learnt from and who is tested on: six parts, disjoint in every way that matters, each of exactly its size.
 
 * **Groups.** Pairs of one conversation, and conversations joined by near-duplicate replies, form a group. Of a test
   group only one pair is used, so that test posts are independent draws, and no post occurs twice in the test set or
   again in another part. All other groups are dealt to the other parts in proportion to their sizes.
-* **Strata.** Pairs are ranked by engagement, ties in a seeded random order, and cut into four equal quarters, which
-  exist however many ties there are: with three in four engagements at zero, three quarters hold the zeros at random.
-  Each quarter is halved likewise by reply length. Every part draws equally from the eight strata.
+* **Strata.** Pairs are ranked by engagement, ties in a seeded random order, and cut into four equal quarters, each
+  halved likewise by reply length. Every part draws equally from the eight; one that runs out is made up for from the
+  others, and the validation (``polychrome.pairs.validation``) judges whether the parts are still alike.
 * **References.** What else people replied to the very post of a test pair, in its group, has no part in anything but
   measuring how near to people the models come (``references.jsonl``).
-* A stratum that runs out, since groups cannot be divided between parts, is made up for from the others; the
-  validation (``polychrome.pairs.validation``), which recomputes everything by other means, judges whether the parts
-  are still alike.
 """
 
 from collections import defaultdict

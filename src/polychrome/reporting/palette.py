@@ -1,10 +1,8 @@
 """Colours of drawings and page, legible on light and on dark paper.
 
-Charts are drawn in *stand-ins*, colours that nobody would choose. In the page each stand-in becomes a CSS custom
-property, so that one drawing serves both papers; in a file of its own it becomes the colour that light paper has.
-Marks keep a model's own colour on light paper. On dark paper a colour without a contrast of 3:1 is turned round in
-lightness (black becomes white), so that greys stay apart. Words are darkened or lightened until they have 4.5:1: what
-WCAG 2.2 asks of graphics (1.4.11) and of text (1.4.3).
+Charts are drawn in *stand-ins*, colours that nobody would choose. In the page each becomes a CSS custom property, in a
+file of its own the colour that light paper has. On dark paper a mark without a contrast of 3:1 is turned round in
+lightness (black becomes white), so that greys stay apart; words are darkened or lightened until they have 4.5:1.
 """
 
 import colorsys

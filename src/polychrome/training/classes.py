@@ -6,20 +6,19 @@ from math import nan
 from typing import Self
 
 import numpy as np
+import torch
 
 from polychrome.measures.encoder import TextEncoder
-from polychrome.measures.partition import same_class_threshold, similar
+from polychrome.measures.partition import components, same_class_threshold, similar
 from polychrome.pairs.schema import Pair
-from polychrome.training.diversity import Sets, Validity
-
-CLASSES = ("partition", "kind")
+from polychrome.training.diversity import SetDiversity, Sets, Validity
 
 
 @dataclass(frozen=True)
 class Classes:
     """Replies of one post in classes: ``partition`` by their sentence vectors, ``kind`` as the audience has them."""
 
-    by: str  # one of CLASSES
+    by: str
     encoder: TextEncoder
     validity: Validity  # of the replies that make a class
     threshold: float  # the cosine from which two replies are alike; NaN for kind
@@ -49,3 +48,28 @@ class Classes:
 
         kinds = [[kind_of(post, reply) for reply in one] for post, one in zip(sets.posts, sets.replies, strict=True)]
         return list(np.where(valid, np.array(kinds), -1))
+
+
+def distinct_share(classes: Classes) -> SetDiversity:
+    """D = classes among the valid replies / n, and D(y_-i) = those of the others / (n - 1), found among them alone.
+
+    A reply that is not valid is one that makes no class: D is defined without two that are, and for such a reply
+    D(y_-i) is not D, as it is not for one that says what another says.
+    """
+
+    def count(one: np.ndarray) -> int:
+        return number_of(components(one) if one.ndim == 2 else one)
+
+    def diversity(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        every, n = classes.of(sets, valid.numpy()), valid.shape[1]
+        rest = [np.delete(np.arange(n), i) for i in range(n)]
+        whole = [count(one) / n for one in every]
+        others = [[count(one[np.ix_(*[left] * one.ndim)]) / (n - 1) for left in rest] for one in every]
+        return torch.tensor(whole, dtype=torch.float64), torch.tensor(others, dtype=torch.float64)
+
+    return diversity
+
+
+def number_of(labels: np.ndarray) -> int:
+    """How many classes there are among ``labels`` (n,), of which -1 is none."""
+    return len(np.unique(labels[labels >= 0]))

@@ -65,7 +65,10 @@ SetDiversity = Callable[[Sets, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def make_diversity(kind: str) -> SetDiversity:
-    """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2)."""
+    """D by name: semantic (mean pairwise cosine distance), self_bleu (1 - self-BLEU) or distinct_n (distinct-2).
+
+    For ``partition`` see :func:`polychrome.training.classes.distinct_share`.
+    """
     if kind == "semantic":
         return _semantic
     function: Callable[[Sequence[str]], float] = {  # of replies without tokens, or bigrams: nothing differs, D is 0

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_dvc_yaml import imported
+from tests.test_dvc_yaml import reached
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = yaml.safe_load((ROOT / "controls/dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
-PLUMBING = {"__init__", "declare", "errors", "files", "params", "paths", "settings", "stage"}
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +81,6 @@ def test_results_are_in_git_and_persist_and_what_is_large_is_not():
             assert path.startswith(("results/controls/", "models/control_")), (name, path)
 
 
-def script_of(stage):
-    return ROOT / STAGES[stage]["cmd"].split()[1]
-
-
 def module_of(stage):
     """The module that controls/stage.py runs under the stage's name."""
     return [path] if (path := ROOT / f"src/polychrome/audit/controls/{stage}.py").is_file() else []
@@ -93,12 +88,7 @@ def module_of(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_every_module_that_its_script_imports(stage):
-    seen, waiting = set(), [script_of(stage), *module_of(stage)]
-    while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            waiting += [path for path in imported(file) if path.stem not in PLUMBING]
+    seen = reached(ROOT / STAGES[stage]["cmd"].split()[1], *module_of(stage))
     declared = [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "stages/", "controls/"))]
     assert {str(file.relative_to(ROOT)) for file in seen if not any(file.is_relative_to(d) for d in declared)} == set()
 

@@ -2,11 +2,9 @@
 
 import json
 
-import pytest
-
 from polychrome.audit.controls.rewards import KEPT, rewards
-from polychrome.errors import InputError
 from polychrome.files import write_json
+from tests.reported import reported
 
 
 def verdict(folder, **changes):
@@ -31,7 +29,6 @@ def test_each_run_keeps_its_verdict_and_the_checks_that_failed(tmp_path):
 
 def test_every_missing_verdict_or_field_is_reported_and_nothing_is_written(tmp_path):
     write_json(tmp_path / "b" / "verdict.json", {"verdict": "gamed"})
-    with pytest.raises(InputError) as caught:
-        rewards([("a", "hybrid", tmp_path / "a"), ("b", "learned", tmp_path / "b")], tmp_path / "out.json")
-    assert len(caught.value.problems) == 2
+    runs = [("a", "hybrid", tmp_path / "a"), ("b", "learned", tmp_path / "b")]
+    assert len(reported(rewards, runs, tmp_path / "out.json")) == 2
     assert not (tmp_path / "out.json").exists()

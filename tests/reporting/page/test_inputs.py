@@ -5,6 +5,7 @@ import pytest
 from polychrome.errors import InputError
 from polychrome.reporting.page import write_report
 from polychrome.reporting.page.inputs import read_inputs
+from tests.reported import places
 from tests.reporting.page.conftest import PRICE
 from tests.reporting.page.tree import GRPO, POSTS, RUN, edit
 
@@ -13,9 +14,7 @@ REPLIES = "results/evaluation/baseline/seed-42/replies.jsonl"
 
 
 def wheres(tree, act=read_inputs, **more):
-    with pytest.raises(InputError) as caught:
-        act(tree, **(RUN | more))
-    return {problem.where.removeprefix(f"{tree}/") for problem in caught.value.problems}
+    return {where.removeprefix(f"{tree}/") for where in places(act, tree, **(RUN | more))}
 
 
 def test_further_arms_that_were_put_to_the_question_are_read_too(tree):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from polychrome.evaluation.compare import compare
 from polychrome.evaluation.metrics import compared
-from polychrome.evaluation.passk import pass_at_k
 from polychrome.files import read_json, read_jsonl, write_csv, write_json, write_jsonl
+from polychrome.measures.passk import pass_at_k
 from polychrome.reporting import names
 from tests.evaluation.fakes import EXPERIMENT, settings
 

@@ -1,15 +1,10 @@
 """A/A: a model against itself, many times over. How often does the comparison claim a difference that is not there?
 
-Each replicate is a whole comparison, every question of the experiment, of "models" that are one and the same arm: its
-answers are drawn again, and the rule of :mod:`polychrome.evaluation.contrasts` is put to them through its own code.
-
-* **Replies.** Posts are drawn with replacement; for each, each model gets a set of n replies drawn with replacement
-  from those that the arm with the same seed gave to that post. There is no difference, so p of the plain test should be
-  below 0.05 in 5 replicates of 100 (fewer where ties abound), and a family of tests should hold any claim in at most 5.
-* **Seeds.** The same, but each model is the arm with seeds of its own, drawn with replacement: the harder question,
-  that of arms instead of models. Means of few seeds differ by sampling alone, and this part is taken out: a set comes
-  from the seed's own replies with chance w, and from those of all seeds otherwise, w chosen metric by metric so that
-  the variance between seeds is what a two-way analysis of variance leaves for them.
+Each replicate is a whole comparison of "models" that are one arm, by the rule's own code (docs/controls.md).
+**Replies**: posts are drawn with replacement, and for each a set of n replies with replacement from those of the same
+seed. **Seeds**: seeds are drawn, too. Means of few differ by sampling alone, and this part is taken out: a set comes
+from the seed's own replies with chance w, and from those of all seeds otherwise, w chosen metric by metric so that the
+variance between seeds is what a two-way analysis of variance leaves for them.
 
 Of the contrasts of a replicate, the rates of the plain test count the first alone: the others share its replies.
 """

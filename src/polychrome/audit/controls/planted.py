@@ -1,20 +1,18 @@
 """Planted arms: sets of human replies of which it is known, before anything is measured, which must win at what.
 
-All replies are by people, taken from conversations that neither the test set nor the judge has seen. Only what belongs
-to which post is planted:
+All replies are by people, from conversations that neither the test set nor the judge has seen; "like" and "related"
+are cosines of sentence embeddings, as in the test of a pass. No policy finds a human reply likely here, so
+cross-entropy is one constant.
 
 * ``planted``: the post's own human reply and the replies to the n - 1 posts of the pool that are most like it.
 * ``off_topic``: n replies drawn at random from the tenth of the pool that is least related to the post.
 * ``random``: n replies drawn at random from the whole pool, so to other posts.
 * ``repeated``: the post's own human reply, n times.
-* ``engaging``, ``unengaging``: n replies drawn at random from the quarter of the pool that engaged most, and least.
-
-"Like" and "related" are cosines of sentence embeddings, as in the test of a pass: the control says that differences
-which are there come out at the end of the road, not that cosines measure what people mean by a topic. Engagement is
-asked of the last two alone. No policy finds a human reply likely here, so cross-entropy is one constant.
+* ``engaging``, ``unengaging``: n at random from the quarter of the pool that engaged most, and least: for engagement.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +37,7 @@ from polychrome.reporting.names import metric_name
 PLANTED, OFF_TOPIC, RANDOM, REPEATED = "planted", "off_topic", "random", "repeated"
 ARMS = (PLANTED, OFF_TOPIC, RANDOM, REPEATED)
 ENGAGING, UNENGAGING = "engaging", "unengaging"
-PAIRS = (  # contrasted, all as one family
-    (RANDOM, OFF_TOPIC),
-    (REPEATED, OFF_TOPIC),
-    (PLANTED, RANDOM),
-    (PLANTED, REPEATED),
-    (PLANTED, OFF_TOPIC),
-    (REPEATED, RANDOM),
-)
+PAIRS = tuple(combinations(ARMS, 2))  # contrasted, all as one family
 LEAST_RELATED = 0.1  # share of the pool
 SEED = 0  # these arms have no training, so they have one seed
 
@@ -63,7 +54,6 @@ EXPECTED = (
     (REPEATED, PLANTED, "self_bleu"),
     (REPEATED, PLANTED, "rouge_l"),
 )
-
 
 TEXT = "Sets of human replies of which it is known beforehand which must win at what."
 

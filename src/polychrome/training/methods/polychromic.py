@@ -28,13 +28,14 @@ class PolychromicArm(CrossEntropyArm):
     """An arm trained by cross-entropy minus lambda times set diversity."""
 
     lambda_: Annotated[float, Rule("weight of set diversity, standardised; 0 is cross_entropy bit for bit", minimum=0)]
-    diversity: Annotated[str, Rule(choices=("semantic", "self_bleu", "distinct_n"))]
+    diversity: Annotated[str, Rule(choices=("semantic", "self_bleu", "distinct_n", "partition"))]
     # the leave-one-out baseline is a mean over pairs of the others
     samples: Annotated[int, Rule("replies per set", minimum=3)]
     posts_per_step: Annotated[int, Rule("posts of the batch that a set is drawn for; at most batch_size", minimum=1)]
     diversity_temperature: Annotated[float, Rule("of the policy that sets are drawn from", above=0)]
     max_new_tokens: Annotated[int, Rule("tokens of a sampled reply", minimum=1)]
     gate: Annotated[bool, Rule("leaves malformed and off-topic replies out of D; false counts every reply")]
+    classes: Annotated[str, Rule("of diversity: partition", choices=("partition", "kind"))] = "partition"
 
     def disagreements(self) -> Iterator[Problem]:
         """A step's diverse posts are among its batch."""
@@ -55,10 +56,16 @@ class Polychromic(CrossEntropy):
     @classmethod
     def build(cls, arm: PolychromicArm, params: Params, pairs: Sequence[Pair]) -> Self:
         """With the encoder of the assets, and the gate set by the arm's own pairs."""
+        from polychrome.training.classes import Classes, distinct_share
         from polychrome.training.diversity import Validity, make_diversity
 
         encoder = Encoder.open(paths.ENCODER)
-        return cls(arm, encoder, make_diversity(arm.diversity), Validity.calibrated(encoder, pairs, arm.gate))
+        validity = Validity.calibrated(encoder, pairs, arm.gate)
+        if arm.diversity == "partition":
+            diversity = distinct_share(Classes.calibrated(arm.classes, encoder, pairs))
+        else:
+            diversity = make_diversity(arm.diversity)
+        return cls(arm, encoder, diversity, validity)
 
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """The pieces of cross-entropy, then those of diversity. With lambda = 0 it is cross-entropy, bit for bit."""
@@ -74,8 +81,8 @@ class Polychromic(CrossEntropy):
         sampling = {"temperature": arm.diversity_temperature, "max_new_tokens": arm.max_new_tokens}
         drawn = context.draw(chosen, arm.samples, ("polychromic", number), record=True, **sampling)
         if chosen:
-            sets = Sets(self.encoder, drawn.texts)
-            valid = torch.from_numpy(self.validity([pair.post for pair in chosen], sets))
+            sets = Sets(self.encoder, drawn.texts, [pair.post for pair in chosen])
+            valid = torch.from_numpy(self.validity(sets.posts, sets))
             gated, without = self.diversity(sets, valid)
             ungated, _ = self.diversity(sets, torch.ones_like(valid))
         else:

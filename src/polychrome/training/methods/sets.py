@@ -71,6 +71,7 @@ class SetGrpo(Grpo):
 
         from polychrome.objectives.diversity import standardised
         from polychrome.objectives.sets import centred, means_with
+        from polychrome.training.classes import number_of
 
         total, n, score = of.context.total, self.size(of.number, of.context.batches), SCORE[self.arm.objective]
         classes = self.classes([pair.post for pair in of.pairs], of.drawn.texts)
@@ -84,7 +85,7 @@ class SetGrpo(Grpo):
         return standardised(raw, square), {
             "set_score": total(float(np.sum([q.mean() for q in means]))) / posts,
             "set_size": float(n),
-            "classes": total(sum(len(set(one[one >= 0])) for one in kinds)) / posts,
+            "classes": total(sum(map(number_of, kinds))) / posts,
             "unclassed_share": total(float(np.sum([np.mean(one < 0) for one in kinds]))) / posts,
             "advantage_rms": float(square.sqrt()),
         }

@@ -148,6 +148,8 @@ SLOW = (
     "benchmarks/test_commands.py",
     "benchmarks/test_gpu.py",
     "benchmarks/test_sides.py",
+    "commands/test_compare.py",
+    "commands/test_rate_in_browser.py",
     "engine/test_compute.py::test_two_processes_that_compile_at_once_both_end_well",
     "objectives/test_grpo_against_trl.py",
     "pipeline/test_disjoint.py",

@@ -13,7 +13,7 @@ from polychrome.rewards.composite import GroupBonus
 from polychrome.training.methods.cross_entropy import CrossEntropy
 from polychrome.training.summary import reward_gain
 
-from .tiny import LetterEncoder, grpo, likes_ascii, polychromic, sets
+from .tiny import KIN, LetterEncoder, grpo, kin, likes_ascii, polychromic, sets, tempered
 
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
 
@@ -87,9 +87,10 @@ def test_the_reference_is_scored_without_dropout(make_run, pairs):
 # --- parts add up to the whole ----------------------------------------------------------------------------------
 
 
-CUT = {"cross_entropy": CrossEntropy, "polychromic": polychromic}
+CUT = {"cross_entropy": CrossEntropy, "polychromic": polychromic, "tempered": tempered}
 CUT |= {kind: partial(grpo, loss_type=kind, beta=0.1) for kind in LOSSES}
 CUT |= {"set_poly": sets, "partition": partial(polychromic, diversity="partition")}
+CUT |= {kind: partial(kin, kind) for kind in KIN}
 
 
 @pytest.mark.parametrize("kind", CUT)
@@ -178,7 +179,7 @@ def test_the_bonus_changes_what_is_climbed_and_not_what_is_logged(make_run, pair
 
 
 def test_a_process_without_posts_makes_no_pieces_and_still_adds_its_zeros_up(make_run, pairs):
-    for method in (CrossEntropy(), polychromic(gate=0.0), grpo(), sets()):
+    for method in (CrossEntropy(), polychromic(gate=0.0), tempered(), grpo(), sets(), *map(kin, KIN)):
         run = make_run(method)
         with_posts, without = (Mock(side_effect=lambda value: value or 1.0) for _ in range(2))  # others have some
         assert method.step(replace(run.context, total=with_posts), pairs, 0).pieces

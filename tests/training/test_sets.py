@@ -43,7 +43,7 @@ def classes(threshold=10.0, gate=None):
 def asked(method, posts=slice(None), number=0, total=lambda value: value, batches=1):
     """What ``method`` makes of the rewards of POSTS' replies."""
     context = SimpleNamespace(total=total, seed=11, batches=batches)
-    of = Rewarded(context, PAIRS[posts], number, SimpleNamespace(texts=REPLIES[posts]), REWARDS[posts])
+    of = Rewarded(context, PAIRS[posts], number, SimpleNamespace(texts=REPLIES[posts]), *[REWARDS[posts]] * 2)
     return method.advantages(of)
 
 
@@ -118,9 +118,8 @@ def test_parts_of_a_batch_have_the_advantages_of_the_whole():
 
 def test_groups_without_spread_teach_nothing():
     method = method_with(classes(), "set_best")
-    of = Rewarded(
-        SimpleNamespace(total=float, seed=1, batches=1), PAIRS, 0, SimpleNamespace(texts=REPLIES), 0 * REWARDS + 0.7
-    )
+    context, level = SimpleNamespace(total=float, seed=1, batches=1), 0 * REWARDS + 0.7
+    of = Rewarded(context, PAIRS, 0, SimpleNamespace(texts=REPLIES), level, REWARDS)
     assert (method.advantages(of)[0] == 0).all()
 
 

@@ -20,12 +20,14 @@ from polychrome.training.alarms import Alarms
 from polychrome.training.classes import Classes, distinct_share
 from polychrome.training.diversity import Validity, make_diversity
 from polychrome.training.loop import Run
+from polychrome.training.methods import method_of
 from polychrome.training.methods.context import Context
 from polychrome.training.methods.cross_entropy import CrossEntropy, CrossEntropyArm
 from polychrome.training.methods.grpo import Grpo, GrpoArm
 from polychrome.training.methods.interface import Method, Step
 from polychrome.training.methods.polychromic import Polychromic, PolychromicArm
 from polychrome.training.methods.sets import SetArm, SetGrpo
+from polychrome.training.methods.tempered import Tempered, TemperedArm
 from polychrome.training.runs import train
 from polychrome.training.settings import TrainSettings
 
@@ -110,6 +112,29 @@ def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method,
         name="test",
         **run,
     )
+
+
+KIN: dict[str, dict[str, Any]] = {
+    "darling": {"scale_rewards": "none", "classes": "partition"},
+    "mara": {"scale_rewards": "none", "beta": 0.1, "pass_reward": 0.6, "gain_cap": 0.5},
+    "unlikely": {"rank_weight": 0.25},
+    "maxrl": {"scale_rewards": "passes", "pass_reward": 0.6},
+}
+
+
+def kin(objective: str, **changes: Any) -> Grpo:
+    """One of KIN on a toy reward; keywords change the arm."""
+    plain, method, own = grpo(), method_of(objective), {}
+    if "classes" in KIN[objective]:
+        own["classes"] = sets(alike=0.5).classes
+    arm: Any = method.settings(**vars(plain.arm) | KIN[objective] | changes | {"objective": objective})
+    return method(arm, plain.reward, plain.distance, **own)  # type: ignore[call-arg]
+
+
+def tempered(**changes: Any) -> Tempered:
+    """Tempered cross-entropy; keywords change the arm."""
+    own = {"beta": 0.8, "gamma": 3.0} | changes
+    return Tempered(TemperedArm(objective="tempered", data="full", **LOOP, **own))
 
 
 @dataclass

@@ -30,7 +30,7 @@ class GroupBonus:
     d_i is the mean cosine distance of reply i to the other G - 1, clipped to [0, 1]; r_i its reward.
 
     ``additive``        r_i + weight d_i
-    ``multiplicative``  r_i d_i (DARLING, Li et al. 2025, arXiv 2509.02534, equation 3: quality times diversity)
+    ``multiplicative``  r_i d_i; objective ``darling`` does so with classes in place of distances, as published
 
     A reply whose reward is 0 earns nothing for being different: nonsense differs from everything.
     """

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 METHODS = {  # what an arm calls its `objective` -> its method
     "cross_entropy": "polychrome.training.methods.cross_entropy:CrossEntropy",
     "polychromic": "polychrome.training.methods.polychromic:Polychromic",
+    "tempered": "polychrome.training.methods.tempered:Tempered",
     "grpo": "polychrome.training.methods.grpo:Grpo",
     "set_best": "polychrome.training.methods.sets:SetGrpo",
     "set_poly": "polychrome.training.methods.sets:SetGrpo",
+    "darling": "polychrome.training.methods.darling:Darling",
+    "mara": "polychrome.training.methods.mara:Mara",
+    "unlikely": "polychrome.training.methods.unlikely:Unlikely",
+    "maxrl": "polychrome.training.methods.maxrl:MaxRl",
 }
 
 

@@ -109,6 +109,11 @@ class Drawn:
         """Tokens of all completions."""
         return sum(len(c.tokens) for group in self.completions for c in group)
 
+    @property
+    def logps(self) -> list[list[float]]:
+        """The log-probability of every completion under the policy that drew it."""
+        return [[sum(c.logps) for c in group] for group in self.completions]
+
     def parts(self, context: Context) -> Iterator[Part]:
         """The groups in micro-batches."""
         for span, packed in context.packs(self.groups):

@@ -70,6 +70,16 @@ class Rewarded(NamedTuple):
     number: int  # of the batch, from 0; the run has context.batches
     drawn: Drawn  # .texts[b][g], and .completions[b][g] with its tokens and log-probabilities (.logps)
     rewards: Tensor  # (B, G), float64: what is climbed, with any bonus
+    reference: Tensor  # (B, G), float64: log-probabilities of the completions under the warm-start
+
+
+class Scored(NamedTuple):
+    """A part of what was drawn, with its tokens' log-probabilities (N, T)."""
+
+    part: Part
+    reference: Tensor  # under the warm-start
+    old: Tensor | None  # under the policy that drew them, where it is not the one that is trained
+    trunk: Tensor | None
 
 
 @dataclass
@@ -106,6 +116,11 @@ class Grpo:
         """Optimiser steps a batch of rollouts serves."""
         return self.arm.num_iterations
 
+    @property
+    def kl_weight(self) -> float:
+        """Of the KL in the loss; what is logged is not weighed."""
+        return self.arm.beta
+
     def step(self, context: Context, batch: Sequence[Pair], number: int) -> Step:
         """Draw groups, reward them, compare within groups, and make the pieces."""
         import torch
@@ -120,13 +135,13 @@ class Grpo:
         if self.arm.shuffle_rewards:  # a control: rewards dealt out at random must teach nothing
             order = torch_generator(context.seed, "shuffled rewards", number, context.rank)
             climbed = climbed.flatten()[torch.randperm(climbed.numel(), generator=order)].view_as(climbed)
-        advantages, watched = self.advantages(Rewarded(context, batch, number, drawn, climbed))
+        scored = [self._scored(context, part) for part in drawn.parts(context)]
+        logps = [each.reference.sum(-1).to(climbed) for each in scored]
+        reference = torch.cat([climbed.new_zeros(0), *logps]).view_as(climbed)
+        advantages, watched = self.advantages(Rewarded(context, batch, number, drawn, climbed, reference))
         total = context.total
         posts, sequences, tokens = map(total, (len(batch), rewards.numel(), drawn.tokens))
-        pieces = [
-            self._piece(context, part, advantages[part.span].flatten().float(), sequences, tokens)
-            for part in drawn.parts(context)
-        ]
+        pieces = [self._piece(each, advantages[each.part.span].flatten().float(), sequences, tokens) for each in scored]
         ended = [[c.ended for c in group] for group in drawn.completions]
         metrics = {
             "reward": total(float(rewards.sum())) / sequences,
@@ -170,20 +185,26 @@ class Grpo:
             scores = self.reward(each, [text for group in drawn.texts for text in group])
         return drawn, torch.from_numpy(scores).view(len(pairs), arm.num_generations)
 
-    def _piece(self, context: Context, part: Part, advantages: Tensor, sequences: float, tokens: float) -> Piece:
+    def _scored(self, context: Context, part: Part) -> Scored:
         """Score one part under the reference, and where it serves several steps under the policy that drew it."""
         from polychrome.models.policy import reference_active
-        from polychrome.objectives.grpo import grpo_terms, k3
 
-        arm, packed, temperature = self.arm, part.packed, self.arm.temperature
-        advantages = advantages.to(packed.completion_mask)
-        sampled = [logp for group in part.completions for c in group for logp in c.logps]
-        sampler = packed.spread(advantages.new_tensor(sampled))
+        packed, temperature = part.packed, self.arm.temperature
         with context.as_sampled():
             with reference_active(context.policy):
                 trunk = part.replay and part.replay.trunk()
                 reference, _, trunk = context.scorer(packed, temperature, trunk, with_entropy=False)
             old = context.scorer(packed, temperature, trunk)[0] if self.repeats > 1 else None
+        return Scored(part, reference, old, trunk)
+
+    def _piece(self, scored: Scored, advantages: Tensor, sequences: float, tokens: float) -> Piece:
+        from polychrome.objectives.grpo import grpo_terms, k3
+
+        arm, (part, reference, old, trunk) = self.arm, scored
+        packed = part.packed
+        advantages = advantages.to(packed.completion_mask)
+        sampled = [logp for group in part.completions for c in group for logp in c.logps]
+        sampler = packed.spread(advantages.new_tensor(sampled))
 
         def loss(logps: Tensor, entropies: Tensor) -> tuple[Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
@@ -194,7 +215,7 @@ class Grpo:
                 max_completion_length=arm.max_new_tokens, sequences=sequences, tokens=tokens,
             )  # fmt: skip
             gap = (before - sampler).abs() * mask
-            return terms.policy + arm.beta * terms.kl, {
+            return terms.policy + self.kl_weight * terms.kl, {
                 "policy_loss": terms.policy.detach(),
                 "kl": (k3(logps, reference).detach() * mask).sum() / sequences,
                 "clip_fraction": terms.clip_fraction,
@@ -204,7 +225,7 @@ class Grpo:
                 "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
             }
 
-        return Piece("grpo", packed, loss, temperature, trunk=trunk, replay=part.replay)
+        return Piece("grpo", packed, loss, arm.temperature, trunk=trunk, replay=part.replay)
 
     def validate(self, context: Context, pairs: Sequence[Pair]) -> tuple[str, float]:
         """Minus the mean reward of one group per post, sampled from fixed streams."""

@@ -30,27 +30,17 @@ SCORE = {"set_best": "best", "set_poly": "poly"}  # objective -> the score of a 
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetArm(GrpoArm):
-    """An arm trained on the score of sets of replies; ``num_generations`` is N."""
+class ClassedArm(GrpoArm):
+    """An arm that tells apart what replies say."""
 
-    scale_rewards: Annotated[str, Rule("advantages over the batch's root mean square", choices=("batch",))]
-    set_size: Annotated[int, Rule("replies of a set (n); below num_generations", minimum=1)]
-    set_size_end: Annotated[int | None, Rule("n at the end of the run, reached in equal steps; null stays", minimum=1)]
     classes: Annotated[str, Rule("what makes replies alike", choices=("partition", "kind"))]
-
-    def disagreements(self) -> Iterator[Problem]:
-        """A set leaves a reply out: what it is worth is held against sets without it."""
-        for key in ("set_size", "set_size_end"):
-            yield from at_most(key, getattr(self, key) or 1, "num_generations - 1", self.num_generations - 1)
 
 
 @dataclass
-class SetGrpo(Grpo):
-    """GRPO with the advantages of sets of n out of every group."""
+class Classed(Grpo):
+    """GRPO that knows which replies of a group say the same."""
 
-    settings: ClassVar[type[Arm]] = SetArm
-
-    arm: SetArm
+    arm: ClassedArm
     classes: Classes = field(kw_only=True)
 
     @classmethod
@@ -59,6 +49,29 @@ class SetGrpo(Grpo):
         from polychrome.training.classes import Classes
 
         return {"classes": Classes.calibrated(arm.classes, encoder, pairs)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetArm(ClassedArm):
+    """An arm trained on the score of sets of replies; ``num_generations`` is N."""
+
+    scale_rewards: Annotated[str, Rule("advantages over the batch's root mean square", choices=("batch",))]
+    set_size: Annotated[int, Rule("replies of a set (n); below num_generations", minimum=1)]
+    set_size_end: Annotated[int | None, Rule("n at the end of the run, reached in equal steps; null stays", minimum=1)]
+
+    def disagreements(self) -> Iterator[Problem]:
+        """A set leaves a reply out: what it is worth is held against sets without it."""
+        for key in ("set_size", "set_size_end"):
+            yield from at_most(key, getattr(self, key) or 1, "num_generations - 1", self.num_generations - 1)
+
+
+@dataclass
+class SetGrpo(Classed):
+    """GRPO with the advantages of sets of n out of every group."""
+
+    settings: ClassVar[type[Arm]] = SetArm
+
+    arm: SetArm
 
     def size(self, number: int, batches: int) -> int:
         """n of a step: from ``set_size`` in the first to ``set_size_end`` in the last, by rounding a straight line."""

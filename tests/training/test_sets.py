@@ -125,7 +125,7 @@ def test_groups_without_spread_teach_nothing():
 
 def test_the_size_of_a_set_goes_to_its_end_in_equal_steps():
     method = sets(num_generations=8, set_size=4, set_size_end=1)
-    assert [method.size(number, 7) for number in range(7)] == [4, 4, 3, 2, 2, 2, 1]
+    assert [method.size(number, 7) for number in range(7)] == [4, 4, 3, 3, 2, 2, 1]
     assert method.size(0, 1) == 4
     assert {sets(set_size=3).size(number, 7) for number in range(7)} == {3}
     late = method_with(classes(), set_size=3, set_size_end=1)

@@ -76,7 +76,7 @@ class SetGrpo(Classed):
     def size(self, number: int, batches: int) -> int:
         """n of a step: from ``set_size`` in the first to ``set_size_end`` in the last, by rounding a straight line."""
         first, end = self.arm.set_size, self.arm.set_size_end or self.arm.set_size
-        return round(first + (end - first) * number / max(1, batches - 1))
+        return int(first + (end - first) * number / max(1, batches - 1) + 0.5)
 
     def advantages(self, of: Rewarded) -> tuple[Tensor, dict[str, float]]:
         """A of every group, over the root mean square of all of the batch."""

@@ -39,7 +39,7 @@ test-fast: $(VENV)/.installed-dev  ## what to run while working: the tests witho
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
-smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are
+smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are; ARMS=all has every arm
 	scripts/smoke.sh
 
 bench: $(VENV)/.installed-dev  ## speed beside TRL and transformers, on a quiet machine: make bench NAME=grpo_step

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run the whole pipeline at the `smoke` preset's size in .scratch/smoke, a copy of the working tree with a git
-# repository and a DVC cache of its own. The workspace is only read: downloads are shared, and so are the assets
+# repository and a DVC cache of its own; ARMS=all: with every arm of the `methods` preset, whose arms are like those that
+# are small by then. The workspace is only read: downloads are shared, and so are the assets
 # that are already there. Needs an environment in .venv; `make smoke` sees to it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +22,9 @@ fi
 cd "$scratch"
 export PYTHONPATH=$scratch/src # the copy's code, though the environment's install points to the workspace
 .venv/bin/python -m polychrome.presets smoke --base "$root/params.yaml"
+if [ "${ARMS:-}" = all ]; then
+    .venv/bin/python -m polychrome.presets methods --base params.yaml
+fi
 git init -q
 git add -A
 git -c user.name=smoke -c user.email=smoke@localhost commit -q -m 'smoke run'

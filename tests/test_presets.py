@@ -1,6 +1,7 @@
 """A preset changes the values it names and nothing else, and never loses what somebody wrote."""
 
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from ruamel.yaml import YAML
 from polychrome.errors import InputError
 from polychrome.params import parse_params
 from polychrome.presets import apply_preset, main, override, preset_names, switch
+from polychrome.training.methods import METHODS
 
 REPOSITORY = Path(__file__).parents[1]
 SHIPPED = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
@@ -117,7 +119,7 @@ def test_a_shipped_preset_makes_good_params_and_repeats_nothing(name):
     for key, value in overrides.items():  # an added arm says what its model has otherwise
         arm, _, of = key.rpartition(".")
         like = overrides.get(f"{arm}.like")
-        assert of == "like" if key not in made else made[key] == value != made.get(f"{like}.{of}")
+        assert of == "like" if key not in made else made[key] == value != made.get(f"{like}.{of}", ...)
 
 
 def test_the_paper_preset_is_the_two_phase_experiment():
@@ -131,10 +133,24 @@ def test_the_paper_preset_is_the_two_phase_experiment():
         assert (arm.num_generations, arm.beta, arm.temperature, arm.learning_rate) == (4, 0.1, 0.8, 1e-5)
 
 
-def test_the_smoke_preset_trains_every_arm_and_compares_every_model():
+def test_the_smoke_preset_trains_every_arm_and_compares_every_model_and_has_one_that_climbs_sets():
     smoke, shipped = parse_params(apply_preset(SHIPPED, "smoke", PRESETS)), parse_params(SHIPPED)
-    for name in ("models", "sft_arms", "warmstarts", "assets"):
+    sets = {f"set_poly_from_{start}": f"{start}_warmstart" for start in shipped.grpo_starts}
+    assert smoke.models == (*shipped.models, *sets)
+    assert smoke.warmstarts.items() - shipped.warmstarts.items() == sets.items()
+    for name in ("sft_arms", "assets"):
         assert getattr(smoke, name) == getattr(shipped, name)
+
+
+def test_the_methods_preset_has_every_method_from_every_start_also_at_the_size_of_smoke():
+    smoke = apply_preset(SHIPPED, "smoke", PRESETS)
+    for base in (SHIPPED, smoke):
+        plain, params = parse_params(base), parse_params(apply_preset(base, "methods", PRESETS))
+        assert {arm.objective for arm in params.arms.values()} == {"untouched", *METHODS}
+        assert set(params.models) == {name for name in params.arms if not name.startswith("control_")}
+        for recipe, start in product(params.grpo_recipes, params.grpo_starts):
+            arm, grpo = params.arms[f"{recipe}_{start}"], plain.arms[f"grpo_from_{start}"]
+            assert (arm.epochs, arm.num_generations, arm.beta) == (grpo.epochs, grpo.num_generations, grpo.beta)
 
 
 @pytest.mark.parametrize(("name", "words"), [("smok", "Did you mean smoke"), ("mine", "seeds: found no items")])

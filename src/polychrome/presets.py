@@ -68,9 +68,7 @@ def override(base: str, overrides: str, name: str = "overrides") -> str:
             text += " " * max(2, gap + end - start - len(text))
             end += gap
         base = base[:start] + text + base[end:]
-    for where in whole:
-        base = _with_entry(base, given, where, overrides)
-    return base
+    return _with_entries(base, given, whole, overrides) if whole else base
 
 
 def _root(text: str) -> MappingNode:
@@ -122,30 +120,33 @@ def _lines(node: Node) -> bool:
     return node.start_mark.line != node.end_mark.line
 
 
-def _with_entry(base: str, given: SettingsFile, where: str, overrides: str) -> str:
-    """``base`` with the entry ``where`` of ``overrides``, a line behind those that are there, or in its own place."""
-    above, _, name = where.rpartition(".")
-    into: Any = _root(base)
-    for key in above.split("."):
-        into = _values(into)[key]
-    value, there = given.places[where][1], _values(into)
-    text = overrides[value.start_mark.index : _end(value)]
-    if isinstance(value, MappingNode):
-        keys = {key: overrides[node.start_mark.index : _end(node)] for key, node in _values(value).items()}
-        if like := keys.pop(LIKE, ""):
-            if like not in there:
-                raise bad(f"{given.name}:{given.places[where][0]}:{where}.{LIKE}", like, "an arm", nearest(like, there))
-            keys = {key: base[node.start_mark.index : _end(node)] for key, node in _values(there[like]).items()} | keys
-        text = "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
-    if name in there:
-        start, end = there[name].start_mark.index, _end(there[name])
-    elif into.flow_style:
-        start = end = into.end_mark.index - 1
-        text = ", " * bool(there) + f"{name}: {text}"
-    else:
-        start = end = _end(into) + len(base[_end(into) :].partition("\n")[0])  # behind the last one's comment
-        text = "\n" + " " * into.start_mark.column + f"{name}: {text}"
-    return base[:start] + text + base[end:]
+def _with_entries(base: str, given: SettingsFile, whole: Sequence[str], overrides: str) -> str:
+    """``base`` with the entries ``whole`` of ``overrides``: a line each behind those that are there, or in place."""
+    root, edits = _root(base), []
+    for where in whole:
+        above, _, name = where.rpartition(".")
+        into: Any = root
+        for key in above.split("."):
+            into = _values(into)[key]
+        line, value = given.places[where]
+        there, text = _values(into), overrides[value.start_mark.index : _end(value)]
+        if isinstance(value, MappingNode):
+            keys = {key: overrides[node.start_mark.index : _end(node)] for key, node in _values(value).items()}
+            if like := keys.pop(LIKE, ""):
+                if like not in there:
+                    raise bad(f"{given.name}:{line}:{where}.{LIKE}", like, "an arm", nearest(like, there))
+                keys = {k: base[node.start_mark.index : _end(node)] for k, node in _values(there[like]).items()} | keys
+            text = "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
+        if name in there:
+            edits.append((there[name].start_mark.index, _end(there[name]), text))
+        elif into.flow_style:
+            edits.append((into.end_mark.index - 1, into.end_mark.index - 1, f", {name}: {text}"))
+        else:
+            behind = _end(into) + len(base[_end(into) :].partition("\n")[0])  # the comment of the last one
+            edits.append((behind, behind, "\n" + " " * into.start_mark.column + f"{name}: {text}"))
+    for start, end, text in sorted(reversed(edits), key=lambda edit: -edit[0]):  # of one place, the first comes first
+        base = base[:start] + text + base[end:]
+    return base
 
 
 def committed(path: Path) -> str:

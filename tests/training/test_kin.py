@@ -1,5 +1,6 @@
 """Kin of GRPO and of cross-entropy: what their steps are made of, and that every arm of the preset trains."""
 
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -8,9 +9,21 @@ import torch
 from polychrome.models.policy import reference_active
 from polychrome.objectives.grpo import group_advantages
 from polychrome.objectives.kin import anchored, over_pass_rate, times_unlikeliness
+from polychrome.params import parse_params
+from polychrome.presets import apply_preset
 from polychrome.training.methods.cross_entropy import CrossEntropy
 
-from .tiny import grpo, kin, tempered
+from .tiny import grpo, kin, tempered, train_arm
+
+LOGGED = {
+    "tempered": "tempered_loss cross_entropy",
+    "set_best": "set_score advantage_rms",
+    "set_poly": "set_score advantage_rms",
+    "darling": "darling_reward kl",
+    "mara": "anchored_gain pass_share kl",
+    "unlikely": "reward kl",
+    "maxrl": "pass_share kl",
+}
 
 
 def asked(run, pairs):
@@ -120,3 +133,17 @@ def test_tempered_logs_cross_entropy_at_temperature_1_and_ends_hotter_than_the_b
     assert hot[0]["cross_entropy"] == pytest.approx(plain[0]["cross_entropy"], rel=1e-5)
     assert hot[0]["entropy"] == pytest.approx(plain[0]["entropy"], rel=1e-5)
     assert hot[-1]["entropy"] > plain[-1]["entropy"] + 0.03
+
+
+def test_every_arm_of_the_methods_preset_trains(params_of, workspace):
+    file, presets = workspace / "params.yaml", Path(__file__).parents[2] / "presets"
+    shipped = parse_params(file.read_text()).arms
+    file.write_text(apply_preset(file.read_text(), "methods", presets))
+    added = [name for name in parse_params(file.read_text()).arms if name not in shipped]
+    params = params_of({f"arms.{name}.batch_size": 6 for name in added if name != "tempered"})
+    train_arm(params, "baseline_warmstart")
+    for name in (name for name in added if not name.endswith("_from_polychromic")):
+        summary = train_arm(params, name)
+        assert summary["steps"] == (6 if name == "tempered" else 2)
+        assert summary["last_step"]["grad_norm"] > 0
+        assert set(LOGGED[params.arms[name].objective].split()) <= summary["last_step"].keys()

@@ -1,5 +1,6 @@
 """Arms that climb the score of a set: what their advantages are made of, and that they do what they are for."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,10 @@ from polychrome.training.classes import Classes
 from polychrome.training.diversity import Sets, Validity
 from polychrome.training.methods import METHODS, method_of
 from polychrome.training.methods.grpo import Rewarded
-from polychrome.training.methods.sets import SCORE
+from polychrome.training.methods.sets import SCORE, SetArm
 from tests.encoders import Table, at
 
-from .tiny import likes_ascii, sets
+from .tiny import likes_ascii, sets, train_arm
 
 
 class Angles(Table):
@@ -141,6 +142,26 @@ def test_a_set_must_leave_a_reply_out():
     assert [(problem.where, problem.found) for problem in whole.disagreements()] == [
         ("set_size", "4"), ("set_size_end", "9"),
     ]  # fmt: skip
+
+
+def test_an_arm_trains_as_params_have_it_from_a_start_that_raised_the_share_of_classes(params_of, workspace):
+    params = params_of({"arms.polychromic_warmstart.diversity": "partition"})
+    sizes = {
+        "objective": "set_best",
+        "scale_rewards": "batch",
+        "set_size": 3,
+        "set_size_end": 1,
+        "classes": "partition",
+    }
+    arm = SetArm(**vars(params.arms["grpo_from_polychromic"]) | sizes)
+    params = replace(params, arms={**params.arms, "grpo_from_polychromic": arm})
+    for name in ("polychromic_warmstart", "grpo_from_polychromic"):
+        train_arm(params, name)
+    logs = workspace / "results/training/grpo_from_polychromic/seed-1/plots/metrics/train"
+    for name in ("set_score", "classes", "unclassed_share", "advantage_rms"):
+        assert len((logs / f"{name}.tsv").read_text().splitlines()) > 2
+    logged = [float(line.split("\t")[1]) for line in (logs / "set_size.tsv").read_text().splitlines()[1:]]
+    assert (logged[0], logged[-1]) == (3, 1)
 
 
 def test_every_set_objective_is_a_method():

@@ -11,7 +11,7 @@ from polychrome.errors import InputError
 from polychrome.measures.partition import same_class_threshold
 from polychrome.objectives.sets import set_advantages
 from polychrome.pairs.schema import Pair
-from polychrome.training.classes import Classes
+from polychrome.training.classes import Classes, Remembering
 from polychrome.training.diversity import Sets, Validity
 from polychrome.training.methods import METHODS, method_of
 from polychrome.training.methods.grpo import Rewarded
@@ -83,6 +83,17 @@ def test_kinds_are_asked_of_the_audience_and_cost_no_encoder(monkeypatch):
     assert encoder.calls == []
     valid = np.array([[True, False, True, True]] * 2)
     assert [one.tolist() for one in made.of(Sets(encoder, REPLIES, POSTS), valid)] == [[2, -1, 4, -1], [2, -1, 3, 2]]
+
+
+def test_what_was_embedded_for_classes_is_not_embedded_again_and_always_afresh_for_them():
+    encoder = Angles()
+    remembering = Remembering(encoder)
+    first = remembering.embed(["at 10", "at 20", "at 10"])
+    assert remembering.again(["at 20", "at 10"]).tolist() == first[[1, 0]].tolist()
+    assert len(encoder.calls) == 1
+    remembering.again(["at 20", "at 30"])
+    remembering.embed(["at 20"])
+    assert encoder.calls[1:] == [["at 20", "at 30"], ["at 20"]]
 
 
 # --- advantages ---------------------------------------------------------------------------------------------------

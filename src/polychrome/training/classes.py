@@ -14,6 +14,26 @@ from polychrome.pairs.schema import Pair
 from polychrome.training.diversity import SetDiversity, Sets, Validity
 
 
+class Remembering:
+    """An encoder that can say again what it embedded in its last call: classes and distances share a step's vectors."""
+
+    def __init__(self, encoder: TextEncoder):
+        self._encoder = encoder
+        self._last: dict[str, np.ndarray] = {}
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed ``texts``, always afresh: float32 (n, d)."""
+        vectors = self._encoder.embed(texts)
+        self._last = dict(zip(texts, vectors, strict=True))
+        return vectors
+
+    def again(self, texts: Sequence[str]) -> np.ndarray:
+        """The same of texts that were all in the last call; others are embedded, and not remembered."""
+        if self._last.keys() >= set(texts):
+            return np.stack([self._last[text] for text in texts])
+        return self._encoder.embed(texts)
+
+
 @dataclass(frozen=True)
 class Classes:
     """Replies of one post in classes: ``partition`` by their sentence vectors, ``kind`` as the audience has them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -101,14 +102,12 @@ class Grpo:
         encoder, form = Encoder.open(paths.ENCODER), params.reward.diversity_form
         reward = make_reward(arm.reward, Setting(params.reward, encoder, pairs))
         bonus = None if form == "none" else GroupBonus(encoder, form, params.reward.diversity_weight)
-        own = cls.own(arm, encoder, pairs)
-        return cls(
-            arm, reward, lambda texts: float(mean_pairwise_cosine_distance(encoder.embed(list(texts)))), bonus, **own
-        )
+        fields: dict[str, Any] = {"reward": reward, "distance": partial(distance, encoder.embed), "bonus": bonus}
+        return cls(arm, **fields | cls.own(arm, encoder, pairs))
 
     @classmethod
     def own(cls, arm: Any, encoder: Encoder, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """The fields that a kin of GRPO has beside these, by name; GRPO has none."""
+        """Fields, by name, that a kin of GRPO has beside or in place of these."""
         return {}
 
     @property
@@ -231,3 +230,8 @@ class Grpo:
         """Minus the mean reward of one group per post, sampled from fixed streams."""
         _, rewards = self._rewarded(context, pairs, ("validation",), record=False)
         return "validation_negative_reward", -float(rewards.mean())
+
+
+def distance(embed: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> float:
+    """Mean pairwise cosine distance of a set of texts, by an encoder's ``embed``."""
+    return float(mean_pairwise_cosine_distance(embed(list(texts))))

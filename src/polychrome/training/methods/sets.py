@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from polychrome.measures.encoder import Encoder
 from polychrome.measures.partition import components
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import seed_for
-from polychrome.training.methods.grpo import Grpo, GrpoArm, Rewarded
+from polychrome.training.methods.grpo import Grpo, GrpoArm, Rewarded, distance
 from polychrome.training.settings import Arm
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ class Classed(Grpo):
 
     @classmethod
     def own(cls, arm: Any, encoder: Encoder, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Classes, set by the arm's own pairs."""
-        from polychrome.training.classes import Classes
+        """Classes, set by the arm's own pairs, and the distance that is watched, from the vectors that they are of."""
+        from polychrome.training.classes import Classes, Remembering
 
-        return {"classes": Classes.calibrated(arm.classes, encoder, pairs)}
+        remembering = Remembering(encoder)
+        classes = Classes.calibrated(arm.classes, remembering, pairs)
+        return {"classes": classes, "distance": partial(distance, remembering.again)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from polychrome.bootstrap import draw_counts, mean_interval, over_groups, percentiles, resampled_means
+from polychrome.bootstrap import mean_interval, over_groups, resampled_means
 from polychrome.errors import InputError
 
 HOW = {"resamples": 1000, "confidence": 0.95, "seed": 0}
@@ -84,19 +84,3 @@ def test_a_resample_holds_whole_conversations_with_replacement():
     whole = {0: [1, 4], 1: [3], 3: [0, 2, 5]}
     possible = {tuple(sorted(whole[a] + whole[b] + whole[c])) for a in whole for b in whole for c in whole}
     assert set(map(tuple, seen)) == possible
-
-
-def test_the_interval_of_a_mean_is_as_wide_as_conversations_are_few():
-    generator = np.random.default_rng(1)
-    values = np.repeat(generator.normal(size=25), 4)
-    groups = np.repeat(np.arange(25), 4)
-    means = over_groups(lambda rows: values[rows].mean(), groups, 2000, generator)
-    low, high = percentiles(means, 0.95)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 5, rel=0.15)
-
-
-def test_counts_are_of_whole_resamples():
-    drawn = draw_counts(5, 300, np.random.default_rng(0))
-    assert drawn.shape == (300, 5)
-    assert (drawn.sum(axis=1) == 5).all()
-    assert drawn.mean(axis=0) == pytest.approx(np.ones(5), abs=0.2)

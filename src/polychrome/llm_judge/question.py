@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polychrome.files import shown
+from polychrome.files import parsed_json, shown
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.randomness import seed_for
 
@@ -122,7 +122,7 @@ def as_data(value: Any) -> str:
 
 def read_answer(backend: str, text: str) -> Answer:
     """The answer in a response. Raises ValueError, KeyError or TypeError for one that is not the protocol's."""
-    response = _strict_json(text)
+    response = parsed_json(text)
     reading: Reading = "unreadable", None, "no single verdict that ends by itself"
     if backend == "anthropic":
         match response["stop_reason"], [block for block in response["content"] if block["type"] == "tool_use"]:
@@ -147,18 +147,7 @@ def read_answer(backend: str, text: str) -> Answer:
 def read_verdict(text: str) -> Reading:
     """The verdict in a text that is to be JSON and nothing else."""
     with suppress(ValueError, RecursionError):
-        match _strict_json(text):
+        match parsed_json(text):
             case {"better": "A" | "B" | "tie" as better, "reason": str() as reason, **more} if not more:
                 return "verdict", better, reason
     return "unreadable", None, f"not one JSON object of a reason and a verdict: {shown(text)}"
-
-
-def _strict_json(text: str) -> Any:
-    """All of ``text`` as JSON. Raises ValueError, also for a key given twice."""
-
-    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key given twice")
-        return dict(pairs)
-
-    return json.loads(text, object_pairs_hook=once_each)

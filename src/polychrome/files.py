@@ -116,7 +116,7 @@ def read_json(path: str | Path, what: str = "a JSON file", remedy: str = AGAIN) 
     if problems:
         raise InputError(problems)
     try:
-        return parsed_json("\n".join(lines))
+        return JSON.decode("\n".join(lines))
     except (ValueError, RecursionError) as error:
         raise bad(f"{path}:{getattr(error, 'lineno', 1)}", malformed(error), "valid JSON", remedy) from error
 
@@ -140,7 +140,7 @@ def read_jsonl(
             continue
         where, expected = f"{path}:{number}", "one JSON object per line"
         try:
-            row = parsed_json(line)
+            row = JSON.decode(line)
         except (ValueError, RecursionError) as error:
             problems.append(Problem(where, malformed(error), expected, remedy))
             continue
@@ -237,17 +237,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def parsed_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError where it is malformed, or an object has a key twice."""
-    return json.loads(text, object_pairs_hook=_each_key_once)
-
-
 def _each_key_once(pairs: list[tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} twice in an object")
     return row
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_each_key_once)  # raises ValueError; also where an object has a key twice
 
 
 def _read_lines(path: Path, what: str, remedy: str) -> tuple[list[str], list[Problem]]:

@@ -8,10 +8,12 @@ import pytest
 from polychrome.errors import InputError
 from polychrome.pairs import cleaning
 from polychrome.pairs.cleaning import REASONS, clean, is_links_only, letter_share, prepare
+from polychrome.pairs.formats import records_of
+from polychrome.pairs.formats.shapes.columns import columns_of
+from polychrome.pairs.formats.values import FIELDS
 from polychrome.pairs.schema import read_pairs
 from polychrome.pairs.settings import DataSettings
 from polychrome.pairs.sources import Candidate
-from polychrome.pairs.sources.tweets import FIELDS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "data/example_tweets.jsonl"
@@ -150,9 +152,9 @@ def settings(path) -> DataSettings:
 
 def test_the_page_explains_every_field_that_the_example_and_the_source_have():
     page = (ROOT / "data/README.md").read_text()
-    in_example = {name for line in EXAMPLE.read_text().splitlines() for name in json.loads(line)}
-    assert in_example == set(FIELDS)
-    assert [name for name in FIELDS if f"| `{name}` |" not in page] == []
+    _, records = records_of(EXAMPLE, [])
+    assert set(columns_of(EXAMPLE, records, {})) == {*FIELDS} - {"context"}
+    assert [name for name, field in FIELDS.items() if f"| `{name}` | `{field.usual[0]}`" not in page] == []
 
 
 def test_the_example_gives_the_same_bytes_twice_shows_most_reasons_to_drop_and_outlives_bad_input(tmp_path):

@@ -14,8 +14,8 @@ WRONG = {  # what a field may not be
     "tweet_id": ["1.5", "true"],
     "reply_id": ['" "'],
     "reply_author": ["{}"],
-    "tweet_likes": ['"12"', "true", "2.5"],
-    "reply_likes": ["NaN", "-1", "Infinity", "1e400", "1" + "0" * 400],
+    "tweet_likes": ['"twelve"', "true", "2.5"],
+    "reply_likes": ["NaN", "-2", "Infinity", "1e400", "1" + "0" * 400],
     "reply_retweets": ["-3"],
     "reply_author_followers": ["NaN"],
     "reply_time_diff_seconds": ["-0.5", "NaN"],
@@ -50,7 +50,7 @@ def turn(sender, *texts):
 
 
 def test_a_source_has_to_be_known():
-    with pytest.raises(InputError, match=r"data\.source: found 'twits'; expected one of chitchat, tweets"):
+    with pytest.raises(InputError, match=r"data\.source: found 'twits'; expected one of chitchat, replies"):
         reader_of("twits")
 
 
@@ -211,7 +211,7 @@ def test_a_line_that_lacks_a_text_or_has_a_wrong_type_or_an_impossible_number_is
 def test_all_bad_lines_of_all_files_are_reported_and_a_repeated_id_with_its_first_place(tmp_path):
     bad = [
         {"tweet": "a"},
-        TWEET | {"reply_likes": -1, "tweet_likes": "x"},
+        TWEET | {"reply_likes": -2, "tweet_likes": "x"},
         "{",
         TWEET | {"reply_id": "1"},
         TWEET | {"reply_id": 1},

@@ -128,7 +128,7 @@ def test_a_bad_line_stops_the_run_with_its_place_and_leaves_earlier_outputs_unto
     before = (repository.path / "data/prepared/pairs.jsonl").read_bytes()
     tweets = repository.path / "tiny/tweets.jsonl"
     lines = tweets.read_text().splitlines()
-    lines[6] = lines[6].replace('"tweet_likes": ', '"tweet_likes": -')
+    lines[6] = lines[6].replace('"tweet_likes": ', '"tweet_likes": -7')
     lines[9] = lines[9][:-5]
     tweets.write_text("\n".join(lines) + "\n")
     done = repository.dvc("repro", ok=False)

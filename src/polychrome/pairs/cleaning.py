@@ -30,6 +30,7 @@ from polychrome.randomness import numpy_generator
 MISSING = "missing field"  # post or reply is null or blank
 ONESELF = "reply to oneself"
 UNMEASURED = "no engagement measured"  # chitchat: nobody answered the reply; tweets: likes are not given
+REPOST = "repost"  # "RT @someone: ...": what somebody else wrote
 LINKS = "URL only"  # post or reply is links (and handles) alone
 NON_TEXT = "non-text"  # letters are too small a share of post or reply
 SHORT = "too short"
@@ -37,7 +38,7 @@ LONG = "too long"
 EXACT = "exact duplicate"  # the reply is one already kept, but for case, white space or Unicode compatibility
 NEAR = "near duplicate"
 BEYOND = "beyond limit"
-REASONS = (MISSING, ONESELF, UNMEASURED, LINKS, NON_TEXT, SHORT, LONG, EXACT, NEAR, BEYOND)
+REASONS = (MISSING, ONESELF, UNMEASURED, REPOST, LINKS, NON_TEXT, SHORT, LONG, EXACT, NEAR, BEYOND)
 MIN_LETTERS = 0.5  # letters among the characters that are no white space, links and handles left out
 SEED = 7  # which of several duplicates is kept, and which pairs the limit keeps
 
@@ -65,7 +66,7 @@ def read_source(settings: DataSettings) -> list[Candidate]:
     """The candidates of the source that ``settings`` name. Raises InputError when it is unknown or malformed."""
     read = reader_of(settings.source)
     asked = [name for name in signature(read).parameters if name != "path"]
-    return read(Path(settings.path).expanduser(), **{name: getattr(settings, name) for name in asked})
+    return read(Path(settings.path), **{name: getattr(settings, name) for name in asked})
 
 
 def clean(
@@ -77,7 +78,7 @@ def clean(
     kept = _distinct([candidate for candidate, fault in judged if not fault], settings, seed, dropped)
     if len(judged) != len(kept) + dropped.total():
         raise AssertionError(f"{len(judged)} candidates, but {len(kept)} kept and {dropped.total()} dropped")
-    read_by = ("source", "path", "context_turns")
+    read_by = ("source", "path", "columns", "strip", "context_turns")
     thresholds = {name: value for name, value in asdict(settings).items() if name not in read_by}
     report: dict[str, Any] = {
         "candidates": len(judged),
@@ -87,6 +88,8 @@ def clean(
         "conversations": len({candidate.conversation for candidate in kept}),
         "authors": len({candidate.author for candidate in kept if candidate.author}),
     }
+    if mended := Counter(what for candidate, _ in judged for what in candidate.mended):
+        report["mended"] = dict(sorted(mended.items()))
     if kept:
         engagement = np.array([candidate.engagement for candidate in kept], dtype=float)
         names = ("min", "lower quartile", "median", "upper quartile", "max")
@@ -118,6 +121,8 @@ def fault_of(candidate: Candidate, settings: DataSettings) -> str:
         return ONESELF
     if candidate.engagement is None:
         return UNMEASURED
+    if post.startswith("RT @") or reply.startswith("RT @"):
+        return REPOST
     if is_links_only(post) or is_links_only(reply):
         return LINKS
     if min(letter_share(post), letter_share(reply)) < MIN_LETTERS:

@@ -1,9 +1,13 @@
 """Where pairs come from and how they are split (params.yaml: data, split)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
-from polychrome.declare import Rule, Section
+from polychrome.declare import Rule, Section, nearest
+from polychrome.errors import Problem
+from polychrome.pairs.formats.values import FIELDS, STRIPPED
 from polychrome.pairs.sources import SOURCES
 
 
@@ -13,6 +17,8 @@ class DataSettings(Section):
 
     source: Annotated[str, Rule(choices=tuple(SOURCES), listed_in="pairs/sources/__init__.py")]
     path: Annotated[str, Rule("file or folder of the source", empty=False)]
+    columns: Annotated[Mapping[str, str], Rule("field: column; {} guesses usual names")] = field(default_factory=dict)
+    strip: Annotated[tuple[str, ...], Rule(choices=tuple(STRIPPED), text="are taken out of texts")] = tuple(STRIPPED)
     context_turns: Annotated[int, Rule("turns before the post that a model sees", minimum=0)] = 0
     min_words: Annotated[int, Rule("words; shorter posts or replies are dropped", minimum=1)]
     max_post_words: Annotated[int, Rule("words; longer posts are dropped", minimum=1)]
@@ -21,6 +27,16 @@ class DataSettings(Section):
         float, Rule("Jaccard similarity of character 5-grams; at or above is a duplicate", above=0, maximum=1)
     ]
     limit: Annotated[int, Rule("pairs kept after cleaning; a seeded sample, 0 keeps all", minimum=0)]
+
+
+    def disagreements(self) -> Iterator[Problem]:
+        """Columns for fields that there are not; a path that a shell would have to complete."""
+        for name in self.columns:
+            if name not in FIELDS:
+                yield Problem(f"columns.{name}", name, f"one of {', '.join(FIELDS)}", nearest(name, FIELDS))
+        if self.path.startswith("~"):
+            expected, full = "the whole path: DVC takes ~ for a name", Path(self.path).expanduser()
+            yield Problem("path", self.path, expected, f"Write {full}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,8 @@ class Candidate:
     author: str  # of the reply; "" when unknown
     post_author: str  # "" when unknown
     circumstances: Mapping[str, float] = field(default_factory=dict)  # what else may drive engagement, by name
+    where: str = ""  # its place in the source
+    mended: tuple[str, ...] = ()  # what was taken out of its texts, in words
     context: tuple[tuple[str, str], ...] = ()  # turns (role, text) before the post; roles: user, assistant
 
 
@@ -38,7 +40,8 @@ SOURCES: dict[str, Wheel | None] = {
         "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e",
         "chitchat_dataset",
     ),
-    "tweets": None,
+    "replies": None,
+    "tweets": None,  # what replies were called
     "audience": None,
 }
 FETCHED = {name: wheel for name, wheel in SOURCES.items() if wheel}

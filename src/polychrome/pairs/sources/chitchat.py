@@ -14,6 +14,7 @@ from typing import Any
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import read_json, shown
 from polychrome.measures.words import count_words
+from polychrome.pairs.formats import records_of
 from polychrome.pairs.sources import Candidate, is_text
 
 HABIT_PRIOR_TURNS = 5  # turns of average effort that everybody is credited with when their habit is measured
@@ -28,7 +29,13 @@ def read(path: Path, context_turns: int = 0) -> list[Candidate]:
     Its context is the ``context_turns`` turns before, those of who answers as the assistant's.
     """
     path = path / "dataset.json" if path.is_dir() else path
-    whole = read_json(path, "the source's data", _FETCH)
+    try:
+        whole = read_json(path, "the source's data", _FETCH)
+    except InputError:
+        _other_kind(path)
+        raise
+    if isinstance(whole, list) and whole:
+        _other_kind(path)
     if not isinstance(whole, dict) or not whole:
         raise bad(str(path), shown(whole), "an object of conversations by id, not empty", _FETCH)
     problems = [problem for name, value in whole.items() for problem in _wrong(f"{path}:{name}:messages", value)]
@@ -54,6 +61,17 @@ def read(path: Path, context_turns: int = 0) -> list[Candidate]:
             about = {"author": answerer, "post_author": asker, "context": context}
             candidates.append(Candidate(f"{name}:{place}", name, post, reply, engagement, **about))
     return candidates
+
+
+def _other_kind(path: Path) -> None:
+    """Raise InputError if ``path`` is a file that another source reads."""
+    try:
+        kind, records = records_of(path, problems := [])
+    except InputError:
+        return
+    if problems or not records:
+        return
+    raise bad(str(path), f"what looks like {kind}", "conversations by id", "Set data.source: replies in params.yaml.")
 
 
 def relative_effort(turns_by_author: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:

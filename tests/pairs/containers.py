@@ -1,7 +1,5 @@
 """The same rows in every container that source `replies` reads."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

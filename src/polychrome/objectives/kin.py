@@ -3,8 +3,6 @@
 How far each is GRPO but for that is said in ``training/methods/``, a file each.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

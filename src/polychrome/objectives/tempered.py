@@ -12,8 +12,6 @@ and with beta = 1, too, that of cross-entropy. Where gamma is 0 the best fit of 
 1 / beta: all the diversity that this gains is had by sampling the baseline hotter.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

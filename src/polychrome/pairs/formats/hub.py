@@ -1,7 +1,5 @@
 """A data set of the Hugging Face hub, fetched by stage `assets` into a Parquet file that source `replies` reads."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Stage `compare`: every model in one table, the questions answered, the success criteria judged."""
 
-from polychrome import stage
+from polychrome import paths, stage
+from polychrome.engagement.ruler import open_ruler
 from polychrome.evaluation.compare import compare
 from polychrome.params import load_params
 from polychrome.reporting.draw import draw
@@ -8,7 +9,7 @@ from polychrome.reporting.draw import draw
 
 def main() -> None:
     params = load_params()
-    criteria = compare(params.models, params.seeds, params.experiment, params.evaluation)
+    criteria = compare(params.models, params.seeds, params.experiment, params.evaluation, ruler=open_ruler(paths.JUDGE))
     draw([model for model in params.models if model not in params.untouched], params.seeds)
     met = ", ".join(f"{count['pass']} of {count['of']} {level}" for level, count in criteria["summary"].items())
     print(f"{len(params.models)} models compared over {len(params.seeds)} seeds; success criteria met: {met}")

@@ -1,7 +1,8 @@
 """Stage `judge`: fit the engagement judge on conversations of its own and calibrate what counts as a pass."""
 
 from polychrome import stage
-from polychrome.engagement.judge import make_judge
+from polychrome.audience.world import World
+from polychrome.engagement.judge import make_exact, make_judge
 from polychrome.engagement.ranks import ranked
 from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import read_pairs
@@ -9,11 +10,16 @@ from polychrome.params import load_params
 
 
 def main() -> None:
-    evaluation, path = load_params().evaluation, "data/phases/judge.jsonl"
+    params, path = load_params(), "data/phases/judge.jsonl"
+    evaluation = params.evaluation
     own = ranked(read_pairs(path), "judge", evaluation.bootstrap, evaluation.confidence, path)
-    encoder = Encoder.open("assets/encoder", remember=True)
-    report = make_judge(own, "data/phases/full.jsonl", encoder, "models/judge", "results/judge.json")
-    print(f"judge of engagement in models/judge, fitted on {report['pairs']} pairs that no arm sees")
+    if world := World.of(params.data.source, params.data.path):
+        report = make_exact(own, world, "models/judge", "results/judge.json")
+        print(f"the world's own truth in models/judge, held against {report['pairs']} pairs that no arm sees")
+    else:
+        encoder = Encoder.open("assets/encoder", remember=True)
+        report = make_judge(own, "data/phases/full.jsonl", encoder, "models/judge", "results/judge.json")
+        print(f"judge of engagement in models/judge, fitted on {report['pairs']} pairs that no arm sees")
     print(f"{report['verdict']}; see results/judge.json")
 
 

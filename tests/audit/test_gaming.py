@@ -64,7 +64,7 @@ class Run:
 
     def write(self, rows=None):
         write_rows(ROLLOUTS, self.rows() if rows is None else rows)
-        Judge((), ("dull", "lively"), np.array([-0.1, 0.1]), 0.5, Thresholds(0.0, 0.5)).save(paths.JUDGE)
+        Judge((), ("dull", "lively"), np.array([-0.1, 0.1]), 0.5, Thresholds(0.0, 0.5, 0.9)).save(paths.JUDGE)
         for name, level in ((ARM, 0.5 + self.on_test), (START, 0.5)):
             write_engagement(paths.evaluation_dir(name, 1), level + 0.03 * self.random.normal(size=40))
         people = [

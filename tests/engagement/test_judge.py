@@ -16,7 +16,7 @@ from tests.encoders import Letters
 from .pairs import fitted_to, some_pairs, texts
 
 SIGNAL = {"length": 1.0, "noise": 0.5}
-SMALL = Judge(("rain",), ("no", "soup", "yes"), np.array([1.0, 2.0, 3.0, 4.0]), 0.5, Thresholds(0.1, 0.2))
+SMALL = Judge(("rain",), ("no", "soup", "yes"), np.array([1.0, 2.0, 3.0, 4.0]), 0.5, Thresholds(0.1, 0.2, 0.3))
 
 
 def test_the_n_grams_of_a_text_are_its_words_and_marks_alone_and_in_twos():
@@ -84,6 +84,19 @@ def test_thresholds_let_nine_human_replies_in_ten_be_on_topic_and_half_engage():
     on_topic = (p * r).sum(1) >= judge.thresholds.on_topic - 1e-12  # of 101: the 10th percentile itself is on topic
     assert on_topic.sum() == 91
     assert (judge.predict(*texts(phases)) >= judge.thresholds.engagement).sum() == 51
+
+
+def test_replies_are_of_one_class_from_the_cosine_that_one_in_a_hundred_to_different_posts_exceeds():
+    phases = some_pairs(60, 12, seed=5, **SIGNAL)
+    judge, report = fitted_to(some_pairs(100, 20, **SIGNAL), "judge", phases)
+    vectors = Letters().embed([pair.reply for pair in phases]).astype(float)
+    apart = [
+        vectors[i] @ vectors[j] for i, a in enumerate(phases) for j, b in enumerate(phases[:i]) if a.post != b.post
+    ]
+    assert np.mean(np.array(apart) > judge.thresholds.same_class) == pytest.approx(0.01, abs=2 / len(apart))
+    reported = report["same_class_thresholds"]
+    assert reported["1.0%"] == judge.thresholds.same_class
+    assert reported["0.1%"] >= reported["1.0%"] > reported["5.0%"]
 
 
 def test_a_conversation_that_an_arm_trains_on_may_not_teach_the_judge(tmp_path):

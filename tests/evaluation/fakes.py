@@ -47,13 +47,18 @@ KNOWN = (
 def length_judge(on_topic=-1.0):
     """A judge that predicts the square root of how many different known words a reply has, and passes at five."""
     words = tuple(KNOWN.split())  # each present word weighs 1 / sqrt(k), and there are k
-    return Judge((), words, np.ones(len(words)), 0.0, Thresholds(on_topic, float(np.sqrt(5) - 1e-9)))
+    return Judge((), words, np.ones(len(words)), 0.0, Thresholds(on_topic, float(np.sqrt(5) - 1e-9), 0.9))
 
 
 def write_engagement(folder, engagement, human=()):
     """The evaluation of a model of which engagement alone matters, as per_post.json holds it."""
     posts = [f"t{i}" for i in range(len(engagement))]
-    value = {"posts": posts, "samples": 2, "passing": [0] * len(posts), "metrics": {"engagement": list(engagement)}}
+    value = {
+        "posts": posts,
+        "samples": 2,
+        "pass_curve": [[0, 0]] * len(posts),
+        "metrics": {"engagement": list(engagement)},
+    }
     write_json(folder / "per_post.json", value | {"human": {"engagement": list(human)} if len(human) else {}})
     return folder
 

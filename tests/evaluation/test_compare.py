@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from polychrome.errors import InputError
-from polychrome.evaluation.compare import compare
+from polychrome.evaluation.compare import compare, pass_curves, table
 from polychrome.evaluation.experiment import Question
 from polychrome.evaluation.metrics import compared
+from polychrome.evaluation.results import read_results
 from polychrome.evaluation.statistics import holm
 from polychrome.files import write_json
 from polychrome.measures.passk import pass_at_k
@@ -46,9 +47,10 @@ class World:
         passing = generator.binomial(SAMPLES, np.clip(chance, 0, 1))
         values = {name: 0.5 + 0.02 * generator.normal(size=POSTS) for name in compared(SETTINGS)}
         values["rouge_l"] += self.rouge.get(model, 0.2) - 0.5
-        values |= {f"pass_at_{k}": pass_at_k(SAMPLES, passing, k) for k in SETTINGS.ks}
+        curve = np.stack([pass_at_k(SAMPLES, passing, k) for k in range(1, SAMPLES + 1)], axis=1)
+        values |= {f"pass_at_{k}": curve[:, k - 1] for k in SETTINGS.ks}
         human = {"pass_at_1": [1.0, 0.0] * (POSTS // 2), "engagement": [0.5] * POSTS, "words": [7.0] * POSTS}
-        value = {"posts": [f"post-{i}" for i in range(POSTS)], "samples": SAMPLES, "passing": passing.tolist()}
+        value = {"posts": [f"post-{i}" for i in range(POSTS)], "samples": SAMPLES, "pass_curve": curve.tolist()}
         metrics = {name: of_posts.tolist() for name, of_posts in values.items()}
         write_json(self.path(model, seed), value | {"metrics": metrics, "human": human})
 
@@ -211,6 +213,17 @@ def test_the_metrics_file_is_one_small_table_with_the_human_pass_rate_and_pass_c
     assert curve == sorted(curve)
     assert (curve[0], curve[9]) == tuple(equal.metrics["baseline"][f"pass_at_{k}"] for k in (1, 10))
     assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in rows)
+
+
+def test_what_ideal_policies_reach_stands_beside_the_models_where_the_ruler_knows_it(equal):
+    results = read_results(MODELS, SEEDS, equal.root / "evaluation", SETTINGS)
+    known = {"ideal: all": np.linspace(0.1, 0.55, SAMPLES)}
+    mine = [row for row in pass_curves(results, SETTINGS, known) if row["model"] == "ideal: all"]
+    assert [row["k"] for row in mine] == list(range(1, SAMPLES + 1))
+    assert [row["value"] for row in mine] == [row["low"] for row in mine] == known["ideal: all"].tolist()
+    head, _, *rows, human, ideal, _, _ = table(results, SETTINGS, known).rstrip("\n").split("\n")
+    assert ideal.startswith("| ideal: all | 0.100 | 0.300 | 0.550 | - |")
+    assert len({line.count("|") for line in (head, *rows, human, ideal)}) == 1
 
 
 def test_the_same_evaluations_give_the_same_bytes(equal):

@@ -45,7 +45,7 @@ def measure(tmp_path):
 def test_a_reply_passes_when_it_is_well_formed_on_topic_and_engaging_and_so_do_the_human_replies(measure):
     measured, by_post = measure()
     assert by_post.posts == ("a", "b", "c")
-    assert by_post.passing.tolist() == [1, 3, 0]
+    assert (by_post.pass_curve[:, 0] * 4).tolist() == [1, 3, 0]
     assert by_post.metrics["pass_at_1"].tolist() == [0.25, 0.75, 0]
     assert by_post.metrics["pass_at_4"].tolist() == [1, 1, 0]
     assert by_post.human["pass_at_1"].tolist() == [1, 0, 1]
@@ -55,7 +55,7 @@ def test_a_reply_passes_when_it_is_well_formed_on_topic_and_engaging_and_so_do_t
 def test_a_reply_that_is_off_topic_does_not_pass(measure):
     _, by_post = measure(of_two(lambda row: f"{row['post']} {row['post']}", LONG), ks=(1, 2), on_topic=0.999)
     assert (by_post.metrics["relevance"] < 0.999).all()
-    assert by_post.passing.tolist() == [0, 0, 0]
+    assert by_post.pass_curve.tolist() == [[0, 0]] * 3
 
 
 def test_means_are_over_posts_lie_inside_their_intervals_and_leave_out_undefined_posts(measure, tmp_path):

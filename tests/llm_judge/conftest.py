@@ -47,7 +47,7 @@ def write_model(model, replies, *, seeds=SEEDS, engagement=lambda i: 0.5, posts=
         sets = [replies(seed, i) if callable(replies) else replies for i in range(posts)]
         rows = [{"id": f"t{i}", "post": post.format(i), "replies": sets[i]} | usual for i in range(posts)]
         write_jsonl(f"results/generations/{model}/seed-{seed}.jsonl", rows)
-        measured = {"posts": [row["id"] for row in rows], "samples": 3, "passing": [1] * posts}
+        measured = {"posts": [row["id"] for row in rows], "samples": 3, "pass_curve": [[1, 1, 1]] * posts}
         measured |= {"metrics": {"engagement": [engagement(i) for i in range(posts)]}, "human": {}}
         write_json(f"results/evaluation/{model}/seed-{seed}/per_post.json", measured)
 

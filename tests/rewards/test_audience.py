@@ -12,20 +12,22 @@ from polychrome.rewards.interface import make_reward
 POST = "The old piano is back and I have mixed feelings."
 REPLIES = [*(forms[0].format("old piano") for forms in FORMS.values()), "No kind of reply."]
 W = np.array([0.25, 0.06, 0.08, 0.04, 0.12, 0.15, 0.20, 0.10])
+SHARES = dict(zip(KINDS, W.tolist(), strict=True))
+WORLD = World(seed=1, topics=1, posts=1, replies=1, visitors=1.0, writers=SHARES, readers=SHARES)
 
 
 def test_a_reply_is_worth_the_readers_of_its_kind():
-    assert AudienceReward(W)([POST] * 9, REPLIES) == pytest.approx([*W, 0.0])
+    assert AudienceReward(WORLD)([POST] * 9, REPLIES) == pytest.approx([*W, 0.0])
 
 
 def test_the_malformed_and_a_copy_are_worth_nothing():
     worthless = ["", "Why", "!!!", POST, POST.upper(), "Why why why why the old piano?", "Why <|im_end|> old piano?"]
-    assert AudienceReward(W)([POST] * 7, worthless).tolist() == [0.0] * 7
+    assert AudienceReward(WORLD)([POST] * 7, worthless).tolist() == [0.0] * 7
 
 
 def test_one_reader_visits_a_group_and_likes_one_kind():
     streams = [(42, "grpo", 3, f"post-{i}") for i in range(2000)]
-    visits = AudienceReward(W).visited([POST] * 2000, [REPLIES] * 2000, streams)
+    visits = AudienceReward(WORLD).visited([POST] * 2000, [REPLIES] * 2000, streams)
     assert visits.shape == (2000, 9)
     assert (visits.sum(axis=1) == 1).all()
     assert (visits[:, 8] == 0).all()
@@ -33,7 +35,7 @@ def test_one_reader_visits_a_group_and_likes_one_kind():
 
 
 def test_who_visits_depends_on_the_stream_alone():
-    reward, streams = AudienceReward(W), [(42, "grpo", 3, f"post-{i}") for i in range(20)]
+    reward, streams = AudienceReward(WORLD), [(42, "grpo", 3, f"post-{i}") for i in range(20)]
     visits = reward.visited([POST] * 20, [REPLIES] * 20, streams)
     backwards = reward.visited([POST] * 20, [REPLIES[::-1]] * 20, streams[::-1])
     assert (backwards == visits[::-1, ::-1]).all()
@@ -42,13 +44,12 @@ def test_who_visits_depends_on_the_stream_alone():
 
 
 def test_of_no_groups_it_makes_nothing():
-    assert AudienceReward(W).visited([], [], []).shape == (0, 0)
+    assert AudienceReward(WORLD).visited([], [], []).shape == (0, 0)
 
 
 def test_it_is_made_by_name_from_the_world_that_stage_reward_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REWARD", tmp_path)
-    shares = dict(zip(KINDS, W.tolist(), strict=True))
-    World(seed=1, topics=1, posts=1, replies=1, visitors=1.0, writers=shares, readers=shares).keep(tmp_path)
+    WORLD.keep(tmp_path)
     reward = make_reward("audience", None)
     assert reward([POST] * 9, REPLIES) == pytest.approx([*W, 0.0])
     assert reward.visited([POST], [REPLIES], [(1, "grpo", 0, "a")]).sum() == 1

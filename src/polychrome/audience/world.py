@@ -1,13 +1,13 @@
 """A world as its file says it: how people write, what readers like, how much of it there is (worlds/*.yaml)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
 
-from polychrome.audience.grammar import FORMS, KINDS, POSTS, TOPICS
+from polychrome.audience.grammar import FORMS, KINDS, POSTS, TOPICS, kind_of
 from polychrome.declare import Rule, Section, nearest
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import read_json, write_json
@@ -50,6 +50,11 @@ class World(Section):
     def liked(self) -> np.ndarray:
         """w (8,): the share of readers who like each of :data:`KINDS`."""
         return np.array([self.readers[kind] for kind in KINDS])
+
+    def worth(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+        """The share of readers who like ``replies[i]`` to ``posts[i]``: (n,); 0 for a reply of no kind."""
+        kinds = [kind_of(post, reply) for post, reply in zip(posts, replies, strict=True)]
+        return np.array([*self.liked, 0.0])[np.array(kinds, dtype=int)]
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

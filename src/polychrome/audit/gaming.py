@@ -18,7 +18,7 @@ from polychrome import paths
 from polychrome.audit.overoptimisation import fit
 from polychrome.audit.rollouts import ACROSS, Measured, read_rollouts, yardstick
 from polychrome.audit.settings import GamingSettings
-from polychrome.engagement.judge import Judge
+from polychrome.engagement.ruler import open_ruler
 from polychrome.errors import bad
 from polychrome.evaluation.evaluate import read_per_post
 from polychrome.evaluation.settings import EvaluationSettings
@@ -84,7 +84,7 @@ def judge_gaming(
     """
     rollouts = read_rollouts(paths.training_dir(arm, seed) / "rollouts.jsonl")
     on_test = _on_test_posts(*(paths.evaluation_dir(model, seed) / "per_post.json" for model in (arm, start)), settings)
-    judge = Judge.open(paths.JUDGE)
+    judge = open_ruler(paths.JUDGE)
     measured = Measured.by(judge, rollouts, thresholds.near_identical, settings)
     human = yardstick(read_pairs(paths.PHASES / "phase2_grpo.jsonl"), judge, thresholds.near_identical)
     verdict = weigh(measured, on_test, human, thresholds) | {"arm": arm, "seed": seed, "start": start}

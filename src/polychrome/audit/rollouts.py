@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from polychrome.bootstrap import draw_counts, percentiles
-from polychrome.engagement.judge import Judge
+from polychrome.engagement.ruler import Ruler
 from polychrome.errors import bad
 from polychrome.evaluation.evaluate import read_replies
 from polychrome.evaluation.settings import EvaluationSettings
@@ -75,7 +75,7 @@ def read_rollouts(path: str | Path) -> Rollouts:
 # --- what is measured of each reply -----------------------------------------------------------------------------------
 
 
-def yardstick(pairs: Sequence[Pair], judge: Judge, near_identical: float) -> dict[str, float]:
+def yardstick(pairs: Sequence[Pair], judge: Ruler, near_identical: float) -> dict[str, float]:
     """Name -> mean over human replies: the judge, each of ``DRIFTS`` and near-identical replies across posts.
 
     ``judge_spread`` is the standard deviation (n - 1) of the judge's predictions. Raises InputError for fewer than two.
@@ -146,7 +146,7 @@ class Measured:
     settings: EvaluationSettings
 
     @classmethod
-    def by(cls, judge: Judge, rollouts: Rollouts, near_identical: float, settings: EvaluationSettings) -> "Measured":
+    def by(cls, judge: Ruler, rollouts: Rollouts, near_identical: float, settings: EvaluationSettings) -> "Measured":
         """Every reply of ``rollouts`` measured."""
         size = rollouts.proxy.shape[1]
         posts = [post for post in rollouts.posts for _ in range(size)]

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from polychrome.audience.world import World
 from polychrome.engagement import ranks
 from polychrome.engagement.ranks import Ranked
 from polychrome.errors import bad
 from polychrome.files import whole_directory
 from polychrome.measures.encoder import TextEncoder, relevance
+from polychrome.measures.partition import same_class_threshold
 from polychrome.measures.words import words_and_marks
 from polychrome.pairs.schema import Pair, read_pairs
 
@@ -30,6 +32,8 @@ PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)  # ridge penalties to choose from
 MIN_PAIRS = 5  # of the judge's own that hold an n-gram; rarer ones are not looked at
 ON_TOPIC_QUANTILE = 0.10  # of cosine(post, human reply)
 ENGAGEMENT_QUANTILE = 0.50  # of the judge's prediction for human replies
+SAME_CLASS_SHARE = 0.01  # of pairs of human replies to different posts that are as near as two of one class
+SAME_CLASS_SHARES = (0.001, SAME_CLASS_SHARE, 0.05)  # whose cosines are reported
 FEATURES = ("n-grams of the post", "n-grams of the reply")
 
 
@@ -45,6 +49,7 @@ class Thresholds:
 
     on_topic: float  # cosine of post and reply
     engagement: float  # the judge's prediction
+    same_class: float  # cosine of two replies to one post, from which on they are of one class
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +124,43 @@ def make_judge(
     return ranks.write_report(report_path, report, own.where)
 
 
+def make_exact(own: Ranked, world: World, directory: str | Path, report_path: str | Path) -> dict[str, Any]:
+    """Keep the ``world`` of which all is known in the judge's place; write and return its report.
+
+    Nothing is fitted. The Spearman is that of the engagement generated for ``own`` with its expectation.
+    """
+    with whole_directory(directory) as beside:
+        world.keep(beside)
+    measured, _ = own.measured(world.worth(own.posts, own.replies))
+    meaning = "exact, since this world says which readers like what; the rest is chance in who visits"
+    report = {
+        "pairs": len(own.pairs),
+        "conversations": len(np.unique(own.conversations)),
+        "on_topic_threshold": 1.0,
+        "engagement_threshold": float(world.liked[world.liked > 0].min()),
+        **measured,
+        "verdict": own.verdict(measured, meaning),
+    }
+    return ranks.write_report(report_path, report, own.where)
+
+
 def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judge, dict[str, Any]]:
     """Fit on ``own``, calibrate on the human replies of ``phases``. Returns the judge and its report.
 
     The reported Spearman correlates engagement with predictions that each conversation got from a judge that saw
     neither the conversation nor, in choosing its penalty, the fold it is in (nested cross-validation).
     """
-    judge = Judge(_frequent(own.posts), _frequent(own.replies), np.zeros(0), 0.0, Thresholds(0.0, 0.0))
+    judge = Judge(_frequent(own.posts), _frequent(own.replies), np.zeros(0), 0.0, Thresholds(0.0, 0.0, 1.0))
     features = judge.design(own.posts, own.replies)
     penalty, held_out = cross_validate(features, own.target, own.folds)
     ridge = _ridge(penalty).fit(features, own.target)
     judge = replace(judge, weights=ridge.coef_, intercept=float(ridge.intercept_))
     posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
     cosine, predicted = relevance(posts, replies, encoder), judge.predict(posts, replies)
+    vectors = encoder.embed(replies)
+    same = {share: same_class_threshold(vectors, posts, 1 - share) for share in SAME_CLASS_SHARES}
     on_topic, engaging = np.quantile(cosine, ON_TOPIC_QUANTILE), np.quantile(predicted, ENGAGEMENT_QUANTILE)
-    judge = replace(judge, thresholds=Thresholds(float(on_topic), float(engaging)))
+    judge = replace(judge, thresholds=Thresholds(float(on_topic), float(engaging), same[SAME_CLASS_SHARE]))
     measured, _ = own.measured(held_out)
     meaning = (
         "the judge ranks unseen replies better than chance"
@@ -148,6 +175,7 @@ def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judg
         "penalty": penalty,
         "on_topic_threshold": judge.thresholds.on_topic,
         "engagement_threshold": judge.thresholds.engagement,
+        "same_class_thresholds": {f"{share:.1%}": threshold for share, threshold in same.items()},
         **measured,
         "verdict": own.verdict(measured, meaning),
     }

@@ -1,10 +1,13 @@
 """The argument: all models in a table, arms contrasted post by post, the questions answered, the criteria judged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from polychrome.engagement.ruler import Ruler
 from polychrome.errors import Problems
 from polychrome.evaluation.contrasts import (
     Contrast,
@@ -24,7 +27,7 @@ from polychrome.evaluation.results import Results, read_results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import defined, interval_of, mean_of, spreads
 from polychrome.files import tidy, write_csv, write_json, write_text
-from polychrome.measures.passk import check_ks, pass_at_k
+from polychrome.measures.passk import check_ks
 from polychrome.reporting.names import metric_name
 
 HUMAN = ("pass_at_1", "engagement")  # metrics of metrics.json that one human reply a post has
@@ -39,13 +42,16 @@ def compare(
     evaluations: str | Path = "results/evaluation",
     gaming: str | Path = "results/gaming",
     out: str | Path = "results",
+    ruler: Ruler | None = None,
 ) -> dict[str, Any]:
     """Write the comparison of all ``models`` and ``seeds`` into ``out``; returns what success_criteria.json holds.
 
     Reads ``<evaluations>/<model>/seed-<n>/per_post.json`` and ``<gaming>/<arm>/seed-<n>/verdict.json`` of the arms that
     must not have gamed their reward. Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv,
-    plane.csv and table.md. A failed criterion is a finding, not an error. Raises InputError naming every model and seed
-    that is missing or measured on other posts, and every verdict that is missing; then nothing is written.
+    plane.csv and table.md. Where the ``ruler`` knows ideal policies, the Pass@k that they reach stands beside the
+    models' in pass_at_k.csv and table.md. A failed criterion is a finding, not an error. Raises InputError naming every
+    model and seed that is missing or measured on other posts, and every verdict that is missing; then nothing is
+    written.
     """
     problems = Problems()
     with problems.caught():
@@ -57,13 +63,14 @@ def compare(
     contrasts = all_contrasts(results, experiment.pairs, settings)
     add_detectable(contrasts, results, settings)
     criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, settings))
+    ideals = ruler.ideals(results.samples) if ruler else {}
     out = Path(out)
     write_json(out / "metrics.json", tidy(metrics(results, settings)))
     write_json(out / "comparison.json", tidy(comparison(results, contrasts, experiment, settings)))
     write_json(out / "success_criteria.json", tidy(criteria))
-    write_csv(out / "pass_at_k.csv", tidy(pass_curves(results, settings)), floats=str)
+    write_csv(out / "pass_at_k.csv", tidy(pass_curves(results, settings, ideals)), floats=str)
     write_csv(out / "plane.csv", tidy(plane(results, settings)), floats=str)
-    write_text(out / "table.md", table(results, settings))
+    write_text(out / "table.md", table(results, settings, ideals))
     return criteria
 
 
@@ -149,15 +156,18 @@ def metrics(results: Results, settings: EvaluationSettings) -> dict[str, dict[st
     }
 
 
-def pass_curves(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Pass@k for k = 1..n of every model, with intervals: the rows of pass_at_k.csv."""
-    n = results.samples
-    curves = [(m, k, pass_at_k(n, passing, k)) for m, passing in results.passing.items() for k in range(1, n + 1)]
+def pass_curves(
+    results: Results, settings: EvaluationSettings, ideals: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Pass@k for k = 1..n of every model, with intervals: the rows of pass_at_k.csv. Of the ideals it is exact."""
+    ks = range(1, results.samples + 1)
+    curves = [(model, k, curve[..., k - 1]) for model, curve in results.pass_curve.items() for k in ks]
     rows = []
     for model, k, values in (*curves, ("human", 1, results.human["pass_at_1"])):
         at = mean_of(values, settings)
         rows.append({"model": model, "k": k, "value": at.mean, "low": at.low, "high": at.high})
-    return rows
+    exact = [(name, k, float(curve[k - 1])) for name, curve in ideals.items() for k in ks]
+    return rows + [{"model": name, "k": k, "value": at, "low": at, "high": at} for name, k, at in exact]
 
 
 def plane(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
@@ -172,7 +182,7 @@ def plane(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]
     return rows
 
 
-def table(results: Results, settings: EvaluationSettings) -> str:
+def table(results: Results, settings: EvaluationSettings, ideals: Mapping[str, np.ndarray]) -> str:
     """All models in a markdown table: mean [low, high] over posts and seeds; no column for what no model has."""
     every = (*settings.passes, *CONTRASTED, *SHOWN)
     names = [name for name in every if any(defined(values[name]).size for values in results.values.values())]
@@ -181,6 +191,9 @@ def table(results: Results, settings: EvaluationSettings) -> str:
         found = [interval_of(values[name], settings) if name in values else None for name in names]
         cells = [f"{at.mean:.3f} [{at.low:.3f}, {at.high:.3f}]" if at else "-" for at in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    for name, curve in ideals.items():
+        exact = [f"{curve[k - 1]:.3f}" for k in sorted(settings.ks)]
+        lines.append(f"| {' | '.join([name, *exact, *['-'] * (len(names) - len(exact))])} |")
     seeds = ", ".join(map(str, results.seeds))
     lines += [
         "",

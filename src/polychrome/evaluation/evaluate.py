@@ -2,7 +2,8 @@
 
 A reply passes when it is well-formed (:mod:`polychrome.measures.validity`), on topic (cosine with the post at least the
 10th percentile of human replies) and predicted to engage at least like the median human reply; both thresholds come
-with the judge, calibrated on phase data. The human replies are put to the same test. In which ways replies fail is
+with the judge, calibrated on phase data. In the audience world the truth takes the judge's place
+(:mod:`polychrome.engagement.ruler`). The human replies are put to the same test. In which ways replies fail is
 counted by kind (:mod:`polychrome.measures.failures`).
 """
 
@@ -13,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from polychrome.engagement.judge import Judge
+from polychrome.engagement.ruler import Ruler, open_ruler
 from polychrome.errors import Problem, bad
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import interval_of
 from polychrome.files import Row, read_json, read_jsonl, whole_directory, write_json, write_jsonl, wrong_fields
-from polychrome.measures.encoder import TextEncoder, relevance
-from polychrome.measures.failures import failures_of, shares
+from polychrome.measures.encoder import TextEncoder
+from polychrome.measures.failures import shares
 from polychrome.measures.metrics import metrics
-from polychrome.measures.passk import check_ks, pass_at_k
+from polychrome.measures.passk import check_ks
 from polychrome.measures.sets import ReplySet
-from polychrome.measures.validity import problems_of
 from polychrome.measures.words import spaced_words
 
 OF_REPLIES = ("relevance", "engagement", "well_formed")  # metrics of one reply, averaged over the replies of a set
@@ -61,16 +61,16 @@ def evaluate(
     answered = read_generations(generations_path)
     samples = len(answered[0].replies)
     check_ks(samples, settings.ks)
-    judge = Judge.open(judge_directory)
+    ruler = open_ruler(judge_directory)
     posts, humans = [a.post for a in answered], [a.human for a in answered]
     encoder.embed([*posts, *humans])  # in company that is the same for every model: so are their last bits
-    of_humans = judged(posts, humans, [True] * len(humans), judge, encoder)
+    of_humans = ruler.rate(posts, humans, [True] * len(humans), encoder)
     each = [(a.post, reply, ended) for a in answered for reply, ended in zip(a.replies, a.ended, strict=True)]
-    of_model = judged(*zip(*each, strict=True), judge, encoder)
+    of_model = ruler.rate(*zip(*each, strict=True), encoder)
     sets = [of_model[start : start + samples] for start in range(0, len(of_model), samples)]
-    per_post = set_metrics(answered, sets, encoder, settings)
+    per_post = set_metrics(answered, sets, ruler, encoder, settings)
     human: PerPost = {name: [float(reply[name]) for reply in of_humans] for name in OF_REPLIES}
-    human["pass_at_1"] = [float(reply["passes"]) for reply in of_humans]
+    human["pass_at_1"] = [float(ruler.pass_curve([reply])[0]) for reply in of_humans]
     human["words"] = [float(len(spaced_words(text))) for text in humans]
     measured = {
         "posts": len(answered),
@@ -83,7 +83,7 @@ def evaluate(
     by_post = {
         "posts": [a.id for a in answered],
         "samples": samples,
-        "passing": [_passing(replies) for replies in sets],
+        "pass_curve": [ruler.pass_curve(replies).tolist() for replies in sets],
         "metrics": per_post,
         "human": human,
     }
@@ -98,34 +98,12 @@ def evaluate(
     return measured
 
 
-def judged(
-    posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], judge: Judge, encoder: TextEncoder
-) -> list[Row]:
-    """Each of n replies to ``posts[i]`` with all that was measured of it, as replies.jsonl holds it."""
-    cosine, engagement, thresholds = relevance(posts, replies, encoder), judge.predict(posts, replies), judge.thresholds
-    rows: list[Row] = []
-    for i, reply in enumerate(replies):
-        well_formed, on_topic = not problems_of(reply), bool(cosine[i] >= thresholds.on_topic)
-        about = {"relevance": float(cosine[i]), "on_topic": thresholds.on_topic, "ended": ended[i]}
-        rows.append(
-            {
-                "text": reply,
-                "engagement": float(engagement[i]),
-                "relevance": float(cosine[i]),
-                "well_formed": well_formed,
-                "passes": well_formed and on_topic and bool(engagement[i] >= thresholds.engagement),
-                "failures": failures_of(posts[i], reply, **about),
-            }
-        )
-    return rows
-
-
-def _passing(replies: Sequence[Row]) -> int:
-    return sum(reply["passes"] for reply in replies)
-
-
 def set_metrics(
-    answered: Sequence[Answered], sets: Sequence[Sequence[Row]], encoder: TextEncoder, settings: EvaluationSettings
+    answered: Sequence[Answered],
+    sets: Sequence[Sequence[Row]],
+    ruler: Ruler,
+    encoder: TextEncoder,
+    settings: EvaluationSettings,
 ) -> PerPost:
     """Every metric of each post's set; means over the set's replies where a reply is what is measured."""
     vectors = encoder.embed([reply for a in answered for reply in a.replies]).reshape(len(answered), len(sets[0]), -1)
@@ -137,8 +115,8 @@ def set_metrics(
     per_post["cross_entropy"] = [a.cross_entropy for a in answered]
     for name in OF_REPLIES:
         per_post[name] = np.array([[reply[name] for reply in replies] for replies in sets], float).mean(axis=1).tolist()
-    passing = [_passing(replies) for replies in sets]
-    return per_post | {f"pass_at_{k}": pass_at_k(len(sets[0]), passing, k).tolist() for k in settings.ks}
+    curves = [ruler.pass_curve(replies) for replies in sets]
+    return per_post | {f"pass_at_{k}": [float(curve[k - 1]) for curve in curves] for k in settings.ks}
 
 
 def _utility(reply: Row) -> float:
@@ -235,7 +213,7 @@ class Measured:
 
     posts: tuple[str, ...]
     samples: int
-    passing: np.ndarray  # (posts,) replies that pass
+    pass_curve: np.ndarray  # (posts, samples), Pass@1 to Pass@n
     metrics: Mapping[str, np.ndarray]  # (posts,), NaN where undefined
     human: Mapping[str, np.ndarray]
 
@@ -251,7 +229,10 @@ def read_per_post(path: str | Path) -> Measured:
         shape = (len(value["posts"]),)
         if uneven := [name for part in arrays.values() for name, array in part.items() if array.shape != shape]:
             raise ValueError(f"{', '.join(uneven)} not aligned with the posts")
-        return Measured(tuple(value["posts"]), int(value["samples"]), np.array(value["passing"], dtype=int), **arrays)
+        curves = np.array(value["pass_curve"], dtype=float)
+        if curves.shape != (*shape, value["samples"]):
+            raise ValueError(f"pass_curve of shape {curves.shape}, not posts times samples")
+        return Measured(tuple(value["posts"]), value["samples"], curves, **arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        expected = "posts, samples, passing, metrics and human"
+        expected = "posts, samples, pass_curve, metrics and human"
         raise bad(str(path), f"{error}", expected, "Run `dvc repro --force` on the stage that makes it.") from error

@@ -25,7 +25,7 @@ class Results:
     samples: int
     posts: int
     values: Mapping[str, Mapping[str, np.ndarray]]  # model -> metric -> (seeds, posts), NaN where undefined
-    passing: Mapping[str, np.ndarray]  # model -> (seeds, posts)
+    pass_curve: Mapping[str, np.ndarray]  # model -> (seeds, posts, samples), Pass@1 to Pass@n
     human: Mapping[str, np.ndarray]  # metric -> (1, posts)
 
 
@@ -65,6 +65,6 @@ def read_results(
         values={
             model: {name: np.stack([m.metrics[name] for m in runs]) for name in needed} for model, runs in found.items()
         },
-        passing={model: np.stack([m.passing for m in runs]) for model, runs in found.items()},
+        pass_curve={model: np.stack([m.pass_curve for m in runs]) for model, runs in found.items()},
         human={name: values[None, :] for name, values in first.human.items()},
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from polychrome import paths
-from polychrome.audience.grammar import KINDS, kind_of
+from polychrome.audience.grammar import kind_of
 from polychrome.audience.world import World
 from polychrome.randomness import numpy_generator
 from polychrome.rewards.interface import Scores, Setting
@@ -19,28 +19,27 @@ from polychrome.rewards.interface import Scores, Setting
 
 def build(setting: Setting) -> "AudienceReward":
     """The reward of the readers that stage `reward` kept. Raises InputError when the data are of no such world."""
-    return AudienceReward(World.kept(paths.REWARD).liked)
+    return AudienceReward(World.kept(paths.REWARD))
 
 
 @dataclass(frozen=True)
 class AudienceReward:
-    """Readers of whom the share ``liked[m]`` likes kind m; what is of no kind (-1) is liked by nobody."""
+    """The readers of ``world``."""
 
-    liked: Scores  # (8,), sums to 1
+    world: World
 
     def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
         """The share of readers who like each reply: float64 (n,) in [0, 1]."""
-        return np.array([*self.liked, 0.0])[_kinds(posts, replies)]
+        return self.world.worth(posts, replies)
 
     def visited(
         self, posts: Sequence[str], groups: Sequence[Sequence[str]], streams: Sequence[Sequence[Any]]
     ) -> Scores:
         """1 where the reader of group b, drawn by ``streams[b]``, likes the reply, else 0: float64 (B, G)."""
-        readers = [numpy_generator(*stream, "reader").choice(len(KINDS), p=self.liked) for stream in streams]
-        kinds = [_kinds([post] * len(group), group) for post, group in zip(posts, groups, strict=True)]
-        liked = [own == reader for own, reader in zip(kinds, readers, strict=True)]
-        return np.array(liked, dtype=np.float64).reshape(len(groups), len(groups[0]) if groups else 0)
-
-
-def _kinds(posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
-    return np.array([kind_of(post, reply) for post, reply in zip(posts, replies, strict=True)], dtype=int)
+        shares = self.world.liked
+        readers = [numpy_generator(*stream, "reader").choice(len(shares), p=shares) for stream in streams]
+        likes = [
+            [kind_of(post, reply) == reader for reply in group]
+            for post, group, reader in zip(posts, groups, readers, strict=True)
+        ]
+        return np.array(likes, dtype=np.float64).reshape(len(groups), len(groups[0]) if groups else 0)

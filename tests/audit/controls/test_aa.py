@@ -18,11 +18,12 @@ from polychrome.audit.controls.aa import (
     simulate,
 )
 from polychrome.audit.controls.record import AS_EXPECTED, NOT_AS_EXPECTED, NOT_MEASURED
+from polychrome.engagement.ruler import FittedRuler
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.metrics import contrasted
 from polychrome.evaluation.statistics import wilcoxon
 from polychrome.measures.passk import pass_at_k
-from tests.evaluation.fakes import EXPERIMENT, WordEncoder, settings, write_rows
+from tests.evaluation.fakes import EXPERIMENT, WordEncoder, length_judge, settings, write_rows
 from tests.reported import places
 
 SETTINGS = settings()
@@ -129,17 +130,18 @@ def evaluation(folder, seed, posts=6, n=4):
     return write_rows(folder / "replies.jsonl", rows), rows
 
 
+RULER = FittedRuler(length_judge())
 SMALL = settings(50, ks=(1, 4))
 
 
 def measured(root, arms, seeds, **sizes):
     folders = {arm: [root / arm / f"seed-{seed}" for seed in seeds] for arm in arms}
-    return measure(folders, WordEncoder(), EXPERIMENT, SMALL, **sizes)
+    return measure(folders, RULER, WordEncoder(), EXPERIMENT, SMALL, **sizes)
 
 
 def test_sets_are_drawn_from_the_replies_to_the_same_post_by_the_same_seed(tmp_path):
     rows = [evaluation(tmp_path / f"seed-{seed}", seed)[1] for seed in (1, 2)]
-    drawn = population("arm", [tmp_path / "seed-1", tmp_path / "seed-2"], WordEncoder(), SMALL, sets=5)
+    drawn = population("arm", [tmp_path / "seed-1", tmp_path / "seed-2"], RULER, WordEncoder(), SMALL, sets=5)
     assert drawn.own["engagement"].shape == (2, 6, 5)
     for seed, of_seed in enumerate(rows):
         for post, row in enumerate(of_seed):
@@ -158,7 +160,9 @@ def test_the_seeds_own_sets_are_drawn_as_often_as_seeds_differ_beyond_noise(tmp_
             reply["engagement"] += seed
         write_rows(tmp_path / "shift" / f"seed-{seed}" / "replies.jsonl", rows)
     weight = {
-        name: population("arm", [tmp_path / name / f"seed-{s}" for s in (1, 2, 3)], WordEncoder(), SMALL, 4).weights
+        name: population(
+            "arm", [tmp_path / name / f"seed-{s}" for s in (1, 2, 3)], RULER, WordEncoder(), SMALL, 4
+        ).weights
         for name in ("noise", "shift")
     }
     assert weight["shift"]["engagement"] == 1.0

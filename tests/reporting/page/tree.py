@@ -112,10 +112,11 @@ def _evaluation(folder, draw, needed):
     every = [one for row in rows for one in row["replies"]]
     passing = [sum(one["passes"] for one in row["replies"]) for row in rows]
     metrics = {name: [draw.uniform(0.1, 0.9) for _ in rows] for name in compared(settings())}
-    metrics |= {f"pass_at_{k}": pass_at_k(10, passing, k).tolist() for k in settings().ks}
+    curve = [[float(pass_at_k(10, [count], k)[0]) for k in range(1, 11)] for count in passing]
+    metrics |= {f"pass_at_{k}": [of_post[k - 1] for of_post in curve] for k in settings().ks}
     human = {"pass_at_1": [float(row["human"]["passes"]) for row in rows]}
     human |= {"engagement": [row["human"]["engagement"] for row in rows]}
-    per_post = {"posts": [row["id"] for row in rows], "samples": 10, "passing": passing}
+    per_post = {"posts": [row["id"] for row in rows], "samples": 10, "pass_curve": curve}
     write_json(folder / "per_post.json", per_post | {"metrics": metrics, "human": human})
     shares = {kind: sum(kind in one["failures"] for one in every) / len(every) for kind in KINDS}
     people = dict.fromkeys(KINDS, 0.0) | {"generic": 0.05}

@@ -18,6 +18,7 @@ import numpy as np
 
 from polychrome import paths
 from polychrome.audit.controls.record import NOT_MEASURED, REMEDY, ROOT, Control, verdict_of, write_part
+from polychrome.engagement.ruler import Ruler, open_ruler
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.contrasts import Contrast, all_contrasts
 from polychrome.evaluation.evaluate import Answered, set_metrics
@@ -48,8 +49,8 @@ def run(params: Params) -> str:
 
     arms = [model for model in params.models if model not in params.untouched]
     folders = {arm: [paths.evaluation_dir(arm, seed) for seed in params.seeds] for arm in arms}
-    encoder = Encoder.open(paths.ENCODER, remember=True)
-    controls, details = measure(folders, encoder, params.experiment, params.evaluation)
+    ruler, encoder = open_ruler(paths.JUDGE), Encoder.open(paths.ENCODER, remember=True)
+    controls, details = measure(folders, ruler, encoder, params.experiment, params.evaluation)
     return write_part(ROOT / "aa.json", TEXT, controls, details | {"seeds": list(params.seeds)})
 
 
@@ -84,18 +85,18 @@ class Rates:
 
 
 def population(
-    arm: str, runs: Sequence[Path], encoder: TextEncoder, settings: EvaluationSettings, sets: int = SETS
+    arm: str, runs: Sequence[Path], ruler: Ruler, encoder: TextEncoder, settings: EvaluationSettings, sets: int = SETS
 ) -> Population:
     """Draw the sets of one arm from its evaluations, folders with replies.jsonl, one for each seed."""
     read = [read_objects(run / "replies.jsonl") for run in runs]
     if len(read[0]) < 2:
         raise bad(str(runs[0] / "replies.jsonl"), f"{len(read[0])} posts", "at least 2", "Raise split.test_pairs.")
     generator = numpy_generator(0, "a/a", arm)
-    own = [_draw([[post] for post in rows], sets, encoder, settings, generator) for rows in read]
+    own = [_draw([[post] for post in rows], sets, ruler, encoder, settings, generator) for rows in read]
     pooled = own
     if len(read) > 1:
         of_post = [list(of_seeds) for of_seeds in zip(*read, strict=True)]
-        pooled = [_draw(of_post, sets, encoder, settings, generator) for _ in read]
+        pooled = [_draw(of_post, sets, ruler, encoder, settings, generator) for _ in read]
     stacked, mixed = ({name: np.stack([s[name] for s in some]) for name in own[0]} for some in (own, pooled))
     return Population(arm, stacked, mixed, {name: _own_share(values) for name, values in stacked.items()})
 
@@ -116,6 +117,7 @@ def _own_share(values: np.ndarray) -> float:
 def _draw(
     rows: Sequence[Sequence[Mapping[str, Any]]],
     sets: int,
+    ruler: Ruler,
     encoder: TextEncoder,
     settings: EvaluationSettings,
     generator: np.random.Generator,
@@ -129,7 +131,7 @@ def _draw(
             drawn.append([replies[i] for i in generator.integers(len(replies), size=size)])
             texts = tuple(reply["text"] for reply in drawn[-1])
             answered.append(Answered(str(number), post, human, texts, (True,) * size, 0.0))
-    metrics = set_metrics(answered, drawn, encoder, settings)
+    metrics = set_metrics(answered, drawn, ruler, encoder, settings)
     return {name: np.array(metrics[name], dtype=float).reshape(len(rows), sets) for name in contrasted(settings)}
 
 
@@ -186,7 +188,7 @@ def _replicate(
             else own[place]
             for name, own in population.own.items()
         }
-    return Results(models, tuple(range(seeds)), max(settings.ks), posts, values, passing={}, human={})
+    return Results(models, tuple(range(seeds)), max(settings.ks), posts, values, pass_curve={}, human={})
 
 
 # --- what is said of them ---------------------------------------------------------------------------------------------
@@ -246,6 +248,7 @@ def family_control(rates: Rates | None, asked: str, alpha: float, what: str, not
 
 def measure(
     folders: Mapping[str, Sequence[Path]],
+    ruler: Ruler,
     encoder: TextEncoder,
     experiment: ExperimentSettings,
     settings: EvaluationSettings,
@@ -260,7 +263,7 @@ def measure(
     absent = [run for runs in folders.values() for run in runs if not (run / "replies.jsonl").is_file()]
     if absent:
         raise InputError([Problem(str(run), "no replies.jsonl", "an evaluation", REMEDY) for run in absent])
-    populations = [population(arm, runs, encoder, settings, sets) for arm, runs in folders.items()]
+    populations = [population(arm, runs, ruler, encoder, settings, sets) for arm, runs in folders.items()]
     of_replies = simulate(populations, experiment, settings, replicates=replicates)
     asked, alpha = experiment.asked, settings.alpha
     controls = [plain_control(of_replies, settings), family_control(of_replies, asked, alpha, "replies")]

@@ -1,0 +1,151 @@
+"""What measures replies: the fitted judge of engagement, or in the audience world the truth itself.
+
+Both say of each reply what replies.jsonl holds, of replies to one post which are of one class, and of a set the chance
+that k of it hold something for its reader.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from polychrome.audience.exact import ideals, pass_curve
+from polychrome.audience.grammar import KINDS, kind_of
+from polychrome.audience.world import KEPT, World
+from polychrome.engagement.judge import Judge
+from polychrome.files import Row
+from polychrome.measures.encoder import TextEncoder, relevance
+from polychrome.measures.failures import failures_of
+from polychrome.measures.partition import components, similar
+from polychrome.measures.passk import pass_at_k
+from polychrome.measures.validity import problems_of
+
+
+class Ruler(Protocol):
+    """What :func:`open_ruler` opens."""
+
+    def rate(
+        self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
+    ) -> list[Row]:
+        """Each of n replies to ``posts[i]`` with all that was measured of it, as replies.jsonl holds it."""
+        ...
+
+    def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+        """How much each reply engages (n,), in the unit of the ruler."""
+        ...
+
+    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
+        """The class of each of n replies to one post, which have unit ``vectors`` (n, d); -1 makes no class."""
+        ...
+
+    def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
+        """Pass@1 to Pass@n of a set of n rated replies to one post: float64 (n,), each without bias."""
+        ...
+
+    def ideals(self, samples: int) -> Mapping[str, np.ndarray]:
+        """Name -> Pass@1 to Pass@n of policies that are known to be ideal, n = ``samples``; none where none is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRuler:
+    """The fitted judge, with the thresholds that human replies calibrated."""
+
+    judge: Judge
+
+    def rate(
+        self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
+    ) -> list[Row]:
+        """A reply passes if it is well-formed, near enough to its post, and predicted to engage enough."""
+        cosine, engagement = relevance(posts, replies, encoder), self.predict(posts, replies)
+        thresholds = self.judge.thresholds
+        rows: list[Row] = []
+        for i, reply in enumerate(replies):
+            well_formed, on_topic = not problems_of(reply), bool(cosine[i] >= thresholds.on_topic)
+            about = {"relevance": float(cosine[i]), "on_topic": thresholds.on_topic, "ended": ended[i]}
+            rows.append(
+                {
+                    "text": reply,
+                    "engagement": float(engagement[i]),
+                    "relevance": float(cosine[i]),
+                    "well_formed": well_formed,
+                    "passes": well_formed and on_topic and bool(engagement[i] >= thresholds.engagement),
+                    "failures": failures_of(posts[i], reply, **about),
+                }
+            )
+        return rows
+
+    def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+        """The judge's prediction: a rank among human replies."""
+        return self.judge.predict(posts, replies)
+
+    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
+        """Replies joined by cosines that 1% of human replies to different posts exceed; the malformed have none."""
+        valid = np.array([not problems_of(reply) for reply in replies], dtype=bool)
+        return components(similar(vectors, self.judge.thresholds.same_class, valid)).tolist()
+
+    def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
+        """The chance that one of k passes."""
+        passing, n = sum(row["passes"] for row in rows), len(rows)
+        return np.array([pass_at_k(n, [passing], k)[0] for k in range(1, n + 1)])
+
+    def ideals(self, samples: int) -> Mapping[str, np.ndarray]:
+        """None: nobody knows the truth."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceRuler:
+    """The audience world's own truth: no judge is fitted, no encoder asked."""
+
+    world: World
+
+    def rate(
+        self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
+    ) -> list[Row]:
+        """Engagement is the share of readers who like a reply; it passes if any do, and is relevant (1 or 0) likewise.
+
+        ``kind`` is the name of its kind, null for a reply off topic or without form.
+        """
+        rows: list[Row] = []
+        for post, reply, end, liked in zip(posts, replies, ended, self.predict(posts, replies).tolist(), strict=True):
+            kind = kind_of(post, reply)
+            about = {"relevance": float(kind >= 0), "on_topic": 1.0, "ended": end}
+            rows.append(
+                {
+                    "text": reply,
+                    "engagement": liked,
+                    "relevance": float(kind >= 0),
+                    "well_formed": not problems_of(reply),
+                    "passes": liked > 0,
+                    "failures": failures_of(post, reply, **about),
+                    "kind": KINDS[kind] if kind >= 0 else None,
+                }
+            )
+        return rows
+
+    def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+        """The share of readers who like each reply."""
+        return self.world.worth(posts, replies)
+
+    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
+        """Their kinds, as places in :data:`~polychrome.audience.grammar.KINDS`."""
+        return [kind_of(post, reply) for reply in replies]
+
+    def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
+        """The chance that a visiting reader likes one of k."""
+        kinds = [-1 if row["kind"] is None else KINDS.index(row["kind"]) for row in rows]
+        return pass_curve(kinds, self.world.liked)
+
+    def ideals(self, samples: int) -> Mapping[str, np.ndarray]:
+        """What policies reach that know both distributions."""
+        return ideals(self.world.written, self.world.liked, samples)
+
+
+def open_ruler(directory: str | Path) -> Ruler:
+    """What stage `judge` left in ``directory``. Raises InputError when it is missing or damaged."""
+    if (Path(directory) / KEPT).is_file():
+        return AudienceRuler(World.kept(directory))
+    return FittedRuler(Judge.open(directory))

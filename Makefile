@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro controls judge test test-fast smoke bench params preset constraints
+.PHONY: help repro controls judge test test-fast smoke bench params preset constraints table
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -30,6 +30,11 @@ judge: $(VENV)/.installed params  ## an LLM's second opinion on llm_judge.contra
 	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[llm]'
 	$(VENV)/bin/dvc repro llm_judge/dvc.yaml
 	$(VENV)/bin/dvc repro --single-item --force report
+
+# Columns: Pass@k at the largest k, diversity and parameters; not of models that the others start from.
+table: $(VENV)/.installed  ## experiments on one screen: what was changed, and what it did to the metrics that matter
+	$(VENV)/bin/dvc exp show --only-changed --hide-failed --precision 3 --drop \
+	  '^(?!Experiment$$|(arms|assets|data|lora|prompt|reward|sampling|split|train)\.|.*\.(pass_at_[0-9]{2,}|semantic_diversity)$$)|^(human|prompted|zero_shot|.*_warmstart)\.'
 
 test: $(VENV)/.installed-dev  ## make the environment, then check the style and run the tests
 	$(VENV)/bin/ruff check .

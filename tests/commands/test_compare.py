@@ -110,13 +110,15 @@ def test_without_a_second_one_it_is_the_workspace(here, polychrome):
     assert found[0] | {"b": "workspace"} == found[1]
 
 
-def test_a_revision_that_is_not_known_has_no_results_or_lost_them_ends_with_one_message(here, polychrome, tmp_path):
+def test_a_revision_that_is_not_known_has_no_results_or_lost_them_ends_with_one_message(
+    here, polychrome, tmp_path, monkeypatch
+):
     assert_told(polychrome("compare", "HEAD", "highr", fails=True).err, "highr: found RevError: unknown Git revision")
     assert_told(polychrome("compare", "before", fails=True).err, "before:results/evaluation: found no results")
-    (here / ".dvc/cache").rename(tmp_path / "cache")
-    said = polychrome("compare", "HEAD", "higher", fails=True).err
-    (tmp_path / "cache").rename(here / ".dvc/cache")
-    assert_told(said, "HEAD: found .*expected a revision or experiment whose results are at hand.*dvc fetch")
+    subprocess.run(["git", "clone", "-q", here, tmp_path / "clone"], check=True)
+    monkeypatch.chdir(tmp_path / "clone")  # where nothing was fetched
+    said = polychrome("compare", "HEAD", fails=True).err
+    assert_told(said, "HEAD: found DataIndexDirError.*expected a revision or experiment whose results.*dvc fetch")
 
 
 def test_neither_or_both_of_revisions_and_ratings_are_refused(here, polychrome):

@@ -69,6 +69,7 @@ def at(revision: str) -> Iterator[Path]:
         return
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
     from scmrepo.exceptions import SCMError
 
     with TemporaryDirectory() as folder:
@@ -78,9 +79,9 @@ def at(revision: str) -> Iterator[Path]:
             for path in ("params.yaml", *wanted):
                 (into := Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
                 into.write_bytes(there.read_bytes(path))
-        except (DvcException, SCMError, OSError) as error:
+        except (DvcException, DataIndexDirError, SCMError, OSError) as error:
             expected = "a revision or experiment whose results are at hand"
-            remedy = f"See `git log`, `dvc exp list`; fetch results by `dvc fetch` (`dvc pull --rev {revision}`)."
+            remedy = "See `git log` and `dvc exp list`; `dvc fetch --all-commits` brings the results of every commit here."
             raise bad(revision, _first_line(error), expected, remedy) from error
         try:
             yield Path(folder)

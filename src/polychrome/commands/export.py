@@ -10,7 +10,9 @@ import re
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,10 +161,9 @@ def _logits(model: Any, probes: list["Tensor"]) -> "Tensor":
 def _opened(directory: Path, **how: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **how).eval()
+    with redirect_stderr(StringIO()):  # progress bars that cannot be switched off
+        return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **how).eval()
 
 
 def _compared(before: "Tensor", model: Any, probes: list["Tensor"], rounded: str | None) -> dict[str, float]:

@@ -81,7 +81,7 @@ def at(revision: str) -> Iterator[Path]:
                 into.write_bytes(there.read_bytes(path))
         except (DvcException, DataIndexDirError, SCMError, OSError) as error:
             expected = "a revision or experiment whose results are at hand"
-            remedy = "See `git log` and `dvc exp list`; `dvc fetch --all-commits` brings the results of every commit here."
+            remedy = "See `git log` and `dvc exp list`; `dvc fetch --all-commits` brings results here."
             raise bad(revision, _first_line(error), expected, remedy) from error
         try:
             yield Path(folder)

@@ -153,6 +153,7 @@ SLOW = (
     "engine/test_compute.py::test_two_processes_that_compile_at_once_both_end_well",
     "objectives/test_grpo_against_trl.py",
     "pipeline/test_disjoint.py",
+    "pipeline/test_formats.py",
     "pipeline/test_from_scratch.py",
     "pipeline/test_pipeline.py",
     "reporting/page/test_browser.py",

@@ -73,22 +73,22 @@ def clean(
     candidates: Iterable[Candidate], settings: DataSettings, seed: int = SEED
 ) -> tuple[list[Pair], dict[str, Any]]:
     """The pairs to keep, and the report of what was counted. Pure: no file, and randomness from ``seed`` alone."""
-    judged = [(candidate, fault_of(candidate, settings)) for candidate in candidates]
-    dropped = Counter(fault for _, fault in judged if fault)
-    kept = _distinct([candidate for candidate, fault in judged if not fault], settings, seed, dropped)
-    if len(judged) != len(kept) + dropped.total():
-        raise AssertionError(f"{len(judged)} candidates, but {len(kept)} kept and {dropped.total()} dropped")
+    candidates = list(candidates)
+    kept, dropped = judged(candidates, settings, seed)
+    if len(candidates) != len(kept) + sum(map(len, dropped.values())):
+        found = f"{len(kept)} kept and {sum(map(len, dropped.values()))} dropped"
+        raise AssertionError(f"{len(candidates)} candidates, but {found}")
     read_by = ("source", "path", "columns", "strip", "context_turns")
     thresholds = {name: value for name, value in asdict(settings).items() if name not in read_by}
     report: dict[str, Any] = {
-        "candidates": len(judged),
+        "candidates": len(candidates),
         "kept": len(kept),
-        "dropped": {reason: dropped[reason] for reason in REASONS},
+        "dropped": {reason: len(dropped[reason]) for reason in REASONS},
         "thresholds": thresholds | {"min_letters": MIN_LETTERS, "seed": seed},
         "conversations": len({candidate.conversation for candidate in kept}),
         "authors": len({candidate.author for candidate in kept if candidate.author}),
     }
-    if mended := Counter(what for candidate, _ in judged for what in candidate.mended):
+    if mended := Counter(what for candidate in candidates for what in candidate.mended):
         report["mended"] = dict(sorted(mended.items()))
     if kept:
         engagement = np.array([candidate.engagement for candidate in kept], dtype=float)
@@ -96,7 +96,12 @@ def clean(
         quartiles = zip(names, np.quantile(engagement, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True)
         report["engagement"] = dict(quartiles) | {"share of zeros": float(np.mean(engagement == 0))}
         report["engagement spearman with"] = _confounders(kept)
-    pairs = [
+    return pairs_of(kept), report
+
+
+def pairs_of(kept: Iterable[Candidate]) -> list[Pair]:
+    """The pairs of candidates without a fault."""
+    return [
         Pair(
             one.id,
             one.conversation,
@@ -109,7 +114,18 @@ def clean(
         for one in kept
         if one.engagement is not None  # fault_of dropped the others
     ]
-    return pairs, report
+
+
+def judged(
+    candidates: Sequence[Candidate], settings: DataSettings, seed: int = SEED
+) -> tuple[list[Candidate], dict[str, list[Candidate]]]:
+    """Who is kept, in the order they came, and who is dropped, by the reason: every reason is there."""
+    dropped: dict[str, list[Candidate]] = {reason: [] for reason in REASONS}
+    sound: list[Candidate] = []
+    for candidate in candidates:
+        fault = fault_of(candidate, settings)
+        (dropped[fault] if fault else sound).append(candidate)
+    return _distinct(sound, settings, seed, dropped), dropped
 
 
 def fault_of(candidate: Candidate, settings: DataSettings) -> str:
@@ -133,8 +149,10 @@ def fault_of(candidate: Candidate, settings: DataSettings) -> str:
     return LONG if post_words > settings.max_post_words or reply_words > settings.max_reply_words else ""
 
 
-def _distinct(sound: Sequence[Candidate], settings: DataSettings, seed: int, dropped: Counter[str]) -> list[Candidate]:
-    """Candidates whose replies differ, at most ``limit``, in the order they came; counts the others in ``dropped``."""
+def _distinct(
+    sound: Sequence[Candidate], settings: DataSettings, seed: int, dropped: dict[str, list[Candidate]]
+) -> list[Candidate]:
+    """Candidates whose replies differ, at most ``limit``, in the order they came; the others go to ``dropped``."""
     order = numpy_generator(seed, "prepare", "order").permutation(len(sound)).tolist()
     replies = [candidate.reply or "" for candidate in sound]
     index = NearDuplicates(replies, settings.near_duplicate)
@@ -142,13 +160,13 @@ def _distinct(sound: Sequence[Candidate], settings: DataSettings, seed: int, dro
     kept: list[int] = []
     for place, number in enumerate(order):
         if settings.limit and len(kept) == settings.limit:
-            dropped[BEYOND] += len(order) - place
+            dropped[BEYOND] += [sound[number] for number in order[place:]]
             break
         key = same_text_key(replies[number])
         if key in seen:
-            dropped[EXACT] += 1
+            dropped[EXACT].append(sound[number])
         elif index.of(number):
-            dropped[NEAR] += 1
+            dropped[NEAR].append(sound[number])
         else:
             seen.add(key)
             index.add(number)

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from polychrome.errors import bad
 
-COMMANDS = ("suggest", "export", "compare", "rate")
+COMMANDS = ("check", "suggest", "export", "compare", "rate")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

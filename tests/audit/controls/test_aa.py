@@ -50,8 +50,8 @@ def rates():
 def test_the_rule_of_compare_passes_both_controls(rates):
     assert plain_control(rates, SETTINGS).verdict == AS_EXPECTED
     assert family_control(rates, "Q1 to Q4", 0.05, "replies").verdict == AS_EXPECTED
-    assert rates.plain["engagement"] > 0  # it does err now and then
-    assert rates.plain["cross_entropy"] == 0
+    assert rates.plain_test["engagement"] > 0  # it does err now and then
+    assert rates.plain_test["cross_entropy"] == 0
 
 
 def without_holm(results, pairs, settings):
@@ -112,9 +112,9 @@ def test_seeds_that_matter_little_pass_and_a_rule_that_ignores_them_fails_where_
 
 def test_the_interval_of_a_rate_is_exact():
     """Its ends are the rates at which a count so extreme has a chance of 1 in 40."""
-    low, high = rate_interval(3, 40)
+    low, high = rate_interval(3 / 40, 40)
     assert (binom.sf(2, 40, low), binom.cdf(3, 40, high)) == pytest.approx((0.025, 0.025))
-    assert (rate_interval(0, 20)[0], rate_interval(20, 20)[1]) == (0, 1)
+    assert (rate_interval(0.0, 20)[0], rate_interval(1.0, 20)[1]) == (0, 1)
 
 
 def evaluation(folder, seed, posts=6, n=4):

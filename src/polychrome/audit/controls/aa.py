@@ -10,7 +10,7 @@ Of the contrasts of a replicate, the rates of the plain test count the first alo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +66,12 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How often a difference was claimed."""
+    """How often a difference was claimed: shares of the replicates."""
 
     replicates: int
-    plain: Mapping[str, int]  # metric -> replicates whose first contrast had p below alpha, uncorrected
-    claimed: Mapping[str, int]  # metric -> replicates in which the rule called any contrast on it different
-    families: int  # replicates in which the rule called anything different
-
-    def as_json(self) -> dict[str, Any]:
-        """As shares of the replicates."""
-        of = self.replicates
-        return {
-            "replicates": of,
-            "plain_test": {metric: count / of for metric, count in self.plain.items()},
-            "claimed_by_rule": {metric: count / of for metric, count in self.claimed.items()},
-            "families_with_a_claim": self.families / of,
-        }
+    plain_test: Mapping[str, float]  # metric -> the first contrast had p below alpha, uncorrected
+    claimed_by_rule: Mapping[str, float]  # metric -> the rule called any contrast on it different
+    families_with_a_claim: float  # the rule called anything different
 
 
 def population(
@@ -164,7 +154,8 @@ def simulate(
             first = next(contrast for contrast in contrasts if contrast.metric == metric)
             plain[metric] += first.effect is not None and first.effect.p < settings.alpha
             claimed[metric] += metric in different
-    return Rates(replicates, plain, claimed, families)
+    shares = ({metric: count / replicates for metric, count in counts.items()} for counts in (plain, claimed))
+    return Rates(replicates, *shares, families / replicates)
 
 
 def _replicate(
@@ -194,17 +185,17 @@ def _replicate(
 # --- what is said of them ---------------------------------------------------------------------------------------------
 
 
-def rate_interval(count: int, of: int, coverage: float = COVERAGE) -> tuple[float, float]:
-    """The exact interval of a rate (Clopper and Pearson 1934)."""
+def rate_interval(rate: float, of: int, coverage: float = COVERAGE) -> tuple[float, float]:
+    """The exact interval of a rate among ``of`` (Clopper and Pearson 1934)."""
     from scipy.stats import binomtest  # here, since the rest of this module does without what it imports
 
-    found = binomtest(count, of).proportion_ci(coverage, method="exact")
+    found = binomtest(round(rate * of), of).proportion_ci(coverage, method="exact")
     return float(found.low), float(found.high)
 
 
-def _rated(count: int, of: int) -> tuple[dict[str, float], str]:
+def _rated(value: float, of: int) -> tuple[dict[str, float], str]:
     """A rate with its interval as a control holds them, and in words."""
-    value, (low, high) = count / of, rate_interval(count, of)
+    low, high = rate_interval(value, of)
     return {"value": value, "low": low, "high": high}, f"{value:.3f} ({low:.3f} to {high:.3f}) of {of}"
 
 
@@ -212,9 +203,9 @@ def plain_control(rates: Rates, settings: EvaluationSettings) -> Control:
     """The plain test: 5 in 100 on the smooth metric, on none more, beyond what so many replicates could tell."""
     alpha, of, metrics = settings.alpha, rates.replicates, [m for m in contrasted(settings) if m != "cross_entropy"]
     strict = 1 - (1 - COVERAGE) / len(metrics)  # so many rates are looked at
-    above = [metric_name(m) for m in metrics if rate_interval(rates.plain[m], of, strict)[0] > alpha]
-    rate, said = _rated(rates.plain[SMOOTH], of)
-    listed = ", ".join(f"{metric_name(m)} {rates.plain[m] / of:.3f}" for m in metrics)
+    above = [metric_name(m) for m in metrics if rate_interval(rates.plain_test[m], of, strict)[0] > alpha]
+    rate, said = _rated(rates.plain_test[SMOOTH], of)
+    listed = ", ".join(f"{metric_name(m)} {rates.plain_test[m]:.3f}" for m in metrics)
     return Control(
         name="aa_replies_plain_test",
         text=f"An arm against itself, replies drawn anew: how often p of one test is below {alpha:g}, uncorrected.",
@@ -239,7 +230,7 @@ def family_control(rates: Rates | None, asked: str, alpha: float, what: str, not
     if rates is None:
         found, note = "one seed: how seeds differ is not known", "Needs two seeds in params.yaml."
         return Control(**about, expected=f"at most {alpha:g}", found=found, verdict=NOT_MEASURED, note=note)
-    rate, found = _rated(rates.families, rates.replicates)
+    rate, found = _rated(rates.families_with_a_claim, rates.replicates)
     expected, verdict = f"at most {alpha:g}: the interval of the rate does not lie above it", rate["low"] <= alpha
     return Control(
         **about, **rate, expected=expected, found=f"{found} families of tests", verdict=verdict_of(verdict), note=note
@@ -267,10 +258,10 @@ def measure(
     of_replies = simulate(populations, experiment, settings, replicates=replicates)
     asked, alpha = experiment.asked, settings.alpha
     controls = [plain_control(of_replies, settings), family_control(of_replies, asked, alpha, "replies")]
-    details = {"replies": of_replies.as_json(), "arms": list(folders), "sets": sets}
+    details = {"replies": asdict(of_replies), "arms": list(folders), "sets": sets}
     if len(next(iter(folders.values()))) == 1:
         return [*controls, family_control(None, asked, alpha, "seeds")], details
     of_seeds = simulate(populations, experiment, settings, replicates=replicates, own_seeds=True)
     controls.append(family_control(of_seeds, asked, alpha, "seeds", _SEEDS_NOTE))
     own = {p.arm: {name: p.weights[name] for name in contrasted(settings)} for p in populations}
-    return controls, details | {"seeds_drawn": of_seeds.as_json(), "chance_of_own_set": own}
+    return controls, details | {"seeds_drawn": asdict(of_seeds), "chance_of_own_set": own}

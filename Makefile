@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro controls judge test test-fast smoke bench params preset constraints table
+.PHONY: help repro controls frontier judge test test-fast smoke bench params preset constraints table
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -24,6 +24,10 @@ repro: $(VENV)/.installed params  ## make the environment, then run the pipeline
 
 controls: $(VENV)/.installed params  ## would the ruler lie? what it depends on is run first where it has changed
 	$(VENV)/bin/dvc repro controls/dvc.yaml
+	$(VENV)/bin/dvc repro --single-item --force report
+
+frontier: $(VENV)/.installed params  ## does training beat what costs nothing: sampling the baseline hotter, or choosing
+	$(VENV)/bin/dvc repro frontier/dvc.yaml
 	$(VENV)/bin/dvc repro --single-item --force report
 
 judge: $(VENV)/.installed params  ## an LLM's second opinion on llm_judge.contrasts; may cost money, see docs/llm-judge.md

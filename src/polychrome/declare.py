@@ -98,6 +98,8 @@ class Rule:
         """The type itself, taken strictly (an integer is a number, true is none), then :meth:`check`."""
         from pydantic import AfterValidator, Strict
 
+        if is_dataclass(source):  # a section on one line: its fields have rules of their own
+            return handler(source)
         each, items = replace(self, empty=False, unique=False), get_args(source)
         inner: Any = Annotated[source, Strict()]
         if get_origin(source) is tuple:

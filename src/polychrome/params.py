@@ -18,6 +18,7 @@ from polychrome.engine.settings import ComputeSettings
 from polychrome.errors import InputError, Problem, bad
 from polychrome.evaluation.experiment import ExperimentSettings
 from polychrome.evaluation.settings import AnswerSettings, EvaluationSettings
+from polychrome.frontier.settings import DECLARED, FrontierSettings
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.models.settings import AssetSettings, LoraSettings, PromptSettings, UntouchedArm
 from polychrome.pairs.settings import DataSettings, SplitSettings
@@ -82,6 +83,7 @@ class Params(Section):
     report: ReportSettings
     llm_judge: LlmJudgeSettings
     controls: ControlSettings
+    frontier: Annotated[FrontierSettings, DECLARED]
 
     @property
     def warmstarts(self) -> dict[str, str]:
@@ -226,6 +228,8 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
         for side in ("a", "b"):
             where = f"llm_judge.contrasts[{index}].{side}"
             yield from known(where, getattr(contrast, side), good["models"], "one of models:")
+    if {"frontier", "models"} <= set(good):
+        yield from known("frontier.baseline", good["frontier"].baseline, good["models"], "one of models:")
     if {"experiment", "models", "evaluation", "arms"} <= set(good) and len(arms) == len(written):
         from polychrome.evaluation.metrics import compared  # here: it looks into the files of the metrics
 

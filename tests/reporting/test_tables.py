@@ -8,8 +8,10 @@ import pytest
 
 from polychrome.errors import InputError
 from polychrome.files import read_json
+from polychrome.frontier.comparing import compare
 from polychrome.reporting.names import model_name
 from polychrome.reporting.tables import BEGIN, END, main, refresh
+from tests.frontier.made import params_of, write_model
 from tests.reporting.page.tree import ROOT, edit
 
 README = f"# Title\r\nbefore\n{BEGIN}\nold numbers\n{END}\nafter \u00e9\n"
@@ -77,6 +79,20 @@ def test_what_is_not_defined_is_a_dash_and_controls_that_were_not_run_are_said_s
     assert "| must | a \\| b | - | >= | 3 | fail |" in page
     assert "| polychromic against baseline | ROUGE-L | fewer than two posts | - | - |" in page
     assert "The controls were not run." in page
+
+
+def test_what_decoding_alone_reaches_is_told_where_it_was_measured(place):
+    readme, page = refreshed(place)
+    assert "decoding alone" not in readme + page
+    for seed in (1, 2):
+        write_model(place / "results/frontier", "baseline", seed, alone=True)
+        write_model(place / "results/frontier", "grpo_from_baseline", seed, varied=0.3)
+    found = compare(params_of(("baseline", "grpo_from_baseline"), (1, 2)), place / "results/frontier")
+    readme, page = refreshed(place)
+    assert "at its quality: beats: baseline \u2192 GRPO." in readme
+    sentence = found["arms"][0]["sentence"].replace("grpo_from_baseline", "baseline \u2192 GRPO")
+    assert f"- {sentence}\n" in page
+    assert page.count("| baseline \u2192 GRPO | min-p | semantic diversity | ") == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 from polychrome.errors import InputError, bad
 from polychrome.files import read_object, write_text
 from polychrome.reporting.filling import environment
-from polychrome.reporting.names import metric_name, model_name
+from polychrome.reporting.names import metric_name, model_name, named
 from polychrome.reporting.words import interval, p_value, plain
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -23,7 +23,7 @@ def refresh(root: str | Path = ".") -> None:
     """Replace what stands between :data:`BEGIN` and :data:`END` in README.md, and write docs/results.md.
 
     Raises InputError when a file or field in ``results`` is missing, or when the README does not have each mark once,
-    in order; both files are then left as they were. Only ``results/controls`` may be absent.
+    in order; both files are then left as they were. Only ``results/controls`` and ``results/frontier`` may be absent.
     """
     readme, results = Path(root) / "README.md", Path(root) / "results"
     whole = _text(readme)
@@ -37,6 +37,8 @@ def refresh(root: str | Path = ".") -> None:
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|"))
     table = [head, *([model_name(model), *cells] for model, *cells in rows)]
     controls, rewards = (results / f"controls/{name}.json" for name in ("controls", "rewards"))
+    path = results / "frontier/frontier.json"
+    frontier = read_object(path) if path.is_file() else None
     models = list(comparison["models"])
     wanted = dict.fromkeys(("pass_at_1", comparison["family"]["primary_metric"], *BESIDE_PASS))
     places = [head.index(name) for name in map(metric_name, wanted) if name in head]
@@ -54,9 +56,13 @@ def refresh(root: str | Path = ".") -> None:
         judge=read_object(results / "judge.json"),
         controls=read_object(controls) if controls.is_file() else None,
         runs=read_object(rewards)["runs"] if rewards.is_file() else (),
+        frontier=frontier,
         within=lambda found, name: f"{plain(found[name])} ({interval(found[f'{name}_low'], found[f'{name}_high'])})",
     )
     link = "The answers to the questions, every metric and every interval: [docs/results.md](docs/results.md)."
+    if frontier:
+        said = named(frontier["text"], models)
+        link += f" An arm against [what decoding alone reaches](results/frontier/frontier.svg) at its quality: {said}."
     write_text(Path(root) / "docs/results.md", text)
     write_text(readme, f"{before}{BEGIN}\n\n{narrow}\n\n{note} {link}\n\n{END}{after}")
 

@@ -40,7 +40,7 @@ def tree(run, tmp_path):
 @pytest.fixture
 def text_of(monkeypatch):
     """Renders a page without its drawings, which take most of the time."""
-    names = ("contrasts", "predicted", "pass", "plane", "training", "ranks", "calibration", "betas")
+    names = ("contrasts", "predicted", "pass", "plane", "frontier", "training", "ranks", "calibration", "betas")
     drawn = dict.fromkeys(names, Markup("<svg></svg>"))
     monkeypatch.setattr(view, "drawings", lambda inputs, _: drawn | {"gaming": dict.fromkeys(inputs.gaming, "")})
     return lambda source: view.render(source if hasattr(source, "models") else read_inputs(source, **RUN), PRICE)

@@ -78,6 +78,7 @@ def test_optional_parts_may_be_absent_but_not_damaged(tree):
     (tree / "results/controls/aa.json").write_text("{")
     assert wheres(tree) == {"results/controls/aa.json:1"}
     (tree / "results/controls/aa.json").unlink()
-    (tree / "results/controls/overoptimisation.csv").unlink()
+    for name in ("controls/overoptimisation.csv", "frontier/frontier.json"):
+        (tree / "results" / name).unlink()
     found = read_inputs(tree, **RUN)
-    assert (found.controls.keys(), found.betas) == ({"controls"}, ())
+    assert (found.controls.keys(), found.betas, found.frontier) == ({"controls"}, (), None)

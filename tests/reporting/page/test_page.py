@@ -167,9 +167,22 @@ def test_failures_of_every_model_and_of_people_are_counted_by_kind(document):
 def test_optional_parts_are_shown_when_they_were_made_and_a_word_says_when_not(inputs, text_of, document):
     assert read_json(ROOT / "results/controls/controls.json")["text"] in document.one("controls").text
     assert "win rate 0.52" in document.one("controls").text
-    told = parse(text_of(replace(inputs, controls={}, betas=(), llm_judge={}))).one("controls").text
+    without = parse(text_of(replace(inputs, controls={}, betas=(), llm_judge={}, frontier=None)))
+    assert [e for e in without if e.attributes.get("id") == "frontier" or "#frontier" in e.attributes.values()] == []
+    told = without.one("controls").text
     assert "The controls were not run" in told
     assert "It was not asked" in told
+
+
+def test_an_arm_stands_against_decoding_alone_in_a_sentence_and_every_difference(inputs, document):
+    section, found = document.one("frontier"), inputs.frontier
+    assert found["arms"][0]["sentence"].startswith("At equal Pass@1, polychromic beats sampling baseline hotter")
+    assert found["arms"][0]["sentence"] in section.text
+    assert len(section.all("svg")) == 2  # wide and narrow
+    (table,) = section.all("table")
+    assert len(table.all("tr")) == 1 + len(found["contrasts"]) == 7
+    words = [e.attributes["data-words"] for e in section.all("svg")[0] if "data-words" in e.attributes]
+    assert any(said.startswith("baseline, min-p, temperature 1.4: semantic diversity 0.8") for said in words)
 
 
 def test_a_run_of_other_arms_is_shown_without_what_was_predicted_of_ours(tree):

@@ -7,9 +7,11 @@ from pathlib import Path
 from polychrome.evaluation.compare import compare
 from polychrome.evaluation.metrics import compared
 from polychrome.files import read_json, read_jsonl, write_csv, write_json, write_jsonl
+from polychrome.frontier.comparing import compare as compare_frontier
 from polychrome.measures.passk import pass_at_k
 from polychrome.reporting import names
 from tests.evaluation.fakes import EXPERIMENT, settings
+from tests.frontier.made import params_of, write_model
 
 ROOT = Path(__file__).parents[3]
 MODELS = tuple(model for model in names.MODELS if model != names.HUMAN)
@@ -64,6 +66,10 @@ def make_tree(root: Path) -> Path:
     said = {"share": {"mean": 0.81, "low": 0.7, "high": 0.9}, "kappa": None}
     verdict = {"verdict": "local is not shown to prefer either: win rate 0.52.", "agreement_between_orders": said}
     write_json(results / "llm_judge/grpo_from_polychromic_vs_baseline.json", verdict)
+    for seed in SEEDS:
+        write_model(results / "frontier", "baseline", seed, alone=True)
+        write_model(results / "frontier", "polychromic", seed, varied=0.2)
+    compare_frontier(params_of(("baseline", "polychromic"), SEEDS), results / "frontier")
     for run in ("prepare", "compare", *(f"grpo {arm} {seed}" for arm in GRPO for seed in SEEDS)):
         timing = {"stage": run, "seconds": 12.5, "machine": "x86_64", "dtype": "float32", "threads": 2}
         write_json(root / f".timings/{run.replace(' ', '-')}.json", timing)

@@ -42,6 +42,7 @@ class Inputs:
     controls: Mapping[str, Record]  # name -> result; empty when they were not run
     betas: Sequence[Row]  # rows of the over-optimisation curves at several weights of the KL
     llm_judge: Mapping[str, Record]
+    frontier: Record | None  # None when it was not run
     timings: Mapping[str, Record]  # run ("sft baseline 42") -> how long it took
 
     @property
@@ -54,7 +55,7 @@ def read_inputs(root: str | Path, models: Sequence[str], untouched: Sequence[str
     """Read all files of ``models`` and ``seeds`` that the stages left under ``root``.
 
     Raises one InputError that names every file that is missing or damaged. Only ``results/controls``,
-    ``results/llm_judge`` and timings may be absent.
+    ``results/frontier``, ``results/llm_judge`` and timings may be absent.
     """
     results, data, problems = Path(root) / "results", Path(root) / "data", Problems()
 
@@ -100,6 +101,7 @@ def read_inputs(root: str | Path, models: Sequence[str], untouched: Sequence[str
         controls=optional(results / "controls"),
         betas=safely(partial(read_csv, numbers=("beta", "kl", "proxy", "judge")), betas) if betas.is_file() else (),
         llm_judge=optional(results / "llm_judge"),
+        frontier=optional(results / "frontier").get("frontier"),
         timings={value["stage"]: value for value in optional(Path(root) / ".timings").values() if value},
     )
     problems.raise_any()

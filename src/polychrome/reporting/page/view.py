@@ -10,6 +10,7 @@ from markupsafe import Markup
 from polychrome.errors import bad
 from polychrome.reporting.charts import pass_chart, plane_chart, training_chart
 from polychrome.reporting.filling import environment
+from polychrome.reporting.frontier import frontier_chart
 from polychrome.reporting.page import charts, replies
 from polychrome.reporting.page.answers import PREDICTED, answers
 from polychrome.reporting.page.cost import cost_of
@@ -24,7 +25,8 @@ GAPS = 10  # replies shown with the largest proxy minus judge, per arm
 
 def render(inputs: Inputs, settings: ReportSettings) -> str:
     """The page as text. Raises InputError when it would be larger than :data:`LIMIT`, or when a file lacks a field."""
-    palette = palette_of(inputs.models, inputs.gaming)
+    sampled = inputs.frontier["curves"] if inputs.frontier else ()
+    palette = palette_of(inputs.models, [*inputs.gaming, *(curve["model"] for curve in sampled)])
     templates = files("polychrome.reporting.page") / "templates"
     style, script = (Markup((templates / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js"))
     packed, shown = replies.packed(inputs)
@@ -70,6 +72,7 @@ def drawings(inputs: Inputs, palette: Palette) -> dict[str, Any]:
         "predicted": charts.predicted_chart(predicted, measured, palette) if predicted else None,
         "pass": pass_chart(passes, inputs.untouched, palette),
         "plane": plane_chart({model: inputs.plane[model] for model in inputs.models}, palette),
+        "frontier": frontier_chart(inputs.frontier, palette) if inputs.frontier else None,
         "training": training_chart(inputs.training, palette),
         "betas": charts.betas_chart(inputs.betas) if inputs.betas else None,
         "ranks": charts.rank_chart(inputs.reward, inputs.judge),

@@ -43,6 +43,7 @@ def distinct(count: int) -> list[Candidate]:
         ({"reply": " \n"}, "missing field"),
         ({"author": "ann"}, "reply to oneself"),
         ({"engagement": None}, "no engagement measured"),
+        ({"post": "RT @eve: what somebody else said"}, "repost"),
         ({"reply": "https://a.example www.b.example https://c.example"}, "URL only"),
         ({"post": "https://a.example"}, "URL only"),
         ({"reply": "12 34 56 :) :) a"}, "non-text"),
@@ -111,6 +112,13 @@ def test_the_report_correlates_engagement_with_its_circumstances_where_they_vary
         for n, each in enumerate(distinct(8))
     ]
     assert clean(candidates, SETTINGS)[1]["engagement spearman with"] == {"followers": pytest.approx(1.0)}
+
+
+def test_the_report_counts_what_was_mended_in_the_texts_and_is_silent_where_nothing_was():
+    mended = {"x": ("links",), "y": ("links", "nul"), "z": ()}
+    candidates = [candidate(name, reply=f"{name * 9} a b", mended=of) for name, of in mended.items()]
+    assert clean(candidates, SETTINGS)[1]["mended"] == {"links": 2, "nul": 1}
+    assert "mended" not in clean(candidates[2:], SETTINGS)[1]
 
 
 # --- what counts as a link and as a letter ---

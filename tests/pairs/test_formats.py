@@ -195,6 +195,24 @@ def test_posts_of_stack_exchange_are_answers_to_questions_as_text():
     assert (answer.reply, answer.engagement, answer.author) == ("Old yeast & cold water.", -0.5, "12")
 
 
+@pytest.mark.parametrize(
+    ("name", "record", "told"),
+    [
+        ("tweets.js", 'window.YTD.tweets.part0 = [{"tweet": {"full_text": "a"}}]', "found a record without 'id_str'"),
+        ("RC.jsonl", '{"id": "c", "parent_id": "t3_s", "body": "a", "created_utc": "today"}', "that is odd (could not"),
+        ("Posts.xml", "<posts><row Id='1' PostTypeId='1' Body='a' CreationDate='May'/></posts>", "is odd (Invalid"),
+        ("a.jsonl", '{"messages": [{"role": "narrator", "content": "a"}]}', "found 'narrator'; expected turns"),
+        ("b.jsonl", '{"messages": ["hi"]}', "expected turns {role, content}"),
+        ("c.jsonl", '{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}', "found 'no answer of"),
+    ],
+)
+def test_a_record_that_is_not_as_its_shape_has_it_is_reported_with_its_line(name, record, told, tmp_path):
+    (tmp_path / name).write_text(record)
+    found = problem(tmp_path / name)
+    assert found.startswith(f"{name}:1: ")
+    assert told in found
+
+
 # --- values ---
 
 
@@ -207,9 +225,11 @@ def test_a_count_is_what_people_mean_by_it(likes, engagement, tmp_path):
     assert one(tmp_path, score=-1).engagement == -1  # a score may be
 
 
-@pytest.mark.parametrize(("id", "name"), [(17, "17"), (17.0, "17"), ("17.0", "17"), ("1234567890123456789", None)])
+@pytest.mark.parametrize(
+    ("id", "name"), [(17, "17"), (17.0, "17"), ("17.0", "17"), (10**99, str(10**99)), ("5e3", "5e3")]
+)
 def test_an_id_is_a_name_however_it_is_written(id, name, tmp_path):
-    assert one(tmp_path, id=id).id == (name or id)
+    assert one(tmp_path, id=id).id == name
 
 
 @pytest.mark.parametrize("id", [1.2345678901234568e18, "1.2345678901234568e+18", "1234567890123456768.0"])

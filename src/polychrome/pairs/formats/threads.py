@@ -1,10 +1,12 @@
 """Messages that name the one they answer, as forums and networks keep them: joined to their posts, thread and all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from polychrome.pairs.formats.rows import Rows
+from polychrome.errors import InputError, Problem
+from polychrome.pairs.formats.rows import Record, Rows
 
 DEEPEST = 100  # turns that a context goes back: a circle of parents ends, too
 
@@ -23,6 +25,23 @@ class Message:
     seconds: float | None = None  # when it was written
     reposts: Any = None
     followers: Any = None
+
+
+def messages_of(
+    files: Sequence[tuple[Path, list[Record]]], make: Callable[[str, dict[str, Any]], Iterable[Message]]
+) -> list[Message]:
+    """What ``make`` finds in every record, by its place. Raises InputError naming every record it fails on."""
+    found: list[Message] = []
+    problems: list[Problem] = []
+    for where, record in (one for _, records in files for one in records):
+        try:
+            found += make(where, record)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"a record without {error}" if isinstance(error, KeyError) else f"a record that is odd ({error})"
+            problems.append(Problem(where, reason, "one like the others", "Mend the record, or take it out."))
+    if problems:
+        raise InputError(problems)
+    return found
 
 
 def joined(messages: Sequence[Message], named: dict[str, str], what: str) -> Rows:

@@ -4,7 +4,6 @@
 """
 
 import html
-import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ _PLACEHOLDER = re.compile(
 )
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")  # those that are white space stay
 _COUNT = re.compile(r"([+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kmb])?", re.IGNORECASE)
-_ROUNDED = re.compile(r"-?\d+\.\d*(e[+-]?\d+)?|-?\d+e[+-]?\d+", re.IGNORECASE)  # how a float is written
+_FLOAT = re.compile(r"\d+\.\d+(e\+\d+)?|\d+e\+\d+")  # as libraries write one, and nobody an id: 17.0, 1e+18
 _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 STRIPPED = {  # what section data may strip -> name in the report, what it is
     "handles": ("leading @handles", re.compile(r"^(?:\s*\.?@\w+[:,]?(?=\s))+\s*")),
@@ -66,10 +65,10 @@ def name(value: Any) -> str | None:
             return None
         if not value.strip() or not is_text(value):
             raise ValueError
-        if not _ROUNDED.fullmatch(value.strip()):
+        if not _FLOAT.fullmatch(value.strip()):
             return None if _PLACEHOLDER.fullmatch(value.strip()) else value.strip()
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError
     if isinstance(value, float) and (not value.is_integer() or abs(value) > EXACT):
         raise ValueError

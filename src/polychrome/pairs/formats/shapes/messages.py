@@ -36,7 +36,7 @@ def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str])
     for where, record in (one for _, records in files for one in records):
         try:
             found += [(where, row) for row in _replies(record)]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             expected = "turns {role, content} of user and assistant"
             problems.append(
                 Problem(where, shown(error.args[0] if error.args else record), expected, "Mend the record.")

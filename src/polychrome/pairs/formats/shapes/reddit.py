@@ -1,11 +1,11 @@
 """Dumps of Reddit: comments (RC_*) and submissions (RS_*), by the names of Reddit's API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polychrome.pairs.formats.rows import Record, Rows
-from polychrome.pairs.formats.threads import Message, joined
+from polychrome.pairs.formats.threads import Message, joined, messages_of
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -15,16 +15,21 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str]) -> list[Rows]:
     """Every comment as a reply to its parent: a submission's title and text, or another comment."""
-    messages = [_message(where, record) for _, records in files for where, record in records]
-    return [joined(messages, {"reply": "body", "post": "body", "likes": "score", "post_likes": "score"}, "Reddit")]
+    return [
+        joined(
+            messages_of(files, _messages),
+            {"reply": "body", "post": "body", "likes": "score", "post_likes": "score"},
+            "Reddit",
+        )
+    ]
 
 
-def _message(where: str, record: Mapping[str, Any]) -> Message:
+def _messages(where: str, record: Mapping[str, Any]) -> Iterator[Message]:
     comment = "parent_id" in record
     title, text = record.get("title"), record.get("selftext")
     own = f"{title}\n{text}" if text and not str(text).startswith(("[removed]", "[deleted]")) else title
     author, written = record.get("author"), record.get("created_utc")
-    return Message(
+    yield Message(
         where,
         id=f"{'t1' if comment else 't3'}_{str(record.get('id', where)).removeprefix('t1_').removeprefix('t3_')}",
         text=record.get("body") if comment else own,

@@ -1,13 +1,13 @@
 """``Posts.xml`` of a Stack Exchange dump: answers joined to their questions, as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from polychrome.pairs.formats.rows import Record, Rows
-from polychrome.pairs.formats.threads import Message, joined
+from polychrome.pairs.formats.threads import Message, joined, messages_of
 
 QUESTION, ANSWER = "1", "2"
 
@@ -19,15 +19,15 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str]) -> list[Rows]:
     """Every answer as a reply to the question's title and body."""
-    kept = [(where, record) for _, records in files for where, record in records]
-    messages = [_message(*one) for one in kept if one[1]["PostTypeId"] in (QUESTION, ANSWER)]
     named = {"reply": "Body", "post": "Body", "likes": "Score", "post_likes": "Score"}
-    return [joined(messages, named, "Stack Exchange")]
+    return [joined(messages_of(files, _messages), named, "Stack Exchange")]
 
 
-def _message(where: str, record: Mapping[str, Any]) -> Message:
+def _messages(where: str, record: Mapping[str, Any]) -> Iterator[Message]:
+    if record["PostTypeId"] not in (QUESTION, ANSWER):  # about a tag, and the like
+        return
     written = record.get("CreationDate")
-    return Message(
+    yield Message(
         where,
         id=str(record["Id"]),
         text="\n".join(filter(None, [record.get("Title"), without_tags(record["Body"])])),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polychrome.pairs.formats.rows import Record, Rows
-from polychrome.pairs.formats.threads import Message, joined
+from polychrome.pairs.formats.threads import Message, joined, messages_of
 
 WRITTEN = "%a %b %d %H:%M:%S %z %Y"  # how an archive writes when
 
@@ -24,9 +24,8 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str]) -> list[Rows]:
     """Every tweet that answers one, as a reply to it."""
-    messages = [message for _, records in files for where, record in records for message in _messages(where, record)]
     named = {"reply": "text", "post": "text", "likes": "like_count", "reposts": "retweet_count"}
-    return [joined(messages, named, "X")]
+    return [joined(messages_of(files, _messages), named, "X")]
 
 
 def _is_tweet(record: Any) -> bool:

@@ -28,7 +28,6 @@ class DataSettings(Section):
     ]
     limit: Annotated[int, Rule("pairs kept after cleaning; a seeded sample, 0 keeps all", minimum=0)]
 
-
     def disagreements(self) -> Iterator[Problem]:
         """Columns for fields that there are not; a path that a shell would have to complete."""
         for name in self.columns:

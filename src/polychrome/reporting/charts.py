@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from polychrome.reporting.labels import Name, label_ends, label_points
-from polychrome.reporting.names import HUMAN, model_name
-from polychrome.reporting.palette import PAPER, Palette
+from polychrome.reporting.names import HUMAN, IDEAL, model_name
+from polychrome.reporting.palette import MUTED, PAPER, Palette
 from polychrome.reporting.svg import NARROW, Drawing, new_figure, panels
 from polychrome.reporting.words import interval
 
@@ -26,9 +26,10 @@ KL = "KL to the warm-start, nats per reply"
 def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], palette: Palette) -> Drawing:
     """Pass@k of every model with its band; what the comparison starts from stands in a panel of its own.
 
-    That is the base model ``untouched`` and the warm-starts.
+    That is the base model ``untouched`` and the warm-starts. Dashed is what ideal policies reach.
     """
-    human, models = curves.get(HUMAN), [model for model in curves if model != HUMAN]
+    human, ideals = curves.get(HUMAN), [name for name in curves if name.startswith(IDEAL)]
+    models = [model for model in curves if model != HUMAN and model not in ideals]
     before = [model for model in models if model in untouched or model.endswith("_warmstart")]
     compared = [model for model in models if model not in before]
     titles = {"Before: base model and warm-starts": before, "Compared": compared}
@@ -49,6 +50,12 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
                     told = f"{name}: Pass@{row['k']:g} {row['value']:.3f}, {interval(row['low'], row['high'])}"
                     axis.plot(row["k"], row["value"], "o", markersize=5, **(look | {"gid": f"{model}|{told}"}))
                 ends.append(Name(k[-1], value[-1], name, palette.text(model), f"{model}|"))
+            for name in ideals:
+                k, value = ([row[key] for row in curves[name]] for key in ("k", "value"))
+                gid = f"|{name}: Pass@{k[-1]:g} {value[-1]:.3f}"
+                axis.plot(k, value, color=MUTED, gid=gid, **DASHED)
+                if value[-1] == max(curves[other][-1]["value"] for other in ideals):
+                    ends.append(Name(k[-1], value[-1], name, MUTED, gid))
             if human:
                 level, gid = human[0]["value"], f"human|one human reply: {human[0]['value']:.3f}"
                 axis.axhline(level, color=palette.mark(HUMAN), gid=gid, **DASHED)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 HUMAN = "human"
+IDEAL = "ideal: "  # what the name of a policy that is known to be ideal begins with
 
 MODELS = {  # model -> its name and colour
     "zero_shot": ("zero-shot", "#8c8c8c"),

@@ -11,6 +11,7 @@ from polychrome.errors import bad
 from polychrome.reporting.charts import pass_chart, plane_chart, training_chart
 from polychrome.reporting.filling import environment
 from polychrome.reporting.frontier import frontier_chart
+from polychrome.reporting.names import IDEAL
 from polychrome.reporting.page import charts, replies
 from polychrome.reporting.page.answers import PREDICTED, answers
 from polychrome.reporting.page.cost import cost_of
@@ -64,7 +65,9 @@ def render(inputs: Inputs, settings: ReportSettings) -> str:
 
 def drawings(inputs: Inputs, palette: Palette) -> dict[str, Any]:
     """Every drawing of the page by name; ``gaming`` has one for each arm, and what has nothing to show is None."""
-    passes = {model: inputs.pass_at_k[model] for model in palette.models if model in inputs.pass_at_k}
+    passes = {
+        model: curve for model, curve in inputs.pass_at_k.items() if model in palette.models or model.startswith(IDEAL)
+    }
     predicted = {model: row for model, row in PREDICTED.items() if model in inputs.models}
     measured, primary = inputs.comparison["models"], inputs.comparison["family"]["primary_metric"]
     drawn = {

@@ -37,6 +37,7 @@ def test_the_report_says_what_is_read_what_is_dropped_for_example_and_that_the_s
     assert f"    {tmp_path}/a.csv:307: post missing, reply 'what was that about'" in lines
     place = lines.index("5 dropped: too short")
     assert [line.split(":")[1] for line in lines[place + 1 : place + 4]] == ["302", "303", "304"]
+    assert not lines[place + 4].startswith(" ")  # three examples are enough
     assert "1 texts mended: leading @handles" in lines
     sizes = "phase1 8, phase2 8, test 4, validation 4, judge 50, reward 50"
     assert lines[-1] == f"the split fits: {sizes}; 176 pairs are not needed"

@@ -10,7 +10,8 @@ def main() -> None:
     model, seed = stage.arm_and_seed()
     settings, out = load_params().evaluation, paths.evaluation_dir(model, seed)
     encoder = Encoder.open(paths.ENCODER, remember=True)
-    measured = evaluate(paths.generations_file(model, seed), paths.JUDGE, encoder, out, settings)
+    path = paths.generations_file(model, seed)
+    measured = evaluate(path, paths.JUDGE, encoder, out, settings, references=paths.REFERENCES)
     passed, human = measured["metrics"][settings.primary], measured["human"]["pass_at_1"]
     print(f"{model}, seed {seed}: {measured['samples']} replies to each of {measured['posts']} posts; see {out}")
     print(

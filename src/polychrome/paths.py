@@ -6,6 +6,7 @@ BASE = Path("assets/base")
 ENCODER = Path("assets/encoder")
 JUDGE = Path("models/judge")  # of engagement
 PHASES = Path("data/phases")
+REFERENCES = PHASES / "references.jsonl"  # what others replied to the test posts
 REWARD = Path("models/reward")  # the learned reward
 CUSTOM_REWARDS = Path("custom_rewards")  # functions of the user's own
 RECIPE = "recipe.json"  # in a model's folder: how it was made

@@ -134,7 +134,7 @@ def test_identical_models_share_the_first_place(world):
 def test_p_is_corrected_over_all_contrasts_and_metrics_as_one_family(world):
     world.chance["grpo_from_polychromic"] = 0.4
     world.write().compare()
-    assert world.comparison["family"]["tests"] == len(world.contrasts) == 42
+    assert world.comparison["family"]["tests"] == len(world.contrasts) == 48
     expected = holm([contrast["p"] for contrast in world.contrasts])
     assert [contrast["p_holm"] for contrast in world.contrasts] == pytest.approx(expected, rel=1e-4)
 
@@ -165,7 +165,7 @@ def test_a_metric_that_no_post_has_is_left_out_and_its_tests_leave_the_family(wo
     world.compare()
     assert "self_bleu" not in world.metrics["polychromic"]
     assert sum("undefined" in contrast for contrast in world.contrasts) == 3
-    assert world.comparison["family"]["tests"] == 39
+    assert world.comparison["family"]["tests"] == 45
     assert {row["model"]: row["self_bleu"] for row in world.rows("plane.csv")}["polychromic"] == ""
 
 
@@ -187,7 +187,7 @@ def test_equal_models_are_not_told_apart_and_what_would_have_been_seen_stands_be
     seen = equal.contrast("pass_at_10")["detectable"]
     assert 0.05 < seen < 0.6
     assert f"a true difference of {seen:.3f} would be seen with 80% power" in first
-    assert equal.comparison["family"]["power_threshold"] == pytest.approx(0.05 / 42, rel=1e-4)
+    assert equal.comparison["family"]["power_threshold"] == pytest.approx(0.05 / 48, rel=1e-4)
 
 
 def test_both_spreads_of_every_model_and_contrast_are_reported(equal):
@@ -203,7 +203,8 @@ def test_both_spreads_of_every_model_and_contrast_are_reported(equal):
 
 
 def test_the_metrics_file_is_one_small_table_with_the_human_pass_rate_and_pass_curves_agree_with_it(equal):
-    headline = {"pass_at_1", "pass_at_10", "self_bleu", "semantic_diversity", "rouge_l", "engagement", "cross_entropy"}
+    headline = {"pass_at_1", "pass_at_10", "utility_k", "self_bleu", "semantic_diversity", "rouge_l", "engagement"}
+    headline |= {"cross_entropy"}
     assert {model: set(of_model) for model, of_model in equal.metrics.items()} == (
         dict.fromkeys(MODELS, headline) | {"human": {"pass_at_1", "engagement"}}
     )
@@ -251,7 +252,7 @@ def test_a_fifth_question_joins_the_family_and_a_dropped_arm_leaves_it(world):
     more = Question(id="Q5", text="Does training help at all?", contrasts=(("polychromic", "zero_shot"),))
     world.write().compare(experiment=replace(EXPERIMENT, questions=(*EXPERIMENT.questions, more)))
     assert world.answers["Q5"]["verdict"].startswith("No difference between polychromic and zero_shot")
-    assert world.comparison["family"]["tests"] == 7 * 7
+    assert world.comparison["family"]["tests"] == 7 * 8
     assert world.comparison["family"]["correction"].endswith("of Q1 to Q5")
 
     first = next(question for question in EXPERIMENT.questions if question.id == "Q1")

@@ -9,6 +9,8 @@ from polychrome.errors import InputError
 from polychrome.evaluation.evaluate import evaluate, read_generations, read_per_post
 from polychrome.files import write_json, write_jsonl
 from polychrome.measures.metrics import declared
+from polychrome.measures.novelty import utility
+from polychrome.measures.people import SHOWN
 
 from .fakes import WordEncoder, length_judge, settings, write_rows
 
@@ -33,10 +35,10 @@ def of_two(first, second, **changes):
 def measure(tmp_path):
     """Evaluates rows; returns metrics.json and per_post.json, which lie in ``out``."""
 
-    def measure(rows=ROWS, ks=(1, 4), encoder=None, on_topic=-1.0):
+    def measure(rows=ROWS, ks=(1, 4), encoder=None, on_topic=-1.0, **more):
         length_judge(on_topic).save(tmp_path / "judge")
         path = write_rows(tmp_path / "seed-1.jsonl", rows)
-        found = evaluate(path, tmp_path / "judge", encoder or WordEncoder(), tmp_path / "out", settings(ks=ks))
+        found = evaluate(path, tmp_path / "judge", encoder or WordEncoder(), tmp_path / "out", settings(ks=ks), **more)
         return found, read_per_post(tmp_path / "out" / "per_post.json")
 
     return measure
@@ -82,6 +84,34 @@ def test_a_metric_undefined_for_every_post_is_null_and_never_zero(measure):
     measured, _ = measure(of_two(lambda row: "", ""), ks=(1,))
     assert measured["metrics"]["self_bleu"] == {"mean": None, "low": None, "high": None, "undefined_posts": 3}
     assert measured["metrics"]["well_formed"]["mean"] == 0
+
+
+def test_new_replies_count_by_their_classes_and_are_worth_nothing_where_they_could_not_pass(measure):
+    _, by_post = measure()  # the malformed make no class; every other reply engages above 1, which counts as 1
+    assert by_post.metrics["distinct_k"].tolist() == [2, 2, 4]
+    expected = [utility([0, 1, -1, -1], [1] * 4), utility([0, 0, 0, 1], [1] * 4), 1]
+    assert by_post.metrics["utility_k"] == pytest.approx(expected)
+    _, by_post = measure(on_topic=2.0)
+    assert by_post.metrics["distinct_k"].tolist() == [2, 2, 4]
+    assert by_post.metrics["utility_k"].tolist() == [0, 0, 0]
+
+
+def test_posts_with_five_human_replies_say_how_near_to_people_the_replies_come(measure, tmp_path):
+    others = {"a": [LONG, LONG, "birds sing at dawn", "no idea"], "b": [LONG, "ok", "no"], "c": []}
+    lines = [{"id": id, "replies": replies, "engagement": [0.0] * len(replies)} for id, replies in others.items()]
+    path = write_rows(tmp_path / "references.jsonl", lines)
+    measured, by_post = measure(references=path)
+    found = {name: by_post.metrics[name] for name in SHOWN}
+    assert {name: values[0] for name, values in found.items()} == {
+        "precision": 0.25,  # LONG, of four replies
+        "coverage": 0.4,  # of five people two said so
+        "precision_of_people": 0.4,  # these two
+        "coverage_of_people": 0.4,
+    }
+    assert all(np.isnan(values[1:]).all() for values in found.values())  # four people, and one
+    assert measured["metrics"]["precision"]["undefined_posts"] == 2
+    with pytest.raises(InputError, match="nothing of c; expected a line for each test post"):
+        measure(references=write_rows(path, lines[:2]))
 
 
 def test_every_reply_is_kept_with_what_was_measured_of_it(measure, tmp_path):

@@ -40,6 +40,10 @@ class Ruler(Protocol):
         """The class of each of n replies to one post, which have unit ``vectors`` (n, d); -1 makes no class."""
         ...
 
+    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+        """Which of n replies to one post say the same: bool (n, n), symmetric; one without a class is like none."""
+        ...
+
     def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
         """Pass@1 to Pass@n of a set of n rated replies to one post: float64 (n,), each without bias."""
         ...
@@ -82,9 +86,13 @@ class FittedRuler:
         return self.judge.predict(posts, replies)
 
     def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
-        """Replies joined by cosines that 1% of human replies to different posts exceed; the malformed have none."""
+        """Those that are joined by :meth:`alike`."""
+        return components(self.alike(post, replies, vectors)).tolist()
+
+    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+        """A cosine above all but 1% of those of human replies to different posts; the malformed are like none."""
         valid = np.array([not problems_of(reply) for reply in replies], dtype=bool)
-        return components(similar(vectors, self.judge.thresholds.same_class, valid)).tolist()
+        return similar(vectors, self.judge.thresholds.same_class, valid)
 
     def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
         """The chance that one of k passes."""
@@ -133,6 +141,11 @@ class AudienceRuler:
     def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
         """Their kinds, as places in :data:`~polychrome.audience.grammar.KINDS`."""
         return [kind_of(post, reply) for reply in replies]
+
+    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+        """Those of one kind."""
+        kinds = np.array(self.classes(post, replies, vectors))
+        return (kinds[:, None] == kinds) & (kinds >= 0)
 
     def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
         """The chance that a visiting reader likes one of k."""

@@ -8,7 +8,7 @@ counted by kind (:mod:`polychrome.measures.failures`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,16 @@ from polychrome.engagement.ruler import Ruler, open_ruler
 from polychrome.errors import Problem, bad
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import interval_of
-from polychrome.files import Row, read_json, read_jsonl, whole_directory, write_json, write_jsonl, wrong_fields
+from polychrome.files import (
+    Row,
+    read_json,
+    read_jsonl,
+    read_objects,
+    whole_directory,
+    write_json,
+    write_jsonl,
+    wrong_fields,
+)
 from polychrome.measures.encoder import TextEncoder
 from polychrome.measures.failures import shares
 from polychrome.measures.metrics import metrics
@@ -40,6 +49,7 @@ class Answered:
     replies: tuple[str, ...]
     ended: tuple[bool, ...]  # whether each reply ended by itself; False was cut at max_new_tokens
     cross_entropy: float  # of the human reply, nats per token
+    references: tuple[str, ...] = ()  # what else people replied to the very post
 
 
 def evaluate(
@@ -48,9 +58,11 @@ def evaluate(
     encoder: TextEncoder,
     out_directory: str | Path,
     settings: EvaluationSettings,
+    references: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure one generations file into ``out_directory``: metrics.json, also returned, per_post.json, replies.jsonl.
 
+    ``references`` is what stage `split` wrote of other people's replies to the test posts.
     metrics.json: {"posts", "samples", "metrics": {name: {"mean", "low", "high", "undefined_posts"}}, "human": {...},
     "failures": {kind: share of the replies that fail in this way, in [0, 1]}, "human_failures": {...}}.
     replies.jsonl, a line for each post: {"id", "post", "human": reply, "replies": [n replies]}, a reply being {"text",
@@ -59,11 +71,15 @@ def evaluate(
     posts has null for a mean. Raises InputError for a malformed file and for k > n.
     """
     answered = read_generations(generations_path)
+    if references is not None:
+        answered = _with_references(answered, references)
     samples = len(answered[0].replies)
     check_ks(samples, settings.ks)
     ruler = open_ruler(judge_directory)
     posts, humans = [a.post for a in answered], [a.human for a in answered]
-    encoder.embed([*posts, *humans])  # in company that is the same for every model: so are their last bits
+    encoder.embed(
+        [*posts, *humans, *(text for a in answered for text in a.references)]
+    )  # in company that is the same for every model: so are their last bits
     of_humans = ruler.rate(posts, humans, [True] * len(humans), encoder)
     each = [(a.post, reply, ended) for a in answered for reply, ended in zip(a.replies, a.ended, strict=True)]
     of_model = ruler.rate(*zip(*each, strict=True), encoder)
@@ -98,6 +114,13 @@ def evaluate(
     return measured
 
 
+def _with_references(answered: Sequence[Answered], path: str | Path) -> list[Answered]:
+    others = {row["id"]: tuple(row["replies"]) for row in read_objects(path)}
+    if absent := [a.id for a in answered if a.id not in others]:
+        raise bad(str(path), f"nothing of {absent[0]}", "a line for each test post", "Run `dvc repro split generate`.")
+    return [replace(a, references=others[a.id]) for a in answered]
+
+
 def set_metrics(
     answered: Sequence[Answered],
     sets: Sequence[Sequence[Row]],
@@ -107,16 +130,37 @@ def set_metrics(
 ) -> PerPost:
     """Every metric of each post's set; means over the set's replies where a reply is what is measured."""
     vectors = encoder.embed([reply for a in answered for reply in a.replies]).reshape(len(answered), len(sets[0]), -1)
-    of_texts = []
-    for a, replies, v in zip(answered, sets, vectors, strict=True):
-        utilities, passes = [_utility(reply) for reply in replies], [reply["passes"] for reply in replies]
-        of_texts.append(metrics(ReplySet(a.post, a.human, a.replies, v, utilities=utilities, passes=passes)))
+    of_texts = [
+        metrics(_reply_set(a, rows, of, ruler, encoder)) for a, rows, of in zip(answered, sets, vectors, strict=True)
+    ]
     per_post: PerPost = {name: [of_post[name] for of_post in of_texts] for name in of_texts[0]}
     per_post["cross_entropy"] = [a.cross_entropy for a in answered]
     for name in OF_REPLIES:
         per_post[name] = np.array([[reply[name] for reply in replies] for replies in sets], float).mean(axis=1).tolist()
     curves = [ruler.pass_curve(replies) for replies in sets]
     return per_post | {f"pass_at_{k}": [float(curve[k - 1]) for curve in curves] for k in settings.ks}
+
+
+def _reply_set(
+    answered: Answered, rows: Sequence[Row], vectors: np.ndarray, ruler: Ruler, encoder: TextEncoder
+) -> ReplySet:
+    """The set with all that its metrics look at; likeness to people where more than one replied."""
+    post, replies, people = answered.post, answered.replies, [answered.human, *answered.references]
+    n, near, among = len(replies), None, None
+    if answered.references:
+        alike = ruler.alike(post, [*replies, *people], np.concatenate([vectors, encoder.embed(people)]))
+        near, among = alike[:n, n:], alike[n:, n:]
+    return ReplySet(
+        post,
+        answered.human,
+        replies,
+        vectors,
+        classes=ruler.classes(post, replies, vectors),
+        utilities=[_utility(row) for row in rows],
+        passes=[row["passes"] for row in rows],
+        near=near,
+        people=among,
+    )
 
 
 def _utility(reply: Row) -> float:

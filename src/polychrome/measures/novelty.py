@@ -5,8 +5,8 @@ from math import comb
 
 from polychrome.measures.sets import ReplySet
 
-SHOWN = ("utility_k", "distinct_k")
-BOUNDED = ("utility_k",)
+CONTRASTED, SHOWN = ("utility_k",), ("distinct_k",)
+BOUNDED = CONTRASTED
 PATIENCE = 0.8  # p: chance that the reader goes on after a reply, the paper's
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from polychrome import paths
 from polychrome.errors import InputError, bad
 from polychrome.files import Row, write_json, write_jsonl
 from polychrome.measures.duplicates import near_duplicate_pairs, same_text_key
@@ -33,7 +34,6 @@ QUARTERS = 4
 STRATA = 2 * QUARTERS
 PARTS = ("phase1", "phase2", "test", "validation", "judge", "reward")
 ALONE = ("full", "test", "validation", "judge", "reward")  # files that are called as their part; full: both phases
-REFERENCES = "references.jsonl"
 FILES = {"phase1": "phase1_sft.jsonl", "phase2": "phase2_grpo.jsonl"} | {part: f"{part}.jsonl" for part in ALONE}
 
 
@@ -55,7 +55,7 @@ def split_file(
     full = _shuffled([*parts["phase1"], *parts["phase2"]], settings.seed, "full")
     for part, file in FILES.items():
         write_pairs(Path(out_dir) / file, full if part == "full" else parts[part])
-    write_jsonl(Path(out_dir) / REFERENCES, references(parts["test"], pool, group_of))
+    write_jsonl(Path(out_dir) / paths.REFERENCES.name, references(parts["test"], pool, group_of))
     statistics |= {"left_out": left_out, "settings": asdict(settings) | {"authors_may_cross": authors_may_cross}}
     write_json(Path(out_dir) / "phase_split_statistics.json", statistics)
     return statistics

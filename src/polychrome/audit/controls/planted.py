@@ -51,6 +51,8 @@ EXPECTED = (
     (RANDOM, OFF_TOPIC, "pass_at_1"),
     (PLANTED, REPEATED, "semantic_diversity"),
     (PLANTED, REPEATED, "pass_at_k"),
+    (PLANTED, REPEATED, "utility_k"),
+    (PLANTED, OFF_TOPIC, "utility_k"),
     (REPEATED, PLANTED, "self_bleu"),
     (REPEATED, PLANTED, "rouge_l"),
 )

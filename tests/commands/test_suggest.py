@@ -58,7 +58,7 @@ def test_a_reply_that_is_no_good_is_dropped_and_counted(reply, reason):
 def test_a_reply_that_was_cut_is_dropped():
     found = choose(POST, [(GOOD[0], False), (GOOD[1], True)], by_length, WordEncoder(), 5, 0.3, near=0.6)
     assert [one["reply"] for one in found["suggestions"]] == [GOOD[1]]
-    assert found["dropped"] == {"cut": 1}
+    assert found["dropped"] == {"cut off": 1}
 
 
 def test_of_near_identical_replies_the_one_with_the_higher_score_stays():
@@ -97,7 +97,7 @@ def test_what_is_printed_names_model_reward_and_what_was_dropped_and_that_it_was
         assert scores == sorted(scores, reverse=True)
         assert "5 drawn by grpo_from_polychromic/seed-42, scored by its reward (heuristic" in lines[3]
         assert "1 hostile (by a word list" in lines[3]
-        assert "1 cut" in lines[3]
+        assert "1 cut off" in lines[3]
 
 
 def test_posts_of_a_file_or_of_standard_input_are_answered_in_order_an_object_a_line(
@@ -112,6 +112,7 @@ def test_posts_of_a_file_or_of_standard_input_are_answered_in_order_an_object_a_
     assert [row["post"] for row in rows] == ["one post", "another one"]
     assert {row["model"] for row in rows} == {"baseline/seed-42"}
     assert all(set(one) == {"reply", "score"} for row in rows for one in row["suggestions"])
+    assert "3 of the 5 asked for are left" in polychrome("suggest", "one post", "--model", "baseline").out
 
 
 def test_turns_before_a_post_are_part_of_what_the_model_is_asked(project, polychrome, drawn, chat):

@@ -1,6 +1,6 @@
 """Answer a post with k replies: many are drawn, the good and different ones kept.
 
-A reply that is cut, malformed, copied from the post, hostile by a word list or near-identical to a better one is
+A reply that is cut off, malformed, copied from the post, hostile by a word list or near-identical to a better one is
 dropped and counted. The others are scored by the reward that the model's arm climbed (hybrid if it climbed none) and k
 taken by maximal marginal relevance. The same model, post and --seed give the same replies.
 """
@@ -143,7 +143,7 @@ def suggestions(
             for post, group in zip(posts[part], drawn, strict=True):
                 texts = [(chat.text(completion.tokens), completion.ended) for completion in group]
                 chosen = choose(post.text, texts, reward, encoder, k, variety, params.gaming.near_identical)
-                yield {"post": post.text, **about, **chosen}
+                yield {"post": post.text, **about, "asked": k, **chosen}
 
 
 def _prompts(posts: Sequence[Post], chat: "Chat") -> list[list[int]]:
@@ -207,12 +207,12 @@ def choose(
 
 
 def fault(post: str, reply: str, ended: bool) -> str:
-    """Why a reply is not suggested: cut, malformed, copied or :data:`HOSTILE`; "" for none of these."""
+    """Why a reply is not suggested: cut off, malformed, copied or :data:`HOSTILE`; "" for none of these."""
     from polychrome.measures.failures import is_copied, is_hostile
     from polychrome.measures.validity import problems_of
 
     found = {
-        "cut": not ended,
+        "cut off": not ended,
         "malformed": bool(problems_of(reply)),
         "copied": is_copied(post, reply),
         HOSTILE: is_hostile(reply),
@@ -223,6 +223,9 @@ def fault(post: str, reply: str, ended: bool) -> str:
 def in_words(answered: dict[str, Any]) -> str:
     """One post's suggestions, for people."""
     said = ", ".join(f"{count} {reason}" for reason, count in answered["dropped"].items()) or "none"
-    lines = [f"  {one['score']:.2f}  {one['reply']}" for one in answered["suggestions"]] or ["  no reply is left"]
+    found = answered["suggestions"]
+    lines = [f"  {one['score']:.2f}  {one['reply']}" for one in found]
+    if len(found) < answered["asked"]:
+        lines.append(f"  {len(found)} of the {answered['asked']} asked for are left: --draw more, or another --seed")
     about = f"{answered['drawn']} drawn by {answered['model']}, scored by its reward ({answered['reward']}, 0 to 1)"
     return "\n".join([f"> {answered['post']}", *lines, f"  {about}; dropped: {said}", ""])

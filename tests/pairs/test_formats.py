@@ -86,6 +86,7 @@ def test_places_are_those_of_the_file_also_behind_cells_and_objects_of_several_l
         ("a.jsonl", b'{"talk": {"messages": [[]]}}', "Set data.source: chitchat in params.yaml."),
         ("a.csv", b"headline,remark,when\nOne thing,and another,1\n", "data.columns: {post: headline, reply: remark}"),
         ("a.xlsx", b"PK\x03\x04...", "a.xlsx: found what looks like a ZIP archive or an Excel workbook; expected JSON"),
+        ("a.txt", b"Dear diary\ntoday, and again,\n", "a.txt: found what looks like plain text; expected JSON, CSV"),
         ("a.html", b"<!DOCTYPE html><p>", "found what looks like a web page"),
         ("a.db", b"SQLite format 3\x00", "found what looks like an SQLite database"),
         ("a.bin", bytes(range(256)) * 4 + bytes(100), "found a binary file of an unknown kind"),

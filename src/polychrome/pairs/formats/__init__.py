@@ -52,4 +52,8 @@ def records_of(path: Path, problems: list[Problem]) -> tuple[str, list[Record]]:
     if content.lstrip().startswith((b"<?xml", b"<posts", b"\xef\xbb\xbf<")):
         return markup.records(path, content)
     lines = text_of(path, content, problems)
-    return (objects if objects.holds(path, lines) else tables).records(path, lines, problems)
+    if objects.holds(path, lines):
+        return objects.records(path, lines, problems)
+    if not tables.delimiter_of(next(line for line in lines if line.strip())):
+        raise bad(str(path), "what looks like plain text", "JSON, CSV, Parquet, Arrow or XML", MEND)
+    return tables.records(path, lines, problems)

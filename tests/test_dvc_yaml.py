@@ -63,3 +63,14 @@ def test_a_stage_declares_every_module_that_it_imports_and_no_other(stage):
 def test_every_stage_has_its_script_and_every_script_its_stage():
     elsewhere = {"llm_judge"}  # which may cost money, and so is not part of `dvc repro`
     assert {file.stem for file in (ROOT / "stages").glob("*.py")} == set(STAGES) | elsewhere
+
+
+def test_the_models_that_are_compared_and_both_predictors_are_artifacts_with_type_and_labels():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    artifacts = yaml.safe_load((ROOT / "dvc.yaml").read_text())["artifacts"]
+    compared = {f"models/{arm}/seed-${{seeds[0]}}" for arm in params["experiment"]["compared"]}
+    assert {one["path"] for one in artifacts.values()} == {"models/judge", "models/reward", *compared}
+    written = [out for stage in STAGES.values() for out in stage["outs"]]
+    outs = {path for out in written for path in ([out] if isinstance(out, str) else out)}
+    assert {"models/judge", "models/reward", "models/${item.arm}/seed-${item.seed}"} <= outs
+    assert all(one["type"] == "model" and one["labels"] for one in artifacts.values())

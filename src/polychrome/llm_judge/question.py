@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polychrome.files import parsed_json, shown
+from polychrome.files import JSON, shown
 from polychrome.llm_judge.settings import LlmJudgeSettings
 from polychrome.randomness import seed_for
 
@@ -122,7 +122,7 @@ def as_data(value: Any) -> str:
 
 def read_answer(backend: str, text: str) -> Answer:
     """The answer in a response. Raises ValueError, KeyError or TypeError for one that is not the protocol's."""
-    response = parsed_json(text)
+    response = JSON.decode(text)
     reading: Reading = "unreadable", None, "no single verdict that ends by itself"
     if backend == "anthropic":
         match response["stop_reason"], [block for block in response["content"] if block["type"] == "tool_use"]:
@@ -147,7 +147,7 @@ def read_answer(backend: str, text: str) -> Answer:
 def read_verdict(text: str) -> Reading:
     """The verdict in a text that is to be JSON and nothing else."""
     with suppress(ValueError, RecursionError):
-        match parsed_json(text):
+        match JSON.decode(text):
             case {"better": "A" | "B" | "tie" as better, "reason": str() as reason, **more} if not more:
                 return "verdict", better, reason
     return "unreadable", None, f"not one JSON object of a reason and a verdict: {shown(text)}"

@@ -36,10 +36,10 @@ def verdict(seed, gamed=False, conclusive=True):
 CLEAN = {arm: [verdict(seed) for seed in SEEDS] for arm in ("grpo_from_baseline", "grpo_from_polychromic")}
 
 
-def judged(values, verdicts=CLEAN, models=MODELS, experiment=EXPERIMENT):
+def judged(values, verdicts=CLEAN, models=MODELS, experiment=EXPERIMENT, ideals=None):
     results = Results(models, SEEDS, 4, POSTS, values, {}, {})
     contrasts = all_contrasts(results, experiment.pairs, SETTINGS)
-    criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, SETTINGS))["criteria"]
+    criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, SETTINGS, ideals or {}))["criteria"]
     return {criterion["name"]: criterion for criterion in criteria}
 
 
@@ -97,6 +97,33 @@ def test_a_criterion_of_ones_own_needs_no_code(values):
     criterion = judged(values, experiment=replace(EXPERIMENT, criteria=(*EXPERIMENT.criteria, more)))["lively"]
     assert (criterion["level"], criterion["verdict"], criterion["comparison"]) == ("nice", "pass", ">")
     assert criterion["text"] == "engagement of polychromic is above 0.1."
+
+
+def test_a_threshold_and_a_metric_of_ones_own_say_how_far_and_in_what(values):
+    values["polychromic"] = {name: of + 0.1 for name, of in values["baseline"].items()}
+    of = {"level": "must", "kind": "above", "a": "polychromic", "b": "baseline"}
+    asked = [of | {"threshold": 0.05}, of | {"threshold": 0.15}, of | {"metric": "engagement"}]
+    asked = [Criterion(**one, name=str(i)) for i, one in enumerate(asked)]
+    asked += [
+        Criterion(level="must", kind="significant", a="polychromic", b="baseline", threshold=p, name=f"p {p}")
+        for p in (0.01, 1e-9)
+    ]
+    found = judged(values, experiment=replace(EXPERIMENT, criteria=tuple(asked)))
+    assert [found[str(i)]["verdict"] for i in range(3)] == ["pass", "fail", "pass"]
+    assert found["1"]["text"] == "Pass@2 of polychromic is more than 0.15 above baseline's."
+    assert found["2"]["value"] == pytest.approx(0.1)
+    assert (found["p 0.01"]["verdict"], found["p 1e-09"]["verdict"]) == ("pass", "fail")
+
+
+def test_a_share_of_the_ideal_is_of_the_best_that_is_known_at_the_largest_k(values):
+    ideals = {"ideal: one": np.array([0.9, 0.5]), "ideal: other": np.array([0.1, 0.8])}
+    values["baseline"]["pass_at_2"] = np.full((len(SEEDS), POSTS), 0.6)
+    reaches = Criterion(level="must", kind="share_of_ideal", a="baseline", threshold=0.74)
+    experiment = replace(EXPERIMENT, criteria=(reaches,))
+    found = judged(values, experiment=experiment, ideals=ideals)["share_of_ideal_baseline"]
+    assert (found["value"], found["low"], found["verdict"]) == (pytest.approx(0.75), pytest.approx(0.75), "pass")
+    unknown = judged(values, experiment=experiment)["share_of_ideal_baseline"]
+    assert (unknown["value"], unknown["verdict"], unknown["note"]) == (None, "fail", "No ideal is known here.")
 
 
 def test_what_a_criterion_needs_and_does_not_find_is_named():

@@ -62,8 +62,8 @@ def compare(
     check_ks(results.samples, settings.ks)
     contrasts = all_contrasts(results, experiment.pairs, settings)
     add_detectable(contrasts, results, settings)
-    criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, settings))
     ideals = ruler.ideals(results.samples) if ruler else {}
+    criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, settings, ideals))
     out = Path(out)
     write_json(out / "metrics.json", tidy(metrics(results, settings)))
     write_json(out / "comparison.json", tidy(comparison(results, contrasts, experiment, settings)))

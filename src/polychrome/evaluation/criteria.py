@@ -4,7 +4,7 @@ The criteria stand in params.yaml under ``experiment``; here is how each kind of
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from operator import ge, gt, le, lt
 from pathlib import Path
@@ -17,7 +17,7 @@ from polychrome.evaluation.contrasts import Contrast, find
 from polychrome.evaluation.experiment import Criterion, ExperimentSettings
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
-from polychrome.evaluation.statistics import Effect, interval_of
+from polychrome.evaluation.statistics import Effect, compare_paired, interval_of
 from polychrome.files import AGAIN, read_object
 from polychrome.reporting.names import metric_name
 
@@ -34,6 +34,7 @@ class Evidence:
     verdicts: Mapping[str, Sequence[Mapping[str, Any]]]  # GRPO arm -> the gaming verdict of each seed
     experiment: ExperimentSettings
     settings: EvaluationSettings
+    ideals: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> Pass@1 to Pass@n, where the truth is known
 
     def contrast(self, c: Criterion) -> tuple[Contrast, Effect]:
         """Arm a against arm b on the primary metric, which is defined for every post."""
@@ -78,17 +79,24 @@ def trained(c: Criterion, evidence: Evidence) -> dict[str, Any]:
 
 
 def above(c: Criterion, evidence: Evidence) -> dict[str, Any]:
-    """Arm a is above arm b on the primary metric."""
-    primary, (_, effect) = evidence.settings.primary, evidence.contrast(c)
-    text = f"{metric_name(primary)} of {c.a} is above {c.b}'s."
-    return _judged(c, primary, text, effect.difference, ">", 0.0) | {"low": effect.low, "high": effect.high}
+    """Arm a is above arm b, by more than a threshold where there is one; on the primary metric where none is named."""
+    metric, least = c.metric or evidence.settings.primary, c.threshold or 0.0
+    if c.metric:
+        values = evidence.results.values
+        effect = compare_paired(values[c.a][metric], values[c.b][metric], evidence.settings)
+    else:
+        _, effect = evidence.contrast(c)
+    text = f"{metric_name(metric)} of {c.a} is {f'more than {least:g} ' if least else ''}above {c.b}'s."
+    judged = _judged(c, metric, text, effect and effect.difference, ">", least)
+    return judged | ({"low": effect.low, "high": effect.high} if effect else {})
 
 
 def significant(c: Criterion, evidence: Evidence) -> dict[str, Any]:
-    """Arm a is called above arm b by the rule of the comparison."""
+    """Arm a is called above arm b by the rule of the comparison, at its alpha or at a threshold of the criterion's."""
     settings, (contrast, effect) = evidence.settings, evidence.contrast(c)
-    text = f"{c.a} is above {c.b} on {metric_name(settings.primary)} with Holm-corrected p below {settings.alpha:g}."
-    judged = _judged(c, "significance", text, contrast.p_holm, "<", settings.alpha) | {"p": effect.p}
+    alpha = settings.alpha if c.threshold is None else c.threshold
+    text = f"{c.a} is above {c.b} on {metric_name(settings.primary)} with Holm-corrected p below {alpha:g}."
+    judged = _judged(c, "significance", text, contrast.p_holm, "<", alpha) | {"p": effect.p}
     if not effect.excludes_zero():
         judged |= {"verdict": "fail", "note": "The interval of the difference holds zero."}
     if effect.difference <= 0:
@@ -157,9 +165,21 @@ def seeds(c: Criterion, evidence: Evidence) -> dict[str, Any]:
     return _judged(c, "seeds", f"There are {needed} seeds or more.", len(evidence.results.seeds), ">=", needed)
 
 
+def share_of_ideal(c: Criterion, evidence: Evidence) -> dict[str, Any]:
+    """Arm a's primary metric as a share of what the best of the ideal policies reaches, where the truth is known."""
+    primary = evidence.settings.primary
+    text = f"{metric_name(primary)} of {c.a} is {c.threshold:.0%} or more of what the best ideal policy reaches."
+    own = interval_of(evidence.results.values[c.a][primary], evidence.settings)
+    best = max((curve[max(evidence.settings.ks) - 1] for curve in evidence.ideals.values()), default=None)
+    if own is None or best is None:
+        return _judged(c, f"share_of_ideal_{c.a}", text, None, ">=", c.threshold) | {"note": "No ideal is known here."}
+    judged = _judged(c, f"share_of_ideal_{c.a}", text, own.mean / best, ">=", c.threshold)
+    return judged | {"low": own.low / best, "high": own.high / best}
+
+
 JUDGES: dict[str, Callable[[Criterion, Evidence], dict[str, Any]]] = {
     judge.__name__: judge
-    for judge in (trained, above, significant, exceeds, not_below, not_gamed, gain, effect_size, seeds)
+    for judge in (trained, above, significant, exceeds, not_below, not_gamed, gain, effect_size, seeds, share_of_ideal)
 }
 
 

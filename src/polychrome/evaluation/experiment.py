@@ -17,8 +17,10 @@ KINDS = {  # kind of criterion -> the keys that it needs; each is a function in 
     "gain": ("a", "b", "threshold"),
     "effect_size": ("a", "b", "threshold"),
     "seeds": ("threshold",),
+    "share_of_ideal": ("a", "threshold"),
 }
-CONTRASTING = ("above", "significant", "gain", "effect_size")  # read a contrast that a question must ask for
+OPTIONAL = {"above": ("metric", "threshold"), "significant": ("threshold",)}  # else the primary metric, 0 and alpha
+CONTRASTING = ("above", "significant", "gain", "effect_size")  # of the primary metric: a question must ask for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,9 @@ class ExperimentSettings(Section):
         for i, one in enumerate(self.criteria):
             where = f"criteria[{i}]"
             named += [(f"{where}.{key}", getattr(one, key)) for key in ("a", "b") if key in one.given]
-            needed = KINDS[one.kind]
-            if idle := [key for key in one.given if key not in needed]:
-                yield Problem(where, ", ".join(idle), f"{' and '.join(needed)} for {one.kind}, no more", "Delete it.")
+            needed, known = KINDS[one.kind], (*KINDS[one.kind], *OPTIONAL.get(one.kind, ()))
+            if idle := [key for key in one.given if key not in known]:
+                yield Problem(where, ", ".join(idle), f"{' and '.join(known)} for {one.kind}, no more", "Delete it.")
             if one.metric and one.metric not in metrics:
                 expected = "a metric that models are compared on"
                 yield Problem(f"{where}.metric", one.metric, expected, nearest(one.metric, metrics))
@@ -116,7 +118,7 @@ class ExperimentSettings(Section):
                 yield Problem(f"{where}.a", one.a, "an arm that stage grpo trains", "Name one, or drop the criterion.")
             if absent := [key for key in needed if key not in one.given]:
                 yield Problem(where, f"no {', '.join(absent)}", f"{' and '.join(needed)} for {one.kind}", "Add it.")
-            elif one.kind in CONTRASTING and {one.a, one.b} not in map(set, self.pairs):
+            elif one.kind in CONTRASTING and not one.metric and {one.a, one.b} not in map(set, self.pairs):
                 expected = "a question that contrasts the two"
                 yield Problem(where, f"no contrast of {one.a} with {one.b}", expected, "Ask it, or drop the criterion.")
         for where, arm in dict.fromkeys(named):

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro controls frontier judge test test-fast smoke bench params preset constraints table
+.PHONY: help keep repro controls frontier judge test test-fast smoke bench params preset constraints table
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -59,6 +59,14 @@ params: $(VENV)/.installed  ## check params.yaml
 
 preset: $(VENV)/.installed  ## write params.yaml for a size: make preset NAME=smoke (or paper, default)
 	$(VENV)/bin/python -m polychrome.presets $(NAME)
+
+KEPT := comparison.json success_criteria.json metrics.json judge.json reward.json table.md pass_at_k.csv plane.csv \
+  curves figures report.html
+keep: $(VENV)/.installed  ## keep what is small of this run in results/NAME, with its params: make keep NAME=audience
+	mkdir -p results/$(NAME)/frontier
+	cp -r $(addprefix results/,$(KEPT)) params.yaml results/$(NAME)
+	cp results/frontier/frontier.* results/$(NAME)/frontier
+	$(VENV)/bin/python -m polychrome.reporting.tables results/$(NAME)
 
 constraints: $(VENV)/.installed-dev  ## write constraints.txt again, from the environment
 	{ head -1 constraints.txt; $(PIP) freeze --all --exclude-editable --exclude pip --exclude polychrome \

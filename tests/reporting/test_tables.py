@@ -10,7 +10,7 @@ from polychrome.errors import InputError
 from polychrome.files import read_json
 from polychrome.frontier.comparing import compare
 from polychrome.reporting.names import model_name
-from polychrome.reporting.tables import BEGIN, END, main, refresh
+from polychrome.reporting.tables import BEGIN, END, KEPT_LINKS, in_words, main, refresh
 from tests.frontier.made import params_of, write_model
 from tests.reporting.page.tree import ROOT, edit
 
@@ -40,6 +40,24 @@ def test_what_is_committed_is_what_the_committed_files_say(place):
     shutil.copy(ROOT / "README.md", place)
     committed = (ROOT / "README.md").read_bytes().decode(), (ROOT / "docs/results.md").read_text()
     assert refreshed(place) == committed, "run `python -m polychrome.reporting.tables`"
+
+
+def test_a_run_that_is_kept_has_a_page_in_words_of_its_own_files_and_its_links_lead_there(place, capsys):
+    kept = place / "results/kept"
+    kept.mkdir()
+    for file in (place / "results").glob("*.*"):
+        shutil.copy(file, kept)
+    assert main([str(kept)]) == 0
+    page = (kept / "README.md").read_text()
+    assert "](../../docs/metrics.md)" in page
+    assert "](report.html)" in page
+    assert (place / "README.md").read_bytes().decode() == README
+    assert f"{kept}/README.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "results").glob("*/README.md")), ids=lambda page: page.parent.name)
+def test_a_committed_run_is_what_its_files_say(page):
+    assert in_words(page.parent, KEPT_LINKS)[0] == page.read_text(), "run `make keep`"
 
 
 def test_the_readme_has_one_table_of_at_most_seven_columns_and_keeps_the_rest_to_the_byte(place):

@@ -1,11 +1,12 @@
 """The measured results in words: ``python -m polychrome.reporting.tables``, for maintainers.
 
 Writes the one table of README.md between its two marks, and the whole of docs/results.md (templates/results.md), from
-the files that `compare`, `judge`, `reward` and the controls made. Nothing is computed here.
+the files that `compare`, `judge`, `reward` and the controls made. With folders as arguments, such as results/audience,
+it writes a README.md into each of them instead (`make keep`). Nothing is computed here.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from polychrome.reporting.names import metric_name, model_name, named
 from polychrome.reporting.words import interval, p_value, plain
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+KEPT_LINKS = {"docs": "../../docs/", "results": ""}  # of a run that is kept in results/<name>
 BESIDE_PASS = ("utility_k", "semantic_diversity", "engagement", "cross_entropy")  # the narrow table's, with two Pass@k
 
 
@@ -25,13 +27,23 @@ def refresh(root: str | Path = ".") -> None:
     Raises InputError when a file or field in ``results`` is missing, or when the README does not have each mark once,
     in order; both files are then left as they were. Only ``results/controls`` and ``results/frontier`` may be absent.
     """
-    readme, results = Path(root) / "README.md", Path(root) / "results"
+    readme = Path(root) / "README.md"
     whole = _text(readme)
     marks = whole.count(BEGIN), whole.count(END)
     if marks != (1, 1) or whole.index(BEGIN) > whole.index(END):
         found = f"{marks[0]} of the first mark, {marks[1]} of the second"
         raise bad(str(readme), found, f"one {BEGIN} and one {END} after it", "Put the two marks where results belong.")
     before, after = whole.split(BEGIN)[0], whole.split(END)[1]
+    text, short = in_words(Path(root) / "results", {"docs": "", "results": "../results/"})
+    write_text(Path(root) / "docs/results.md", text)
+    write_text(readme, f"{before}{BEGIN}\n\n{short}\n\n{END}{after}")
+
+
+def in_words(results: Path, links: Mapping[str, str]) -> tuple[str, str]:
+    """What docs/results.md says of the run in ``results``, and the narrow table with the sentences below it.
+
+    ``links`` are the ways to the folders ``docs`` and ``results`` from where the text will lie.
+    """
     comparison = read_object(results / "comparison.json")
     *lines, note = _text(results / "table.md").strip().split("\n")  # a table, and a sentence below it
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|"))
@@ -46,6 +58,7 @@ def refresh(root: str | Path = ".") -> None:
     filled = environment("polychrome.reporting", models, autoescape=False)
     filled.filters |= {"number": _number, "p": lambda p: p_value(p)[2:].removeprefix("= ")}
     text = filled.get_template("results.md").render(
+        **links,
         headline=narrow,
         others=_columns(table, [place for place in range(1, len(head)) if place not in places]),
         note=note,
@@ -63,8 +76,7 @@ def refresh(root: str | Path = ".") -> None:
     if frontier:
         said = named(frontier["text"], models)
         link += f" An arm against [what decoding alone reaches](results/frontier/frontier.svg) at its quality: {said}."
-    write_text(Path(root) / "docs/results.md", text)
-    write_text(readme, f"{before}{BEGIN}\n\n{narrow}\n\n{note} {link}\n\n{END}{after}")
+    return text, f"{narrow}\n\n{note} {link}"
 
 
 def _text(path: Path) -> str:
@@ -83,16 +95,20 @@ def _number(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
 
 
-def main() -> int:
-    """Refresh the files of the folder that this runs in. Returns the exit status."""
+def main(folders: Sequence[str] = ()) -> int:
+    """Refresh the files of this folder, or README.md in each of the ``folders`` of runs. Returns the exit status."""
     try:
-        refresh()
+        for folder in map(Path, folders):
+            write_text(folder / "README.md", in_words(folder, KEPT_LINKS)[0])
+        if not folders:
+            refresh()
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    print("README.md and docs/results.md say what is in results.")
+    written = " and ".join(f"{folder}/README.md" for folder in folders) or "README.md and docs/results.md"
+    print(f"{written}: written from the results.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

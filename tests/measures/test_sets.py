@@ -74,7 +74,7 @@ def test_semantic_diversity_that_does_not_exist_is_an_error(vectors):
 
 def test_rouge_against_a_human_reply_that_no_reply_could_match_is_undefined():
     """Its values are held against the package in evaluation/test_reference_implementations."""
-    assert set(rouge.metrics(ReplySet("", "\u4f60\u597d", ["hello there"], None)).values()) == {None}
+    assert set(rouge.metrics(ReplySet("", "\U0001f642", ["hello there"], None)).values()) == {None}
     short = rouge.metrics(ReplySet("", "hello", ["hello there", "hello"], None))
     assert short == {"rouge_1": pytest.approx((2 / 3 + 1) / 2), "rouge_2": None, "rouge_l": short["rouge_1"]}
 

@@ -5,7 +5,7 @@ import pytest
 
 from polychrome.errors import InputError
 from polychrome.randomness import numpy_generator
-from polychrome.rewards.heuristic import HeuristicReward, calibrate, valence
+from polychrome.rewards.heuristic import ENGLISH, HeuristicReward, calibrate, valence
 from polychrome.rewards.settings import PARTS
 from tests.encoders import Letters, Table
 
@@ -91,7 +91,8 @@ def test_scores_and_parts_of_any_text_are_finite_and_in_range():
     )
     for name, scores in {"total": reward()(posts, replies), **reward().parts(posts, replies)}.items():
         assert (scores.shape, scores.dtype) == ((300,), np.float64), name
-        assert ((scores >= 0) & (scores <= 1)).all(), name
+        known = scores[~np.isnan(scores)] if name in ENGLISH else scores  # the others know every text
+        assert ((known >= 0) & (known <= 1)).all(), name
 
 
 def test_calibration_takes_chance_and_the_ninetieth_percentile_of_human_replies():

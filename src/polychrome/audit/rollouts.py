@@ -96,7 +96,7 @@ def _drifts(posts: Sequence[str], replies: Sequence[str]) -> dict[str, np.ndarra
     """Those of ``DRIFTS`` that texts show: all but ``truncated``."""
     return {
         "length": np.array([len(words_of(reply)) for reply in replies], dtype=float),
-        "genericness": 1.0 - genericness(replies),
+        "genericness": 1.0 - np.nan_to_num(genericness(replies), nan=1.0),
         "copy_rate": copied_share(posts, replies),
         "repetition": repeated_share(replies),
     }

@@ -34,6 +34,7 @@ Scores = NDArray[np.float64]
 _OPENING = re.compile(r"(?:what|how|why|do|does|did|are|is|have|has|when|where|who|which|can|could|would|will|any)\b")
 _YOU, _I = re.compile(r"\b(?:you|your|u|ur)\b"), re.compile(r"\b(?:i|i'm|im|my|me)\b")
 _LAUGH = re.compile(r"\b(?:ha(?:ha)+|lol|lmao)|[:;=]['-]?[()DPp]")
+_MARKS = str.maketrans("\uFF1F\uFF01\u3002\uFF0C\u3001\u061F\u060C\u0964\u06D4", "?!.,,?,..")  # of other scripts
 
 SURFACE: dict[str, Callable[[str, str, list[str]], float]] = {  # of a text, the same in lower case, its words
     "log_words": lambda text, lower, words: np.log1p(len(words)),
@@ -55,7 +56,7 @@ FEATURES = ("p", "r", "p * r", "|p - r|", "cosine", *OF_TEXTS)
 
 def surface(texts: Sequence[str]) -> Scores:
     """The features named in :data:`SURFACE` of each text: float64 (n, 12)."""
-    given = [(text, text.lower().replace("\u2019", "'"), spaced_words(text)) for text in texts]
+    given = [(text.translate(_MARKS), text.lower().replace("\u2019", "'"), spaced_words(text)) for text in texts]
     rows = [[feature(*each) for feature in SURFACE.values()] for each in given]
     return np.array(rows, dtype=np.float64).reshape(len(texts), len(SURFACE))
 

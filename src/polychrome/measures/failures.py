@@ -13,7 +13,7 @@
 ==============  ======================================================================================
 
 A reply may fail in several ways at once; ``[]`` means in none, which is less than a pass (it may still not engage).
-Generic and hostile know English only: replies in other languages are never hostile and seldom generic.
+Generic and hostile know English only: of a reply in another script neither is found.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ import regex
 from polychrome.measures.copying import copied_share
 from polychrome.measures.genericness import genericness
 from polychrome.measures.validity import problems_of
-from polychrome.measures.words import words_of
+from polychrome.measures.words import length_of, words_of
 
 KINDS = ("generic", "off_topic", "copied", "repeated", "truncated", "hostile")
 
@@ -58,7 +58,7 @@ def shares(failures: Sequence[Iterable[str]]) -> dict[str, float]:
 def is_copied(post: str, reply: str) -> bool:
     """Whether ``reply`` is taken from ``post``, in whole or for the most part."""
     words = words_of(reply)
-    long_enough = len(words) >= COPIED_WORDS
+    long_enough = length_of(words) >= COPIED_WORDS
     return bool(words) and (words == words_of(post) or (long_enough and copied_share([post], [reply])[0] > COPIED))
 
 

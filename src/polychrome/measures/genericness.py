@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polychrome.measures.words import words_of
+from polychrome.measures.words import is_latin, words_of
 
 _WORDS, _PHRASES = Path(__file__).with_name("generic.txt").read_text(encoding="utf-8").split("\n\n")
 FUNCTION_WORDS = frozenset(_WORDS.split())
@@ -19,11 +19,11 @@ _LONGEST = max(map(len, STOCK_PHRASES))
 
 
 def genericness(replies: Sequence[str]) -> np.ndarray:
-    """One minus how generic each reply is, clip(c / max(2, n / 3)): float64 (n,) in [0, 1].
+    """One minus how generic each reply is, clip(c / max(2, n / 3)): float64 (n,) in [0, 1]; NaN if not in Latin script.
 
     n counts the words, c the distinct ones that are neither function words nor inside a stock phrase.
     """
-    return np.array([_specific(words_of(reply)) for reply in replies], dtype=np.float64)
+    return np.array([_specific(words_of(reply)) if is_latin(reply) else np.nan for reply in replies], dtype=np.float64)
 
 
 def _specific(words: list[str]) -> float:

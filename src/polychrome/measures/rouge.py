@@ -3,6 +3,7 @@
 import numpy as np
 
 from polychrome.measures.sets import ReplySet
+from polychrome.measures.words import rouge_tokens
 
 CONTRASTED, SHOWN = ("rouge_l",), ("rouge_1", "rouge_2")
 BOUNDED = (*CONTRASTED, *SHOWN)
@@ -17,11 +18,14 @@ def metrics(of: ReplySet) -> dict[str, float | None]:
     few tokens for any reply to match.
     """
     from rouge_score.rouge_scorer import RougeScorer  # here: it loads nltk, which only `evaluate` should wait for
-    from rouge_score.tokenize import tokenize
+    from rouge_score.tokenizers import Tokenizer
 
-    scorer = RougeScorer(list(THEIRS.values()))
+    class ForEveryScript(Tokenizer):
+        tokenize = staticmethod(rouge_tokens)
+
+    scorer = RougeScorer(list(THEIRS.values()), tokenizer=ForEveryScript())
     scores = [scorer.score(of.human, reply) for reply in of.replies]
-    tokens = len(tokenize(of.human, None))
+    tokens = len(rouge_tokens(of.human))
     return {
         ours: float(np.mean([score[theirs].fmeasure for score in scores])) if tokens >= TOKENS_NEEDED[ours] else None
         for ours, theirs in THEIRS.items()

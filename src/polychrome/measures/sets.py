@@ -57,7 +57,7 @@ def self_bleu(replies: Sequence[str]) -> float | None:
     effective order (replies shorter than four tokens use the orders they have) and exponential smoothing.
     None with fewer than two replies that have tokens.
     """
-    texts = [reply for reply in replies if bleu_tokens(reply)]
+    texts = [" ".join(tokens) for tokens in map(bleu_tokens, replies) if tokens]
     if len(texts) < 2:
         return None
     scores = [_bleu().sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)]
@@ -102,4 +102,4 @@ def distance_to_others(vectors: np.ndarray) -> np.ndarray:
 def _bleu() -> BLEU:
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(effective_order=True, tokenize="13a", smooth_method="exp")
+    return BLEU(effective_order=True, tokenize="none", smooth_method="exp")

@@ -17,20 +17,20 @@ The rules, each with the name that :func:`problems_of` gives it:
 ==============  ======================================================================================
 
 ``empty`` stands alone; the others may come together, in the order of the table. Words are those of
-:func:`~polychrome.measures.words.words_of`.
+:func:`~polychrome.measures.words.words_of`, so that laughter ("hahaha", 哈哈哈, ははは) is one.
 """
 
 from itertools import pairwise
 
 import regex
 
-from polychrome.measures.words import words_of
+from polychrome.measures.words import length_of, words_of
 
 PROBLEMS = ("empty", "no_words", "too_short", "repeated", "markup")
 
 _LETTER = regex.compile(r"\p{L}")
 _VISIBLE = regex.compile(r"[^\s\p{C}\p{Z}\p{M}]")
-_SENTENCE_END = regex.compile(r"[.!?\n\u3002\uFF01\uFF1F]+")
+_SENTENCE_END = regex.compile(r"[.!?\n\p{STerm}]+")
 _CHARACTER_LOOP = regex.compile(r"(\S{1,4}?)\1{5,}")
 _LINK = regex.compile(r"(?:https?://|www\.)\S+")
 _MARKUP = regex.compile(
@@ -64,7 +64,7 @@ def problems_of(reply: str) -> list[str]:
 def _repeats(reply: str, words: list[str]) -> bool:
     bigrams = list(pairwise(words))
     sentences = [tuple(words_of(part)) for part in _SENTENCE_END.split(reply)]
-    sentences = [sentence for sentence in sentences if len(sentence) >= _SENTENCE_WORDS]
+    sentences = [sentence for sentence in sentences if length_of(sentence) >= _SENTENCE_WORDS]
     loops = (
         words[start : start + size * times] == words[start : start + size] * times
         for size, times in _RUNS

@@ -1,6 +1,6 @@
 """The heuristic reward: six parts that can each be computed by hand, and their weighted mean.
 
-For a reply of n words to a post (:func:`~polychrome.measures.words.words_of`; clip is to [0, 1]):
+For a reply of n words to a post (:func:`~polychrome.measures.words.length_of`; clip is to [0, 1]):
 
 ===============  ==========================================================================================
 ``relevance``    clip((cos - low) / (high - low)), cos the cosine of the two embeddings. ``low`` is what
@@ -8,21 +8,22 @@ For a reply of n words to a post (:func:`~polychrome.measures.words.words_of`; c
                  nothing is gained by drawing nearer to the post than people do
 ``length``       trapezium in n: 0 at 1, rising to 1 at 6, flat to 16, falling to 0 at 32
 ``sentiment``    1 - |v(post) - v(reply)| / 2, v in [-1, 1] the compound valence of VADER (Hutto and Gilbert,
-                 2014); a text without sentiment words has v = 0, and so has one that is not English
-``variety``      clip((t - 0.5) / 0.5), t the share of distinct words among the n; 0 without words
+                 2014); a text without sentiment words has v = 0
+``variety``      clip((t - 0.5) / 0.5), t the share of distinct ones among the words; 0 without words
 ``punctuation``  half for ending as a sentence does (``. ! ? …`` or an emoji, closing quotes and brackets
                  aside, or an emoticon), half for restraint: clip(2 - 2 m / n), m the punctuation marks, apostrophes
                  apart; full up to one mark for two words; 0 without words
 ``genericness``  1 - how generic (:mod:`polychrome.measures.genericness`). Higher is less generic
 ===============  ==========================================================================================
 
-    reward = w * o * sum_k weight_k part_k / sum_k weight_k
+    reward = w * o * sum_k weight_k part_k / sum_k weight_k,  k over the parts that know the language
 
 with the two gates of :func:`polychrome.measures.copying.gate`. w is 0 for a malformed reply, else 1. o = clip(2 - 2 s),
 s the share of the reply's bigrams that stand in the post: a reply may take up half of its bigrams from the post at no
 cost, and a copy earns nothing. In 3,000 human chat replies 0.3% had s > 1/2.
 
-Sentiment, function words and stock phrases know English only; for other languages give them no weight.
+Sentiment and genericness know English only. They take no part where the reply is in another script (for sentiment also
+the post); for other languages in Latin script give them no weight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,23 +37,31 @@ from polychrome.errors import bad
 from polychrome.measures.copying import gate
 from polychrome.measures.encoder import PairVectors, TextEncoder
 from polychrome.measures.genericness import genericness
-from polychrome.measures.words import words_of
+from polychrome.measures.words import is_latin, length_of, words_of
 from polychrome.rewards.interface import Scores, Setting
 from polychrome.rewards.settings import PARTS
 
+ENGLISH = frozenset({"sentiment", "genericness"})  # parts that know no other language
 _LENGTHS = (1.0, 6.0, 16.0, 32.0)  # words where the trapezium of `length` turns
 _VARIETY_FLOOR = 0.5  # share of distinct words that earns nothing
 
 _APOSTROPHE = regex.compile(r"(?<=\w)['\u2019](?=\w)")
 _MARK = regex.compile(r"\p{P}")
 _SENTENCE_END = regex.compile(
-    r"(?:[.!?…\u3002\uFF01\uFF1F]|\p{Extended_Pictographic}[\uFE0F\p{Emoji_Modifier}]*)[\p{Pe}\p{Pf}\"']*\s*$"
+    r"(?:[…\p{STerm}]|\p{Extended_Pictographic}[\uFE0F\p{Emoji_Modifier}]*)[\p{Pe}\p{Pf}\"']*\s*$"
     r"|[:;=]['-]?[()DPp]+\s*$"  # an emoticon
 )
 
 
 def build(setting: Setting) -> "HeuristicReward":
-    """The heuristic with the weights of params.yaml, its anchors set by the pairs that the arm trains on."""
+    """The heuristic with the weights of params.yaml, its anchors set by the pairs that the arm trains on.
+
+    Raises InputError where no part with a weight knows their language.
+    """
+    weighed = {part for part, weight in setting.settings.weights.items() if weight}
+    if weighed <= ENGLISH and not any(is_latin(pair.reply) for pair in setting.pairs):
+        found, expected = f"{', '.join(sorted(weighed))} alone, which know English only", "a part that knows your pairs"
+        raise bad("params.yaml:reward.weights", found, expected, "Give another part a weight.")
     posts, replies = [pair.post for pair in setting.pairs], [pair.reply for pair in setting.pairs]
     return HeuristicReward(setting.settings.weights, setting.encoder, calibrate(setting.encoder, posts, replies))
 
@@ -92,11 +101,15 @@ class HeuristicReward:
         if not replies:
             return np.zeros(0)
         parts = self.parts(posts, replies)
-        mean = sum((weight * parts[part] for part, weight in self.weights.items()), start=np.zeros(len(replies)))
+        mean, unknown = np.zeros(len(replies)), np.zeros(len(replies))
+        for part, weight in self.weights.items():
+            mean += weight * np.nan_to_num(parts[part])
+            unknown += weight * np.isnan(parts[part])
+        mean /= np.where(unknown < 1.0 - 1e-9, 1.0 - unknown, 1.0)  # 0 where no part knows the language
         return np.clip(gate(posts, replies) * mean, 0.0, 1.0)
 
     def parts(self, posts: Sequence[str], replies: Sequence[str]) -> dict[str, Scores]:
-        """Every part before weights and gates: part -> float64 (n,) in [0, 1], n >= 1."""
+        """Every part before weights and gates: part -> float64 (n,) in [0, 1], n >= 1; NaN where it has no opinion."""
         low, high = self._anchors
         cosine = np.array([post @ reply for post, reply in zip(*self._vectors(posts, replies), strict=True)])
         words = [words_of(reply) for reply in replies]
@@ -104,7 +117,7 @@ class HeuristicReward:
         moods = [np.array([valence(text) for text in texts], dtype=np.float64) for texts in (posts, replies)]
         return {
             "relevance": np.clip((cosine - low) / (high - low), 0.0, 1.0),
-            "length": np.interp([len(each) for each in words], _LENGTHS, (0.0, 1.0, 1.0, 0.0)),
+            "length": np.interp([length_of(each) for each in words], _LENGTHS, (0.0, 1.0, 1.0, 0.0)),
             "sentiment": 1.0 - np.abs(moods[0] - moods[1]) / 2.0,
             "variety": np.clip((distinct - _VARIETY_FLOOR) / (1.0 - _VARIETY_FLOOR), 0.0, 1.0),
             "punctuation": np.array([_punctuation(*each) for each in zip(replies, words, strict=True)]),
@@ -116,14 +129,14 @@ def _punctuation(reply: str, words: list[str]) -> float:
     if not words:
         return 0.0
     marks = len(_MARK.findall(_APOSTROPHE.sub("", reply)))
-    restraint = min(1.0, max(0.0, 2.0 - 2.0 * marks / len(words)))
+    restraint = min(1.0, max(0.0, 2.0 - 2.0 * marks / length_of(words)))
     return 0.5 * bool(_SENTENCE_END.search(reply)) + 0.5 * restraint
 
 
 @lru_cache(maxsize=65536)
 def valence(text: str) -> float:
-    """VADER's compound valence of ``text``, in [-1, 1]."""
-    return float(_analyzer().polarity_scores(text)["compound"])
+    """VADER's compound valence of ``text``, in [-1, 1]; NaN where it is not in Latin script."""
+    return float(_analyzer().polarity_scores(text)["compound"]) if is_latin(text) else np.nan
 
 
 @cache

@@ -28,3 +28,10 @@ class Letters(Table):
 def at(*degrees: float) -> list[list[float]]:
     """Unit vectors in the plane."""
     return [[float(np.cos(np.radians(angle))), float(np.sin(np.radians(angle)))] for angle in degrees]
+
+
+class Angles(Table):
+    """Embeds a text that ends in a number as the unit vector at that many degrees."""
+
+    def __init__(self):
+        self.vector_of, self.calls = lambda text: at(float(text.split()[-1]))[0], []

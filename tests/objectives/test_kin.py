@@ -71,14 +71,22 @@ def test_the_anchor_is_the_likeliest_passing_reply_and_a_gain_is_capped():
     torch.testing.assert_close(anchored(rewards, reference, 0.1, 0.5, cap=1.0), by_hand)
 
 
-def test_with_kl_in_the_reward_the_expected_gradient_is_that_of_reward_less_kl():
-    """grad (E[r] - beta KL(p || ref)) = E[(r - beta log p / ref) grad log p]: exact, and 0 at the best policy."""
-    policy, reference, beta = TinyPolicy(0), TinyPolicy(1).probabilities().detach(), 0.3
-    p = policy.probabilities()
-    exact = policy.gradient((p * (REWARDS - beta * (p / reference).log())).sum())
+def test_with_kl_in_the_reward_the_gradient_of_pairs_is_that_of_what_a_reply_has_beside_any_other_less_kl():
+    """G = 2: a passing reply has its reward, or a likelier passing one's and beta log(ref' / ref), ``cap`` at most."""
+    policy, reference, beta, cap = TinyPolicy(0), TinyPolicy(1).probabilities().detach(), 0.3, 0.2
+    p, passes = policy.probabilities(), REWARDS >= 0.7
+    rare = beta * (reference / reference[:, None]).log()
+    anchors = passes[:, None] & passes & (reference > reference[:, None])  # row: the reply, column: the other
+    assert (anchors & (rare > cap)).any()
+    assert (anchors & (rare < cap)).any()
+    beside = torch.where(anchors, REWARDS + rare.clamp(max=cap), REWARDS[:, None]) @ p.detach()
+    exact = policy.gradient((p * (beside - beta * (p / reference).log())).sum())
     ratio = (p / reference).log().detach()
-    estimated = expected_gradient(policy, 2, lambda drawn: (REWARDS - beta * ratio)[drawn])
-    torch.testing.assert_close(estimated, exact, rtol=1e-10, atol=1e-12)
+
+    def climbed(drawn):
+        return anchored(REWARDS[drawn], reference.log()[drawn], beta, 0.7, cap) - beta * ratio[drawn]
+
+    torch.testing.assert_close(expected_gradient(policy, 2, climbed), exact, rtol=1e-10, atol=1e-12)
 
 
 # --- unlikely -----------------------------------------------------------------------------------------------------

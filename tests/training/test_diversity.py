@@ -16,7 +16,7 @@ from polychrome.pairs.schema import Pair
 from polychrome.training.classes import Classes, distinct_share
 from polychrome.training.diversity import Sets, Validity, make_diversity
 from polychrome.training.methods.polychromic import elsewhere
-from tests.encoders import Letters, Table, at
+from tests.encoders import Angles, Letters
 
 KINDS = ("semantic", "self_bleu", "distinct_n")
 SETS = [
@@ -26,13 +26,6 @@ SETS = [
 ALL = torch.ones(2, 4, dtype=torch.bool)
 SOME = torch.tensor([[True, False, True, True], [False, True, False, True]])
 ONE = torch.tensor([[False, True, False, False], [False] * 4])
-
-
-class Angles(Table):
-    """Embeds a text that ends in a number as the unit vector at that many degrees."""
-
-    def __init__(self):
-        self.vector_of, self.calls = lambda text: at(float(text.split()[-1]))[0], []
 
 
 def bag(texts):

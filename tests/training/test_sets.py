@@ -16,17 +16,9 @@ from polychrome.training.diversity import Sets, Validity
 from polychrome.training.methods import METHODS, method_of
 from polychrome.training.methods.grpo import Rewarded
 from polychrome.training.methods.sets import SCORE, SetArm
-from tests.encoders import Table, at
+from tests.encoders import Angles
 
 from .tiny import likes_ascii, sets, train_arm
-
-
-class Angles(Table):
-    """Embeds a text that ends in a number as the unit vector at that many degrees."""
-
-    def __init__(self):
-        self.vector_of, self.calls = lambda text: at(float(text.split()[-1]))[0], []
-
 
 POSTS = ["post at 0", "post at 90"]
 REPLIES = [["it is at 0", "near it 5", "not quite 14", "far off 100"], ["fine at 80", "0", "it is at 85", "wide of 88"]]

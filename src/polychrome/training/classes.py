@@ -44,12 +44,12 @@ class Classes:
     threshold: float  # the cosine from which two replies are alike; NaN for kind
 
     @classmethod
-    def calibrated(cls, by: str, encoder: TextEncoder, pairs: Sequence[Pair], gate: bool = True) -> Self:
+    def calibrated(cls, by: str, encoder: TextEncoder, pairs: Sequence[Pair]) -> Self:
         """Set by the human replies of the arm's own training pairs; a kind is known and needs no gate either."""
         if by == "kind":
             return cls(by, encoder, Validity(None), nan)
         threshold = same_class_threshold(encoder.embed([p.reply for p in pairs]), [p.post for p in pairs])
-        return cls(by, encoder, Validity.calibrated(encoder, pairs, gate), threshold)
+        return cls(by, encoder, Validity.calibrated(encoder, pairs, gate=True), threshold)
 
     def __call__(self, posts: Sequence[str], replies: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Classes of ``replies[p]``, n to ``posts[p]``, as :func:`~polychrome.objectives.sets.set_advantages` has them.
@@ -77,17 +77,19 @@ def distinct_share(classes: Classes) -> SetDiversity:
     D(y_-i) is not D, as it is not for one that says what another says.
     """
 
-    def count(one: np.ndarray) -> int:
-        return number_of(components(one) if one.ndim == 2 else one)
-
     def diversity(sets: Sets, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         every, n = classes.of(sets, valid.numpy()), valid.shape[1]
         rest = [np.delete(np.arange(n), i) for i in range(n)]
-        whole = [count(one) / n for one in every]
-        others = [[count(one[np.ix_(*[left] * one.ndim)]) / (n - 1) for left in rest] for one in every]
+        whole = [number_of(labels_of(one)) / n for one in every]
+        others = [[number_of(labels_of(one[np.ix_(*[left] * one.ndim)])) / (n - 1) for left in rest] for one in every]
         return torch.tensor(whole, dtype=torch.float64), torch.tensor(others, dtype=torch.float64)
 
     return diversity
+
+
+def labels_of(classes: np.ndarray) -> np.ndarray:
+    """The class (n,) of each reply of one post, which of them are alike (n, n) made transitive; -1 is none."""
+    return components(classes) if classes.ndim == 2 else classes
 
 
 def number_of(labels: np.ndarray) -> int:

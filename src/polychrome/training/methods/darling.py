@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from polychrome.declare import Rule
-from polychrome.measures.partition import components
 from polychrome.training.methods.grpo import Rewarded
 from polychrome.training.methods.sets import Classed, ClassedArm
 from polychrome.training.settings import Arm
@@ -35,9 +34,9 @@ class Darling(Classed):
         import torch
 
         from polychrome.objectives.kin import times_difference
+        from polychrome.training.classes import labels_of
 
-        found = self.classes([pair.post for pair in of.pairs], of.drawn.texts)
-        classes = [components(alike) if alike.ndim == 2 else alike for alike in found]
+        classes = [labels_of(alike) for alike in self.classes([pair.post for pair in of.pairs], of.drawn.texts)]
         climbed = times_difference(of.rewards, torch.from_numpy(np.array(classes)).view(of.rewards.shape))
         advantages, _ = super().advantages(of._replace(rewards=climbed))
         share = of.context.total(float(climbed.sum())) / of.context.total(climbed.numel())

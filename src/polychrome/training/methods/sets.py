@@ -16,7 +16,6 @@ import numpy as np
 from polychrome.declare import Rule, at_most
 from polychrome.errors import Problem
 from polychrome.measures.encoder import Encoder
-from polychrome.measures.partition import components
 from polychrome.pairs.schema import Pair
 from polychrome.randomness import seed_for
 from polychrome.training.methods.grpo import Grpo, GrpoArm, Rewarded, distance
@@ -87,7 +86,7 @@ class SetGrpo(Classed):
 
         from polychrome.objectives.diversity import standardised
         from polychrome.objectives.sets import centred, means_with
-        from polychrome.training.classes import number_of
+        from polychrome.training.classes import labels_of, number_of
 
         total, n, score = of.context.total, self.size(of.number, of.context.batches), SCORE[self.arm.objective]
         classes = self.classes([pair.post for pair in of.pairs], of.drawn.texts)
@@ -97,7 +96,7 @@ class SetGrpo(Classed):
         ]
         raw = torch.from_numpy(np.array([centred(q, n) for q in means])).view(of.rewards.shape)
         posts, square = total(len(of.pairs)), torch.tensor(total(float(raw.square().sum())) / total(raw.numel()))
-        kinds = [components(alike) if alike.ndim == 2 else alike for alike in classes]
+        kinds = [labels_of(alike) for alike in classes]
         return standardised(raw, square), {
             "set_score": total(float(np.sum([q.mean() for q in means]))) / posts,
             "set_size": float(n),

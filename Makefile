@@ -19,18 +19,18 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 help:  ## list the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-repro: $(VENV)/.installed params  ## make the environment, then run the pipeline: only what has changed
+repro: .git $(VENV)/.installed params  ## make the environment, then run the pipeline: only what has changed
 	$(VENV)/bin/dvc repro
 
-controls: $(VENV)/.installed params  ## would the ruler lie? what it depends on is run first where it has changed
+controls: .git $(VENV)/.installed params  ## would the ruler lie? what it depends on is run first where it has changed
 	$(VENV)/bin/dvc repro controls/dvc.yaml
 	$(VENV)/bin/dvc repro --single-item --force report
 
-frontier: $(VENV)/.installed params  ## does training beat what costs nothing: sampling the baseline hotter, or choosing
+frontier: .git $(VENV)/.installed params  ## does training beat what costs nothing: sampling the baseline hotter, or choosing
 	$(VENV)/bin/dvc repro frontier/dvc.yaml
 	$(VENV)/bin/dvc repro --single-item --force report
 
-judge: $(VENV)/.installed params  ## an LLM's second opinion on llm_judge.contrasts; may cost money, see docs/llm-judge.md
+judge: .git $(VENV)/.installed params  ## an LLM's second opinion on llm_judge.contrasts; may cost money, see docs/llm-judge.md
 	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[llm]'
 	$(VENV)/bin/dvc repro llm_judge/dvc.yaml
 	$(VENV)/bin/dvc repro --single-item --force report
@@ -72,6 +72,11 @@ constraints: $(VENV)/.installed-dev  ## write constraints.txt again, from the en
 	{ head -1 constraints.txt; $(PIP) freeze --all --exclude-editable --exclude pip --exclude polychrome \
 	  | sed 's/+cpu$$//' | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$'; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt
+
+.git:
+	@echo "DVC works in a git repository, and this folder is none (from a ZIP?). Make it one, then run make again:" >&2
+	@echo "  git init && git add -A && git commit -m start" >&2
+	@exit 1
 
 # setuptools and wheel are installed first and used without isolation: then they, too, are the pinned ones.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -2,6 +2,9 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # the code of this checkout
 
 from polychrome import stage
 from polychrome.params import load_params

@@ -1,5 +1,7 @@
 """Stage `assets`: fetch, verify and lay out the base model, the sentence encoder and the conversations."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.models.assets import make_assets
 from polychrome.params import load_params

@@ -1,5 +1,7 @@
 """Stage `compare`: every model in one table, the questions answered, the success criteria judged."""
 
+import sibling
+
 from polychrome import paths, stage
 from polychrome.engagement.ruler import open_ruler
 from polychrome.evaluation.compare import compare

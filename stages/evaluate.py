@@ -1,5 +1,7 @@
 """Stage `evaluate`: measure the replies of one model and seed. Usage: python stages/evaluate.py <model> <seed>."""
 
+import sibling
+
 from polychrome import paths, stage
 from polychrome.evaluation.evaluate import evaluate
 from polychrome.measures.encoder import Encoder

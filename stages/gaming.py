@@ -1,5 +1,7 @@
 """Stage `gaming`: was the reward of one GRPO run gamed? Usage: python stages/gaming.py <arm> <seed>."""
 
+import sibling
+
 from polychrome import paths, stage
 from polychrome.audit.gaming import judge_gaming, start_of
 from polychrome.params import load_params

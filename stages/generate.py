@@ -1,5 +1,7 @@
 """Stage `generate`: one model answers the test posts. Usage: python stages/generate.py <model> <seed>."""
 
+import sibling
+
 from polychrome import paths, stage
 from polychrome.evaluation.generate import generate
 from polychrome.params import load_params

@@ -1,5 +1,7 @@
 """Stage `grpo`: train one GRPO arm from its warm-start. Usage: python stages/grpo.py <arm> <seed>."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.params import load_params
 from polychrome.training.runs import describe, train

@@ -1,5 +1,7 @@
 """Stage `judge`: fit the engagement judge on conversations of its own and calibrate what counts as a pass."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.audience.world import World
 from polychrome.engagement.judge import make_exact, make_judge

@@ -3,6 +3,8 @@
 import sys
 from functools import partial
 
+import sibling
+
 from polychrome import stage
 from polychrome.errors import bad
 from polychrome.llm_judge.judgement import judge_models

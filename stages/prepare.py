@@ -1,5 +1,7 @@
 """Stage `prepare`: the source's conversations become clean (post, reply, engagement) pairs; every drop is counted."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.pairs.cleaning import prepare
 from polychrome.params import load_params

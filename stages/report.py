@@ -1,5 +1,7 @@
 """Stage `report`: the run on one page, results/report.html, which opens from disk and needs no network."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.params import load_params
 from polychrome.reporting.page import write_report

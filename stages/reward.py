@@ -1,5 +1,7 @@
 """Stage `reward`: train the learned reward on conversations of its own, and say how far it can be believed."""
 
+import sibling
+
 from polychrome import paths, stage
 from polychrome.audience.world import World
 from polychrome.engagement.fitting import make_reward_model

@@ -1,5 +1,7 @@
 """Stage `sft`: train one cross-entropy or polychromic arm. Usage: python stages/sft.py <arm> <seed>."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.params import load_params
 from polychrome.training.runs import describe, train

@@ -1,5 +1,7 @@
 """Stage `split`: a test set, the judge's pairs and two training phases that share no conversation."""
 
+import sibling
+
 from polychrome import stage
 from polychrome.pairs.split import split_file
 from polychrome.params import load_params

@@ -1,5 +1,7 @@
 """Stage `untouched`: the base model as it is. Usage: python stages/untouched.py <model> <seed>."""
 
+import sibling
+
 from polychrome import paths, stage
 from polychrome.models.recipes import recipe_of, write_untouched
 from polychrome.params import load_params

@@ -61,7 +61,7 @@ def test_a_stage_declares_every_module_that_it_imports_and_no_other(stage):
 
 
 def test_every_stage_has_its_script_and_every_script_its_stage():
-    elsewhere = {"llm_judge"}  # which may cost money, and so is not part of `dvc repro`
+    elsewhere = {"llm_judge", "sibling"}  # the first may cost money; the second is what all of them import
     assert {file.stem for file in (ROOT / "stages").glob("*.py")} == set(STAGES) | elsewhere
 
 
@@ -74,3 +74,15 @@ def test_the_models_that_are_compared_and_both_predictors_are_artifacts_with_typ
     outs = {path for out in written for path in ([out] if isinstance(out, str) else out)}
     assert {"models/judge", "models/reward", "models/${item.arm}/seed-${item.seed}"} <= outs
     assert all(one["type"] == "model" and one["labels"] for one in artifacts.values())
+
+
+def test_no_output_persists_because_that_switches_dvcs_run_cache_off():
+    files = [ROOT / "dvc.yaml", *(ROOT / f"{room}/dvc.yaml" for room in ("controls", "frontier", "llm_judge"))]
+    assert [file for file in files if "persist:" in file.read_text()] == []
+
+
+def test_every_script_takes_the_code_beside_it_before_it_imports_any():
+    for file in [*(ROOT / "stages").glob("*.py"), ROOT / "controls/stage.py", ROOT / "frontier/stage.py"]:
+        code = file.read_text()
+        first = min(code.find(text) for text in ("\nimport sibling", "\nsys.path.insert") if text in code)
+        assert first < code.find("polychrome", code.find('"""\n')) or file.stem == "sibling", file

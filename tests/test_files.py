@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_or_may_not_be_written_is_reported_and_the_old_outpu
 
     replace(kind, tmp_path / "out", "old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"out: found No space left on device while saving; .*earlier output is unt"):
+    with pytest.raises(InputError, match=r"out: found No space left on device while saving; .*nothing is left half"):
         replace(kind, tmp_path / "out", "new")
     assert content(tmp_path / "out") == "old"
     assert names(tmp_path) == ["out"]
@@ -118,7 +118,7 @@ def test_a_disk_that_safetensors_finds_full_is_reported_the_same_way_and_nothing
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # refuses as a full disk does
     try:
-        with pytest.raises(InputError, match=r"out: found File too large while saving; .*earlier output is untouched"):
+        with pytest.raises(InputError, match=r"out: found File too large while saving; .*nothing is left half written"):
             save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

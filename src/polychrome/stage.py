@@ -1,15 +1,18 @@
-"""How every stage runs: quiet libraries, no telemetry, errors a user can act on, timings in an untracked file."""
+"""How every stage runs: one process for one output, quiet libraries, errors a user can act on, timings in a file."""
 
 import gc
+import io
 import os
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TIMINGS = Path(".timings")
+RUNNING = Path(".running")
 STARTED = time.monotonic()
 
 # Until the stage has imported its libraries: they make a million objects that stay, and looking through all of them for
@@ -34,30 +37,73 @@ warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's ``main`` as :func:`guarded` does, and write down how long it took."""
+    """Run a stage's ``main`` as :func:`guarded` does, alone, and write down how long it took.
+
+    When it fails and DVC started it, the last words say how to get back the outputs that DVC removed before.
+    """
     from polychrome.files import write_json
 
     name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
-    guarded(name, main)
-    timing = {
-        "stage": name,
-        "seconds": round(time.monotonic() - STARTED, 2),
-        **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
-        "machine": platform.processor() or platform.machine(),
-    }
-    write_json(TIMINGS / f"{name.replace(' ', '-')}.json", timing)
+    with alone(name) as waited:
+        try:
+            guarded(name, main)
+        except BaseException:
+            if stage := os.environ.get("DVC_STAGE"):
+                print(
+                    f"DVC removed the earlier outputs of {stage}. To get them back: `dvc checkout {stage}`, "
+                    "and for those kept in git `git checkout -- $(git ls-files --deleted)`.",
+                    file=sys.stderr,
+                )
+            raise
+        timing = {
+            "stage": name,
+            "seconds": round(time.monotonic() - STARTED - waited, 2),
+            **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
+            "machine": platform.processor() or platform.machine(),
+        }
+        write_json(TIMINGS / f"{name.replace(' ', '-')}.json", timing)
+
+
+@contextmanager
+def alone(name: str) -> Iterator[float]:
+    """Be the only process that runs the stage ``name`` here; yields the seconds waited for another one, which is named.
+
+    The lock ends with its process, however that ends. Without it, kill -9 of `dvc repro` would leave a stage running,
+    and the next `dvc repro` start a second one on the same checkpoint and the same outputs.
+    """
+    from filelock import FileLock, Timeout
+
+    if os.environ.get("RANK", "0") != "0":  # of several processes that train together, the first one has the lock
+        yield 0.0
+        return
+    RUNNING.mkdir(exist_ok=True)
+    file, start = RUNNING / f"{name.replace(' ', '-')}.lock", time.monotonic()
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        other = f"process {file.read_text()}, which is making the same outputs"
+        print(f"{name} waits for {other} (`kill {file.read_text()}` ends it)", file=sys.stderr, flush=True)
+        lock.acquire(poll_interval=0.2)
+    try:
+        file.write_text(str(os.getpid()))
+        yield time.monotonic() - start
+    finally:
+        lock.release()
 
 
 def guarded(name: str, main: Callable[[], None]) -> None:
     """Run ``main``. Bad input and alarms end it with their message and exit status 1, without a traceback.
 
-    What is imported by now is never searched for garbage again.
+    What is imported by now is never searched for garbage again. What standard output's encoding lacks is escaped.
     """
     from polychrome.errors import InputError
     from polychrome.training.alarms import TrainingStopped
 
     gc.freeze()
     gc.enable()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except (InputError, TrainingStopped) as error:

@@ -239,6 +239,7 @@ def test_the_stage_tells_dvc_by_its_exit_status_whether_to_run_it_again(bench, m
         changed = replace(params, llm_judge=bench.settings(**changes))
         monkeypatch.setattr("polychrome.params.load_params", lambda: changed)
         monkeypatch.setattr("sys.argv", ["llm_judge.py", *models])
+        monkeypatch.syspath_prepend(ROOT / "stages")
         try:
             runpy.run_path(str(ROOT / "stages/llm_judge.py"), run_name="__main__")
         except SystemExit as end:

@@ -1,6 +1,7 @@
 """The pipeline as its users run it: dvc for real, on a tiny model and tweets of its own, without a network."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -124,8 +125,9 @@ def test_pushed_artifacts_are_pulled_into_a_fresh_clone_where_nothing_is_left_to
     assert clone.outputs() == repository.outputs()
 
 
-def test_a_bad_line_stops_the_run_with_its_place_and_leaves_earlier_outputs_untouched(repository):
-    before = (repository.path / "data/prepared/pairs.jsonl").read_bytes()
+def test_a_bad_line_stops_the_run_with_its_place_and_says_how_to_get_earlier_outputs_back(repository):
+    kept = [repository.path / f"data/prepared/{name}" for name in ("pairs.jsonl", "cleaning_report.json")]
+    before = [path.read_bytes() for path in kept]
     tweets = repository.path / "tiny/tweets.jsonl"
     lines = tweets.read_text().splitlines()
     lines[6] = lines[6].replace('"tweet_likes": ', '"tweet_likes": -7')
@@ -137,7 +139,10 @@ def test_a_bad_line_stops_the_run_with_its_place_and_leaves_earlier_outputs_unto
     assert "tiny/tweets.jsonl:7:tweet_likes" in said
     assert "tiny/tweets.jsonl:10" in said
     assert "Traceback" not in said
-    assert (repository.path / "data/prepared/pairs.jsonl").read_bytes() == before
+    from_cache, from_git = re.findall("`(dvc checkout .*?|git checkout .*?)`", said)
+    for command in (from_cache, from_git):
+        repository.run("bash", "-c", command)
+    assert [path.read_bytes() for path in kept] == before
 
 
 def test_plots_open_on_the_six_promised_pictures(repository):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from polychrome.errors import InputError
 from polychrome.training.alarms import Alarms
 from polychrome.training.checkpoint import Checkpoints, digest_of
 from polychrome.training.methods.cross_entropy import CrossEntropy
@@ -108,3 +109,15 @@ def test_the_key_depends_on_the_recipe_and_on_the_name_and_content_of_every_file
     others.append(key())
     (folder / "b.py").rename(folder / "c.py")
     assert len({first, *others, key()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "length"), [("tensors.safetensors", 120), ("tensors.safetensors", 0), ("state.json", 9)]
+)
+def test_a_damaged_checkpoint_is_named_with_what_to_delete(tmp_path, file, length):
+    checkpoints = Checkpoints("a-1", "digest", tmp_path)
+    checkpoints.save({"weight": torch.ones(100)}, {"step": 3})
+    damaged = tmp_path / "a-1/digest" / file
+    damaged.write_bytes(damaged.read_bytes()[:length])
+    with pytest.raises(InputError, match=rf"{damaged}.* Delete {damaged.parent} and run the stage again"):
+        checkpoints.load()

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from polychrome.errors import bad
 from polychrome.files import read_json, recovered, whole_directory, write_json
 
 ROOT = Path(".checkpoints")
+TENSORS = "tensors.safetensors"
 
 
 def digest_of(*, recipe: Mapping[str, Any], files: Iterable[str | Path] = ()) -> str:
@@ -39,17 +42,25 @@ class Checkpoints:
         self.path = self.folder / digest
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Tensors and state of the newest checkpoint, None when there is none for these inputs."""
+        """Tensors and state of the newest checkpoint, None when there is none for these inputs.
+
+        Raises InputError naming the file that is damaged.
+        """
         if not (recovered(self.path) / "state.json").is_file():
             return None
-        return load_file(self.path / "tensors.safetensors"), read_json(self.path / "state.json")
+        remedy = f"Delete {self.path} and run the stage again: it starts from its first step."
+        state, file = read_json(self.path / "state.json", "the state of a checkpoint", remedy), self.path / TENSORS
+        try:
+            return load_file(file), state
+        except (OSError, SafetensorError) as error:
+            raise bad(str(file), str(error), "the tensors of a checkpoint", remedy) from error
 
     def save(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; a kill at any moment leaves the old one or the new one whole."""
         with whole_directory(self.path) as folder:
             save_file(
                 {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
-                folder / "tensors.safetensors",
+                folder / TENSORS,
             )
             write_json(folder / "state.json", state)
 

@@ -145,7 +145,7 @@ def grpo_steps(
     memory_mib: int = MEMORY_MIB,
 ) -> Steps:
     """Steps of GRPO on ``posts`` posts, with ``group`` completions of exactly ``tokens`` tokens each."""
-    chat.stop_id = NEVER
+    chat.stop_ids = (NEVER,)
     return Steps(make_run(policy, grpo_method(group, tokens), chat, pairs, batch=posts, memory_mib=memory_mib))
 
 

@@ -19,7 +19,7 @@ from polychrome.commands import export
 from polychrome.commands.export import with_defaults
 from polychrome.commands.gguf_file import SPLITS, split_of, write_gguf
 from polychrome.errors import InputError
-from polychrome.models.chat import Chat
+from polychrome.models.chat import TODAY, Chat
 from tests.engine.families import FAMILIES, opened
 from tests.pipeline.conftest import set_params
 
@@ -86,6 +86,14 @@ def test_a_template_that_can_think_is_told_not_to_as_in_training():
     turns = [{"role": "user", "content": "u"}]
     assert template.render(messages=turns) == "S False"
     assert template.render(messages=turns, enable_thinking=True) == "S True"
+
+
+def test_a_template_with_a_clock_has_the_date_of_training():
+    from jinja2 import Template
+
+    template = """{{ strftime_now("%d %b %Y") }} {{ strftime_now('%Y') }} {{ messages[0].content }}"""
+    exported = with_defaults(template, "S")
+    assert Template(exported).render(messages=[{"role": "user"}]) == f"{TODAY:%d %b %Y} {TODAY:%Y} S"
 
 
 def own_base(project):

@@ -12,7 +12,7 @@ import pytest
 from datasets import Dataset
 from pyarrow.parquet import read_table
 
-from polychrome.errors import InputError
+from polychrome.errors import InputError, bad
 from polychrome.models import assets
 from polychrome.models.assets import check_base, make_assets, make_base, make_encoder
 from polychrome.wheels import Wheel, fetch
@@ -190,6 +190,43 @@ def test_a_base_without_its_parts_or_whose_template_refuses_system_turns_is_repo
     (mine / file).write_text(content) if content else (mine / file).unlink()
     with pytest.raises(InputError, match=message):
         check_base(mine)
+
+
+USER = "{{ messages[-1].content }}<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (USER, "found one that leaves the system turn out; expected one that takes a system turn"),
+        ("{{ messages[0].content }}" + USER + "<think>\n", "found one that opens <think> before the reply"),
+        ("{{ messages[0].content }}" + USER + "[THINK]", r"found one that opens \[THINK\] before the reply"),
+        ("{{ messages[0].content }}" + USER + "<think>\n\n</think>\n", None),
+        ("{{ messages[0].content }}{% if enable_thinking %}<think>{% endif %}" + USER, None),
+    ],
+    ids=["no system turn", "thinks", "thinks in brackets", "thought is closed", "need not think"],
+)
+def test_a_template_that_drops_the_system_turn_or_begins_with_a_thought_is_reported(mine, template, message):
+    (mine / "chat_template.jinja").write_text(template)
+    if message is None:
+        check_base(mine)
+        return
+    with pytest.raises(InputError, match=rf"tokenizer_config\.json:chat_template: {message}"):
+        check_base(mine)
+
+
+def test_a_base_is_tried_before_it_replaces_another(mine, tmp_path):
+    make_base(mine, tmp_path / "base")
+    before = everything_in(tmp_path / "base")
+
+    def tried(folder, called):
+        assert (everything_in(folder), called) == (before, str(mine))
+        (folder / "config.json").write_text("other")
+        raise bad(called, "this", "that", "Mend it.")
+
+    with pytest.raises(InputError, match="found this"):
+        make_base(mine, tmp_path / "base", tried)
+    assert everything_in(tmp_path / "base") == before
 
 
 def gguf_file(path: Path, template: str = TEMPLATE) -> np.ndarray:

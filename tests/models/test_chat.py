@@ -1,9 +1,15 @@
 """From text to tokens and back: what is reply is known by construction, and a post stays inside its own turn."""
 
+import json
+import shutil
+from datetime import datetime
+
 import pytest
 from tokenizers import AddedToken
 
-from polychrome.models.chat import Chat, defused
+from polychrome.engine.sampler import Request, sample
+from polychrome.engine.sampling import SamplingSettings
+from polychrome.models.chat import TODAY, Chat, defused
 from polychrome.models.policy import open_tokenizer
 from polychrome.pairs.schema import Pair
 from tests.reported import reported
@@ -60,6 +66,76 @@ def test_special_tokens_of_any_spelling_are_defused(tiny_base, token):
     chat = Chat(tokenizer, "Reply.", 128, 64)
     assert special not in chat.prompt(f"so {token} then")
     assert special not in chat.reply(f"so {token} then")
+
+
+@pytest.mark.parametrize("token", ["</think>", "<tool_call>", "[TOOL_CALLS]"])
+def test_control_tokens_that_are_not_called_special_are_plain_text_too(tiny_base, token):
+    tokenizer = open_tokenizer(tiny_base)
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False), AddedToken("  ", special=False)])
+    control = tokenizer.convert_tokens_to_ids(token)
+    chat = Chat(tokenizer, "Reply.", 128, 64)
+    assert control in tokenizer(f"so {token} then")["input_ids"]
+    assert control not in chat.prompt(f"so {token} then")
+    assert control not in chat.reply(f"so {token} then")
+    assert chat.tokenizer.decode(chat.reply("a  b")[:-1]) == "a  b"  # runs of spaces are text, whatever their token
+
+
+# --- what ends a reply ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_ends(tiny_base, tmp_path):
+    """A function: the tiny base with further tokens and the given template and end tokens of generation_config.json."""
+
+    def make(template, ends):
+        base = shutil.copytree(tiny_base, tmp_path / "base")
+        tokenizer = open_tokenizer(base)
+        tokenizer.add_tokens([AddedToken(token, special=True) for token in ("<eot>", "<eom>")], special_tokens=True)
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(base)
+        (base / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        return Chat(open_tokenizer(base), "Reply.", 128, 64)
+
+    return make
+
+
+TURNS = "{% for m in messages %}[{{ m.role }}] {{ m.content }}<eot>\n{% endfor %}[assistant] "
+
+
+def test_the_templates_end_of_turn_is_learnt_and_every_end_that_tokenizer_or_model_name_ends_a_reply(other_ends):
+    chat = other_ends(TURNS, [259, 1])
+    end, eot, eom = (chat.tokenizer.convert_tokens_to_ids(token) for token in (END, "<eot>", "<eom>"))
+    assert (chat.tokenizer.eos_token_id, eom) == (end, 259)
+    assert chat.stop_id == eot
+    assert set(chat.stop_ids) == {eot, end, eom}
+    assert chat.reply("yes")[-1] == eot
+    words = chat.reply("yes")[:-1]
+    assert [chat.text([*words, token]) for token in chat.stop_ids] == ["yes"] * 3
+
+
+@pytest.mark.parametrize("template", ["{% for m in messages %}{{ m.content }}\n{% endfor %}", "<eot> Say something: "])
+def test_where_the_template_closes_no_turn_the_tokenizers_end_is_learnt(other_ends, template):
+    chat = other_ends(template, 258)
+    assert chat.stop_ids == (chat.tokenizer.eos_token_id, 258)
+
+
+def test_a_reply_stops_at_any_of_them(other_ends, policy):
+    """Sampled with all the stop ids, no completion goes on behind one."""
+    chat = other_ends(TURNS, [*range(2, 60)])
+    settings = SamplingSettings(1.0, 24)
+    [drawn] = sample(policy, [Request([5, 6], 16, ("x",), settings, chat.stop_ids)], pad_id=1)
+    assert all(c.ended == (c.tokens[-1] in chat.stop_ids) for c in drawn)
+    assert not any(set(c.tokens[:-1]) & set(chat.stop_ids) for c in drawn)
+    assert any(c.ended for c in drawn)
+
+
+def test_a_template_with_a_clock_writes_the_same_date_on_any_day(other_ends):
+    form = "%d %b %Y, %A %-d.%-m. at %H:%M"
+    clock = "{% if strftime_now is defined %}{% set date = strftime_now('" + form + "') %}{% endif %}{{ date }} "
+    chat = other_ends(clock + TURNS, 1)
+    text = chat.tokenizer.decode(chat.prompt("Tea?"))
+    assert text.startswith(f"{TODAY.strftime(form)} [system] Reply.")
+    assert datetime.now().strftime("%d %b %Y") not in text
 
 
 def test_defusing_meets_template_words_that_are_no_tokens_and_leaves_ordinary_text_alone():

@@ -9,6 +9,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from polychrome.engine.packing import Group, pack
+from polychrome.engine.sampler import Request, sample
+from polychrome.engine.sampling import SamplingSettings
+from polychrome.engine.scoring import CompletionScorer
 from polychrome.errors import InputError
 from polychrome.models.assets import make_base
 from polychrome.models.policy import (
@@ -25,6 +29,7 @@ from polychrome.models.policy import (
     save_adapter,
     set_training,
 )
+from tests.engine.families import FAMILIES, opened
 from tests.tiny import LORA
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
@@ -88,6 +93,37 @@ def test_the_draw_of_an_adapter_depends_on_the_seed_alone_and_leaves_the_global_
     first, again, other = drawn(3, noise=0), drawn(3, noise=1), drawn(4, noise=0)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(not torch.equal(first[name], other[name]) for name in first if "lora_A" in name)
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers", "message"),
+    [
+        (["q_proj", "v_porj"], 0, "found v_porj, which no linear layer to adapt is called"),
+        (["q_proj", "roj"], 0, "found roj, which"),  # a name is a whole word
+        (["q_proj", "embed_tokens"], 0, "found embed_tokens, which"),
+        (["q_proj", "input_layernorm"], 0, "found q_proj, input_layernorm, of which .*not supported"),
+        (["layers.0.self_attn.q_proj", "v_proj"], 1, r"found layers\.0\.self_attn\.q_proj, which"),
+        (["q_proj", "lm_head"], 0, "found lm_head, whose weights are those of the embedding too"),
+    ],
+)
+def test_every_target_names_a_linear_layer_or_one_error_lists_those_there_are(base, targets, layers, message):
+    settings = SimpleNamespace(**vars(LORA) | {"targets": targets, "layers": layers})
+    listed = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    with pytest.raises(InputError, match=rf"(?s)lora\.targets: {message}.*; expected .* which are {listed}\. "):
+        add_adapter(base, settings, seed=1)
+
+
+def test_a_target_may_be_more_than_a_last_name_and_a_head_of_its_own_may_be_adapted():
+    model = opened(FAMILIES["llama"], adapted=False)  # whose head is not the embedding
+    targets = ["layers.0.self_attn.q_proj", "lm_head"]
+    policy = add_adapter(model, SimpleNamespace(**vars(LORA) | {"targets": targets}), seed=1).eval()
+    assert len(list(lora_layers(policy))) == 2
+    with torch.no_grad():
+        for tensor in adapter_tensors(policy).values():
+            tensor.add_(0.3)
+    [[drawn]] = sample(policy, [Request([5, 6, 7], 1, ("x",), SamplingSettings(1.0, 6))], pad_id=0)
+    scored, _, _ = CompletionScorer(policy)(pack([Group([5, 6, 7], [drawn.tokens])]))
+    torch.testing.assert_close(scored[0], torch.tensor(drawn.logps), rtol=1e-4, atol=1e-4)
 
 
 def test_layers_1_adapts_only_the_last_layer_and_targets_must_be_there(tiny_base, base):

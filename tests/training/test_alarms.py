@@ -51,6 +51,15 @@ def test_a_reward_that_does_not_rise_warns_once_every_so_many_steps():
     assert "0.500 over the last 3 steps, 0.500 over the 3 before" in next(ALARMS.check(flat))
 
 
+def test_rewards_that_differ_in_no_group_warn_from_the_first_step_on_but_seldom():
+    flat = rows(zero_variance_share=[1.0] * 12, completion_length=[9.0] * 12)
+    told = [list(ALARMS.check(flat[:n])) for n in range(1, 13)]
+    assert [n for n, said in enumerate(told, start=1) if said] == [1, 2, 4, 8]
+    assert told[1] == ["in all 2 steps so far the replies to every post had the same reward: there is nothing to learn"]
+    flat[0]["zero_variance_share"] = 0.99
+    assert [list(ALARMS.check(flat[:n])) for n in range(1, 13)] == [[]] * 12
+
+
 def test_thresholds_of_zero_are_off():
     off = Alarms(kl_warn=10.0, kl_stop=15.0, reward_flat_steps=0, length_collapse_ratio=0.0)
     assert list(off.check(rows(reward=[0.5] * 6, completion_length=[9.0] * 5 + [0.0]))) == []

@@ -132,13 +132,18 @@ def in_words(name: str, found: Mapping[str, float]) -> str:
 
 
 def with_defaults(template: str, system: str) -> str:
-    """A chat template that asks as training did where no system turn, and nothing about thinking, is given."""
+    """A chat template that asks as training did where no system turn, and nothing about thinking, is given.
+
+    The date that it writes is training's.
+    """
+    from polychrome.models.chat import dated
+
     told = json.dumps(system, ensure_ascii=False)
     opening = "{% if messages[0]['role'] != 'system' %}{% set messages = [{'role': 'system', 'content': " + told
     opening += "}] + messages %}{% endif %}"
     if "enable_thinking" in template:
         opening += "{% if enable_thinking is not defined %}{% set enable_thinking = false %}{% endif %}"
-    return opening + template
+    return opening + dated(template)
 
 
 def _generation(params: "Params", chat: "Chat") -> Any:
@@ -147,7 +152,8 @@ def _generation(params: "Params", chat: "Chat") -> Any:
 
     names = ("temperature", "top_p", "top_k", "max_new_tokens")
     settings = {name: getattr(params.sampling, name) for name in names}
-    return GenerationConfig(do_sample=True, **settings, eos_token_id=chat.stop_id, pad_token_id=chat.pad_id)
+    ends = chat.stop_id if len(chat.stop_ids) == 1 else list(chat.stop_ids)
+    return GenerationConfig(do_sample=True, **settings, eos_token_id=ends, pad_token_id=chat.pad_id)
 
 
 def _logits(model: Any, probes: list["Tensor"]) -> "Tensor":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from polychrome.errors import bad
+from polychrome.models.chat import ends_of
 
 ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}  # of transformers: of GGUF
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # kinds of token in GGUF
@@ -109,6 +110,8 @@ def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
     for kind in ("bos", "eos", "pad", "unk"):
         if (place := getattr(tokenizer, f"{kind}_token_id")) is not None:
             getattr(writer, f"add_{kind}_token_id")(place)
+    if (own := ends_of(tokenizer)[0]) != tokenizer.eos_token_id:
+        writer.add_eot_token_id(own)  # what the template closes a turn with
     writer.add_add_bos_token(False)  # the chat template writes all there is before a reply, as in training
     writer.add_chat_template(tokenizer.chat_template)
 

@@ -135,7 +135,7 @@ def suggestions(
         for start in range(0, len(posts), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             requests = [
-                Request(prompt, draw, ("suggest", post.text), settings, (chat.stop_id,), stream)
+                Request(prompt, draw, ("suggest", post.text), settings, chat.stop_ids, stream)
                 for post, prompt in zip(posts[part], prompts[part], strict=True)
             ]
             memory = {"pad_id": chat.pad_id, "memory_mib": params.compute.memory_mib}

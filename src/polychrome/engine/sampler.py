@@ -25,7 +25,7 @@ from polychrome.engine.packing import pack_prompts
 from polychrome.engine.recording import Recording
 from polychrome.engine.sampling import RowSettings, SamplingSettings
 from polychrome.engine.slab import Slab
-from polychrome.engine.stack import Stack, bare, stack_of
+from polychrome.engine.stack import Stack, bare, head_of, mask_for, stack_of
 from polychrome.models.policy import merged, set_training
 from polychrome.randomness import torch_generator
 
@@ -114,7 +114,7 @@ def recording_of(
 def rows_within(memory_mib: int, policy: Any, requests: Sequence[Request], stack: Stack | None) -> int:
     """How many completions of ``requests`` may be decoded side by side, 1 to MOST_ROWS; ``stack`` is the policy's."""
     config = bare(policy).config
-    heads = config.num_key_value_heads or config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     kept = 2 * config.num_hidden_layers * heads * size * _columns(requests)
     kept *= (bare(policy) if stack is None else stack).dtype.itemsize
@@ -264,7 +264,7 @@ class _TransformersForward:
     recording = None
 
     def __init__(self, model: Any, pad_id: int):
-        self.model, self.pad_id, self.logits = model, pad_id, model.get_output_embeddings()
+        self.model, self.pad_id, self.logits = model, pad_id, head_of(model)
 
     def prefill(self, units: Sequence[_Unit], slab: Slab, spread: Tensor) -> Tensor:
         prompts = [unit.prompt for unit in units]
@@ -282,7 +282,7 @@ class _TransformersForward:
         return states
 
     def step(self, tokens: Tensor, positions: Tensor, slab: Slab) -> Tensor:
-        return self._states(tokens[:, None], slab.mask(), positions[:, None], slab)
+        return self._states(tokens[:, None], mask_for(self.model, slab.mask()), positions[:, None], slab)
 
     def _states(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """Hidden states (B, hidden) after the last column of ``ids`` (B, L)."""

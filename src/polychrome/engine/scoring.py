@@ -11,7 +11,7 @@ from polychrome.engine.backend import Backend
 from polychrome.engine.compute import chosen
 from polychrome.engine.packing import Packed
 from polychrome.engine.recording import Replay
-from polychrome.engine.stack import Stack, bare, has_stack
+from polychrome.engine.stack import Stack, bare, has_stack, head_of, mask_for
 
 LOGIT_ROWS = 256  # completion tokens whose vocabulary logits exist at one time
 
@@ -24,7 +24,9 @@ def tokens_within(memory_mib: int, policy: Any) -> int:
     config = bare(policy).config
     layers = config.num_hidden_layers - (Stack(policy, Backend()).trunk_depth if has_stack(policy) else 0)
     # Kept a token and layer: inputs of norms and projections, queries, keys, values, gate, up and their product.
-    kept = layers * (6 * config.hidden_size + 4 * config.intermediate_size)
+    named = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "n_inner"))
+    inner_size = next(filter(None, named), 4 * config.hidden_size)
+    kept = layers * (6 * config.hidden_size + 4 * inner_size)
     return max(1, memory_mib * 2**20 // (kept * torch.float32.itemsize))
 
 
@@ -61,7 +63,7 @@ class CompletionScorer(nn.Module):
             hidden, trunk = stack(packed.input_ids, packed.position_ids, attention, trunk, replay=replay)
         else:
             hidden, trunk = _transformers_states(inner, packed), None
-        states, head = hidden.index_select(0, packed.predictors), inner.get_output_embeddings()
+        states, head = hidden.index_select(0, packed.predictors), head_of(inner)
         if type(head) is nn.Linear and head.bias is None:
             asked = states, head.weight, packed.targets, temperature, LOGIT_ROWS, with_entropy
             logps, entropies = self.backend.token_scores(*asked)
@@ -72,8 +74,8 @@ class CompletionScorer(nn.Module):
 
 def _transformers_states(inner: Any, packed: Packed) -> Tensor:
     """Final hidden states (T, hidden) as transformers computes them: any architecture, one row, a dense mask."""
-    ids, positions = packed.input_ids[None], packed.position_ids[None]
-    found = inner.base_model(input_ids=ids, attention_mask=packed.mask(), position_ids=positions, use_cache=False)
+    ids, positions, mask = packed.input_ids[None], packed.position_ids[None], mask_for(inner, packed.mask())
+    found = inner.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     return found.last_hidden_state[0]
 
 

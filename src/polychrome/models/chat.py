@@ -1,12 +1,19 @@
 """From text to tokens and back: the chat template around a post, a reply and its end token."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from polychrome.errors import InputError, Problem, bad
+from polychrome.files import read_json
 from polychrome.pairs.schema import Pair, Turns
+
+TODAY = datetime(2025, 1, 1)  # in every prompt whose template writes the date: the same prompt on any day
+CLOCK = (*"aAbBdDeFHIjmMpSTuUwWyY", "-d", "-e", "-H", "-I", "-j", "-m", "-M", "-S", "-y")  # strftime's, behind a %
+CONTROL = r"[<\[{].+[>\]}]"  # how a token is spelled that is no text, marked "special" or not: </think>, [TOOL_CALLS]
 
 
 class Chat:
@@ -16,9 +23,11 @@ class Chat:
         self.tokenizer = tokenizer
         self.system = system
         self.max_prompt_tokens, self.max_reply_tokens = max_prompt_tokens, max_reply_tokens
-        self.stop_id: int = tokenizer.eos_token_id
+        self.stop_ids = ends_of(tokenizer)  # any of them ends a reply
+        self.stop_id = self.stop_ids[0]  # that of the template: it ends the replies that are learnt
         self.pad_id: int = tokenizer.pad_token_id
-        self._special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        added = tokenizer.added_tokens_decoder.values()
+        self._special = [str(token) for token in added if token.special or re.fullmatch(CONTROL, str(token))]
 
     def prompt(self, post: str, context: Turns = ()) -> list[int]:
         """Token ids of everything before the reply: system prompt, ``context`` (the oldest turn first) and post.
@@ -27,9 +36,7 @@ class Chat:
         """
         said = [(role, defused(text, self._special)) for role, text in (*context, ("user", post))]
         messages = [{"role": role, "content": content} for role, content in (("system", self.system), *said)]
-        text = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
-        )
+        text = rendered(self.tokenizer, messages, add_generation_prompt=True)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return _within("post", post, ids, "max_prompt_tokens", self.max_prompt_tokens)
 
@@ -51,9 +58,39 @@ class Chat:
             raise InputError(problems)
 
     def text(self, completion: Sequence[int]) -> str:
-        """The text of a completion, end token and surrounding space removed."""
-        kept = [token for token in completion if token not in (self.stop_id, self.pad_id)]
+        """The text of a completion, end tokens and surrounding space removed."""
+        kept = [token for token in completion if token not in (*self.stop_ids, self.pad_id)]
         return " ".join(self.tokenizer.decode(kept, skip_special_tokens=False).split())
+
+
+def rendered(tokenizer: Any, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    """``messages`` by the tokenizer's chat template, without thinking, as if it were :data:`TODAY`."""
+    return tokenizer.apply_chat_template(
+        messages, add_generation_prompt=add_generation_prompt, tokenize=False, enable_thinking=False,
+        chat_template=dated(tokenizer.chat_template),
+    )  # fmt: skip
+
+
+def dated(template: str) -> str:
+    """A chat template whose clock, transformers' ``strftime_now``, stands at :data:`TODAY`; others as they are."""
+    if "strftime_now" not in template:
+        return template
+    told = "".join(f"|replace('%{part}', '{TODAY.strftime(f'%{part}')}')" for part in CLOCK)
+    return "{% macro strftime_now(format) %}{{ format" + told + " }}{% endmacro %}" + template
+
+
+def ends_of(tokenizer: Any) -> tuple[int, ...]:
+    """Ids of the tokens that end a reply: what the template closes a turn with, the tokenizer's end, the model's.
+
+    The model's are those of generation_config.json beside the tokenizer, if it is there.
+    """
+    said = [{"role": role, "content": f"the {role} speaks"} for role in ("system", "user", "assistant")]
+    _, reply, behind = rendered(tokenizer, said, add_generation_prompt=False).rpartition(said[-1]["content"])
+    closing = tokenizer(behind if reply else "", add_special_tokens=False)["input_ids"]
+    own = [token for token in closing if token in tokenizer.added_tokens_decoder]
+    file = Path(tokenizer.name_or_path) / "generation_config.json"
+    models = (read_json(file).get("eos_token_id") if file.is_file() else None) or []
+    return tuple(dict.fromkeys([*own[:1], tokenizer.eos_token_id, *([models] if isinstance(models, int) else models)]))
 
 
 def _within(kind: str, text: str, ids: list[int], key: str, limit: int) -> list[int]:

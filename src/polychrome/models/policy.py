@@ -4,15 +4,16 @@ A policy is a base model with LoRA adapters in it (Hu et al. 2021, arXiv 2106.09
 safetensors, so `PeftModel.from_pretrained` opens them with none of this code.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
-from polychrome.errors import bad
+from polychrome.errors import InputError, bad
 from polychrome.files import read_json, write_json
 from polychrome.paths import HUB, RECIPE
 from polychrome.randomness import seed_for
@@ -37,9 +38,8 @@ def open_base(directory: str | Path, dtype: torch.dtype, load_in_4bit: bool = Fa
         extra["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
         )
-    model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **extra
-    )
+    # Attention is SDPA, or "eager" where transformers has no other for the architecture (Gemma 2, GPT-OSS).
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True, **extra)
     model.requires_grad_(False)
     model.config.use_cache = False
     return model.eval().to("cuda" if torch.cuda.is_available() and not load_in_4bit else model.device)
@@ -53,10 +53,14 @@ def open_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
 def add_adapter(base: PreTrainedModel, settings: Any, seed: int) -> Any:
     """Put a new trainable LoRA adapter into ``base``; its draw depends on ``seed`` alone. Returns a PeftModel.
 
-    ``settings`` is params.yaml: lora. B starts at zero, so the policy starts as the base model.
+    ``settings`` is params.yaml: lora. B starts at zero, so the policy starts as the base model. Raises
+    InputError where a target names none of the linear layers to adapt, or a head whose weights are the embedding's too.
     """
     from peft import LoraConfig, get_peft_model
 
+    linear = {name for name, module in base.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    tied = {name for name, module in base.named_modules() if module is head and head.weight is embedding.weight}
     layers = base.config.num_hidden_layers
     config = LoraConfig(
         r=settings.rank,
@@ -70,10 +74,25 @@ def add_adapter(base: PreTrainedModel, settings: Any, seed: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "adapter"))
         try:
-            return get_peft_model(base, config, adapter_name=POLICY)
+            policy = get_peft_model(base, config, adapter_name=POLICY)
         except ValueError as error:
-            expected = "linear layers of the base model"
-            raise bad("params.yaml:lora.targets", str(error), expected, "Mend them.") from error
+            raise _wrong_targets(settings.targets, f"of which {error}", linear - tied) from error
+    adapted = linear & set(policy.targeted_module_names)
+    if missing := [target for target in settings.targets if not _named(target, adapted)]:
+        raise _wrong_targets(missing, "which no linear layer to adapt is called", linear - tied)
+    if missing := [target for target in settings.targets if _named(target, adapted & tied)]:
+        raise _wrong_targets(missing, "whose weights are those of the embedding too", linear - tied)
+    return policy
+
+
+def _named(target: str, layers: set[str]) -> bool:
+    return any(f".{layer}".endswith(f".{target}") for layer in layers)
+
+
+def _wrong_targets(targets: Sequence[str], why: str, linear: set[str]) -> InputError:
+    names = ", ".join(sorted({layer.rpartition(".")[2] for layer in linear}))
+    found, remedy = f"{', '.join(targets)}, {why}", "Correct them; lora.layers says how many layers are adapted."
+    return bad("params.yaml:lora.targets", found, f"linear layers of the base model, which are {names}", remedy)
 
 
 def open_adapter(base: PreTrainedModel, directory: str | Path, *, trainable: bool, with_reference: bool = False) -> Any:

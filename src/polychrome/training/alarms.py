@@ -56,6 +56,9 @@ class Alarms(Section):
             late = sum(r["reward"] for r in history[-n:]) / n
             if late <= early:
                 yield f"reward is flat: {late:.3f} over the last {n} steps, {early:.3f} over the {n} before"
+        seen = len(history)
+        if seen & (seen - 1) == 0 and all(r.get("zero_variance_share") == 1.0 for r in history):  # at step 1, 2, 4, 8
+            yield f"in all {seen} steps so far the replies to every post had the same reward: there is nothing to learn"
         first = history[0].get("completion_length")
         if self.length_collapse_ratio and first and row["completion_length"] < self.length_collapse_ratio * first:
             yield f"replies shrink: {row['completion_length']:.1f} tokens, {first:.1f} at the start"

@@ -65,7 +65,7 @@ class Context:
         chat, settings = self.chat, SamplingSettings(**sampling)
         prompts = [chat.prompt(pair.post, pair.context) for pair in pairs]
         requests = [
-            Request(prompt, count, (*purpose, pair.id), settings, (chat.stop_id,), self.seed)
+            Request(prompt, count, (*purpose, pair.id), settings, chat.stop_ids, self.seed)
             for prompt, pair in zip(prompts, pairs, strict=True)
         ]
         recording = recording_of(self.policy, requests, self.memory_mib) if record else None

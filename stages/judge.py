@@ -20,7 +20,8 @@ def main() -> None:
         print(f"the world's own truth in models/judge, held against {report['pairs']} pairs that no arm sees")
     else:
         encoder = Encoder.open("assets/encoder", remember=True)
-        report = make_judge(own, "data/phases/full.jsonl", encoder, "models/judge", "results/judge.json")
+        where = ("models/judge", "results/judge.json", evaluation.pass_quantile)
+        report = make_judge(own, "data/phases/full.jsonl", encoder, *where)
         print(f"judge of engagement in models/judge, fitted on {report['pairs']} pairs that no arm sees")
     print(f"{report['verdict']}; see results/judge.json")
 

@@ -36,6 +36,6 @@ def fitted_to(pairs, name, phases=None, **changes):
     """The ``judge`` or the learned ``reward`` of ``pairs``, and its report."""
     own = ranked(pairs, name, 200, 0.95)
     if name == "judge":
-        return judge.fit(own, phases or pairs, Letters())
+        return judge.fit(own, phases or pairs, Letters(), changes.get("pass_quantile", 0.75))
     head, report = fitting.fit(own, Letters(), replace(SETTINGS, **changes))
     return LearnedReward(head, Letters()), report

@@ -77,13 +77,16 @@ def test_predictions_lie_around_the_middle_of_the_pool_whatever_the_unit_of_enga
     assert -1 <= report["spearman_low"] <= report["spearman_high"] <= 1
 
 
-def test_thresholds_let_nine_human_replies_in_ten_be_on_topic_and_half_engage():
+def test_thresholds_let_nine_human_replies_in_ten_be_on_topic_and_as_many_engage_as_the_quantile_leaves():
     phases = some_pairs(101, 20, seed=5, **SIGNAL)
-    judge, _ = fitted_to(some_pairs(100, 20, **SIGNAL), "judge", phases)
+    judge, report = fitted_to(some_pairs(100, 20, **SIGNAL), "judge", phases)
     p, r = (Letters().embed(each).astype(float) for each in texts(phases))
     on_topic = (p * r).sum(1) >= judge.thresholds.on_topic - 1e-12  # of 101: the 10th percentile itself is on topic
     assert on_topic.sum() == 91
-    assert (judge.predict(*texts(phases)) >= judge.thresholds.engagement).sum() == 51
+    assert (judge.predict(*texts(phases)) >= judge.thresholds.engagement).sum() == 26  # of 101, at the quantile 0.75
+    assert report["pass_quantile"] == 0.75
+    lower, _ = fitted_to(some_pairs(100, 20, **SIGNAL), "judge", phases, pass_quantile=0.5)
+    assert (lower.predict(*texts(phases)) >= lower.thresholds.engagement).sum() == 51
 
 
 def test_replies_are_of_one_class_from_the_cosine_that_one_in_a_hundred_to_different_posts_exceeds():
@@ -103,7 +106,7 @@ def test_a_conversation_that_an_arm_trains_on_may_not_teach_the_judge(tmp_path):
     write_pairs(tmp_path / "full.jsonl", some_pairs(30, 10, seed=4))
     own = ranked(some_pairs(60, 12), "judge", 20, 0.95)
     with pytest.raises(InputError, match=r"judge\.jsonl:conversation: found 10 conversations that"):
-        make_judge(own, tmp_path / "full.jsonl", Letters(), tmp_path / "m", tmp_path / "j.json")
+        make_judge(own, tmp_path / "full.jsonl", Letters(), tmp_path / "m", tmp_path / "j.json", 0.75)
     assert not (tmp_path / "m").exists()
 
 

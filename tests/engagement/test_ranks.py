@@ -96,7 +96,7 @@ def test_the_stage_writes_the_same_bytes_twice(tmp_path, name, files):
         if name == "reward":
             make_reward_model(own, Letters(), out / "m", out / "report.json", replace(SETTINGS, epochs=3))
         else:
-            make_judge(own, tmp_path / "full.jsonl", Letters(), out / "m", out / "report.json")
+            make_judge(own, tmp_path / "full.jsonl", Letters(), out / "m", out / "report.json", 0.75)
         made.append({str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*.*")})
     assert len(made[0]) == files
     assert made[0] == made[1]

@@ -41,6 +41,8 @@ def test_the_fitted_ruler_counts_passes_and_puts_near_replies_into_one_class():
     )
     assert [row["passes"] for row in rows] == [True, False, False, False]
     assert ruler.pass_curve(rows).tolist() == [pass_at_k(4, [1], k)[0] for k in (1, 2, 3, 4)]
+    cut = ruler.rate(["I went hiking"], ["that sounds like a lovely day"], [False], Letters())
+    assert (cut[0]["passes"], cut[0]["failures"]) == (False, ["truncated"])
     near, far = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     vectors = np.stack([near, far, 0.95 * near + (1 - 0.95**2) ** 0.5 * far, near])
     assert ruler.classes("a post", ["one reply", "another reply", "a third reply", ""], vectors) == [0, 1, 0, -1]
@@ -56,6 +58,9 @@ def test_the_audience_ruler_rates_by_kind_alone():
     assert [row["relevance"] for row in rows] == [1, 1, 1, 1, 0]
     assert [row["failures"] for row in rows][3:] == [[], ["generic", "off_topic", "truncated"]]
     assert ruler.classes(POST, REPLIES, None) == [0, 0, 1, 5, -1]
+    cut = ruler.rate([POST] * 5, REPLIES, [False, True, False, True, True], None)
+    assert [row["passes"] for row in cut] == [False, True, False, False, False]
+    assert ruler.pass_curve(cut)[[0, 4]] == pytest.approx([0.1, 0.5])
     assert ruler.pass_curve(rows)[[0, 1, 4]] == pytest.approx([0.26, (0.5 * 7 + 0.3 * 4) / 10, 0.8])
     assert ruler.ideals(3)["ideal: likeliest taste"].tolist() == [0.5] * 3
 

@@ -35,7 +35,7 @@ class WordEncoder:
 
 
 def settings(bootstrap=200, ks=(1, 5, 10), confidence=0.95):
-    return EvaluationSettings(ks=ks, bootstrap=bootstrap, confidence=confidence, alpha=0.05)
+    return EvaluationSettings(ks=ks, pass_quantile=0.75, bootstrap=bootstrap, confidence=confidence, alpha=0.05)
 
 
 KNOWN = (

@@ -67,10 +67,10 @@ def test_every_model_is_measured_at_every_temperature_and_the_baseline_in_every_
 
 
 def test_chosen_are_as_many_as_asked_good_by_the_reward_and_unlike_by_the_encoder():
-    """Two of five, with half the weight on each: the best reply, and its best second."""
+    """Two of five, with half the weight on each: the best reply, and its best second. One that was cut is worth 0."""
     encoder, replies = WordEncoder(), ["yes yes", "yes yes yes", "soup is nice", "no", "oh"]
-    record = {"id": "a", "post": "soup?", "replies": replies, "ended": [True, False, True, False, True], "human": "h"}
-    worth = {"yes yes": 0.9, "yes yes yes": 0.85, "soup is nice": 0.5, "no": 0.1, "oh": 0.2}
+    record = {"id": "a", "post": "soup?", "replies": replies, "ended": [True, True, True, False, True], "human": "h"}
+    worth = {"yes yes": 0.9, "yes yes yes": 0.85, "soup is nice": 0.5, "no": 5.0, "oh": 0.2}
 
     def reward(posts, texts):
         assert posts == ["soup?"] * len(texts)
@@ -79,7 +79,7 @@ def test_chosen_are_as_many_as_asked_good_by_the_reward_and_unlike_by_the_encode
     (two,) = choose([record], 2, reward, encoder, 0.5)
     vectors = encoder.embed(replies).astype(float)
     first = replies.index("yes yes")
-    second = max(set(range(5)) - {first}, key=lambda i: worth[replies[i]] - vectors[i] @ vectors[first])
+    second = max({0, 1, 2, 4} - {first}, key=lambda i: worth[replies[i]] - vectors[i] @ vectors[first])
     assert two == record | {"replies": [replies[first], replies[second]], "ended": [True, record["ended"][second]]}
     assert choose([record], 2, reward, encoder, 1.0)[0]["replies"] == ["yes yes", "yes yes yes"]
 

@@ -31,7 +31,6 @@ from polychrome.pairs.schema import Pair, read_pairs
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)  # ridge penalties to choose from
 MIN_PAIRS = 5  # of the judge's own that hold an n-gram; rarer ones are not looked at
 ON_TOPIC_QUANTILE = 0.10  # of cosine(post, human reply)
-ENGAGEMENT_QUANTILE = 0.50  # of the judge's prediction for human replies
 SAME_CLASS_SHARE = 0.01  # of pairs of human replies to different posts that are as near as two of one class
 SAME_CLASS_SHARES = (0.001, SAME_CLASS_SHARE, 0.05)  # whose cosines are reported
 FEATURES = ("n-grams of the post", "n-grams of the reply")
@@ -107,10 +106,16 @@ def _frequent(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def make_judge(
-    own: Ranked, calibration_pairs: str | Path, encoder: TextEncoder, directory: str | Path, report_path: str | Path
+    own: Ranked,
+    calibration_pairs: str | Path,
+    encoder: TextEncoder,
+    directory: str | Path,
+    report_path: str | Path,
+    pass_quantile: float,
 ) -> dict[str, Any]:
     """Fit on ``own``, calibrate and save the judge; write and return its report.
 
+    A pass needs the ``pass_quantile`` of predicted engagement of human replies.
     Raises InputError when the two share a conversation.
     """
     phases = read_pairs(calibration_pairs)
@@ -119,7 +124,7 @@ def make_judge(
         found = f"{len(shared)} conversations that {calibration_pairs} has too ({', '.join(shared[:3])}, ...)"
         remedy = "Run `dvc repro --force split`."
         raise bad(f"{own.where}:conversation", found, "conversations of the judge's own", remedy)
-    judge, report = fit(own, phases, encoder)
+    judge, report = fit(own, phases, encoder, pass_quantile)
     judge.save(directory)
     return ranks.write_report(report_path, report, own.where)
 
@@ -144,7 +149,9 @@ def make_exact(own: Ranked, world: World, directory: str | Path, report_path: st
     return ranks.write_report(report_path, report, own.where)
 
 
-def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judge, dict[str, Any]]:
+def fit(
+    own: Ranked, phases: Sequence[Pair], encoder: TextEncoder, pass_quantile: float
+) -> tuple[Judge, dict[str, Any]]:
     """Fit on ``own``, calibrate on the human replies of ``phases``. Returns the judge and its report.
 
     The reported Spearman correlates engagement with predictions that each conversation got from a judge that saw
@@ -159,7 +166,7 @@ def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judg
     cosine, predicted = relevance(posts, replies, encoder), judge.predict(posts, replies)
     vectors = encoder.embed(replies)
     same = {share: same_class_threshold(vectors, posts, 1 - share) for share in SAME_CLASS_SHARES}
-    on_topic, engaging = np.quantile(cosine, ON_TOPIC_QUANTILE), np.quantile(predicted, ENGAGEMENT_QUANTILE)
+    on_topic, engaging = np.quantile(cosine, ON_TOPIC_QUANTILE), np.quantile(predicted, pass_quantile)
     judge = replace(judge, thresholds=Thresholds(float(on_topic), float(engaging), same[SAME_CLASS_SHARE]))
     measured, _ = own.measured(held_out)
     meaning = (
@@ -175,6 +182,7 @@ def fit(own: Ranked, phases: Sequence[Pair], encoder: TextEncoder) -> tuple[Judg
         "penalty": penalty,
         "on_topic_threshold": judge.thresholds.on_topic,
         "engagement_threshold": judge.thresholds.engagement,
+        "pass_quantile": pass_quantile,
         "same_class_thresholds": {f"{share:.1%}": threshold for share, threshold in same.items()},
         **measured,
         "verdict": own.verdict(measured, meaning),

@@ -62,12 +62,13 @@ class FittedRuler:
     def rate(
         self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
     ) -> list[Row]:
-        """A reply passes if it is well-formed, near enough to its post, and predicted to engage enough."""
+        """A reply passes if it ended, is well-formed, near enough to its post, and predicted to engage enough."""
         cosine, engagement = relevance(posts, replies, encoder), self.predict(posts, replies)
         thresholds = self.judge.thresholds
         rows: list[Row] = []
         for i, reply in enumerate(replies):
             well_formed, on_topic = not problems_of(reply), bool(cosine[i] >= thresholds.on_topic)
+            engages = bool(engagement[i] >= thresholds.engagement)
             about = {"relevance": float(cosine[i]), "on_topic": thresholds.on_topic, "ended": ended[i]}
             rows.append(
                 {
@@ -75,7 +76,7 @@ class FittedRuler:
                     "engagement": float(engagement[i]),
                     "relevance": float(cosine[i]),
                     "well_formed": well_formed,
-                    "passes": well_formed and on_topic and bool(engagement[i] >= thresholds.engagement),
+                    "passes": ended[i] and well_formed and on_topic and engages,
                     "failures": failures_of(posts[i], reply, **about),
                 }
             )
@@ -113,9 +114,9 @@ class AudienceRuler:
     def rate(
         self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
     ) -> list[Row]:
-        """Engagement is the share of readers who like a reply; it passes if any do, and is relevant (1 or 0) likewise.
+        """Engagement is the share of readers who like a reply; it passes if any do and it ended.
 
-        ``kind`` is the name of its kind, null for a reply off topic or without form.
+        It is relevant (1 or 0) if it has a kind; ``kind`` is the name of that, null for one off topic or without form.
         """
         rows: list[Row] = []
         for post, reply, end, liked in zip(posts, replies, ended, self.predict(posts, replies).tolist(), strict=True):
@@ -127,7 +128,7 @@ class AudienceRuler:
                     "engagement": liked,
                     "relevance": float(kind >= 0),
                     "well_formed": not problems_of(reply),
-                    "passes": liked > 0,
+                    "passes": liked > 0 and end,
                     "failures": failures_of(post, reply, **about),
                     "kind": KINDS[kind] if kind >= 0 else None,
                 }
@@ -149,7 +150,7 @@ class AudienceRuler:
 
     def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
         """The chance that a visiting reader likes one of k."""
-        kinds = [-1 if row["kind"] is None else KINDS.index(row["kind"]) for row in rows]
+        kinds = [KINDS.index(row["kind"]) if row["passes"] else -1 for row in rows]  # no one likes the others
         return pass_curve(kinds, self.world.liked)
 
     def ideals(self, samples: int) -> Mapping[str, np.ndarray]:

@@ -1,10 +1,10 @@
 """One model's replies, measured: per post, and as means over posts with bootstrap intervals.
 
-A reply passes when it is well-formed (:mod:`polychrome.measures.validity`), on topic (cosine with the post at least the
-10th percentile of human replies) and predicted to engage at least like the median human reply; both thresholds come
-with the judge, calibrated on phase data. In the audience world the truth takes the judge's place
-(:mod:`polychrome.engagement.ruler`). The human replies are put to the same test. In which ways replies fail is
-counted by kind (:mod:`polychrome.measures.failures`).
+A reply passes when it ended, is well-formed (:mod:`polychrome.measures.validity`), on topic (cosine with the post at
+least the 10th percentile of human replies) and predicted to engage at least like the human replies at
+`evaluation.pass_quantile`; both thresholds come with the judge, calibrated on phase data. In the audience world the
+truth takes the judge's place (:mod:`polychrome.engagement.ruler`). The human replies are put to the same test. In which
+ways replies fail is counted by kind (:mod:`polychrome.measures.failures`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,15 +147,16 @@ def _reply_set(
     """The set with all that its metrics look at; likeness to people where more than one replied."""
     post, replies, people = answered.post, answered.replies, [answered.human, *answered.references]
     n, near, among = len(replies), None, None
+    ended = np.array(answered.ended, dtype=bool)  # one that was cut says nothing, alike or not
     if answered.references:
         alike = ruler.alike(post, [*replies, *people], np.concatenate([vectors, encoder.embed(people)]))
-        near, among = alike[:n, n:], alike[n:, n:]
+        near, among = alike[:n, n:] & ended[:, None], alike[n:, n:]
     return ReplySet(
         post,
         answered.human,
         replies,
         vectors,
-        classes=ruler.classes(post, replies, vectors),
+        classes=np.where(ended, ruler.classes(post, replies, vectors), -1).tolist(),
         utilities=[_utility(row) for row in rows],
         passes=[row["passes"] for row in rows],
         near=near,
@@ -165,7 +166,7 @@ def _reply_set(
 
 def _utility(reply: Row) -> float:
     """Its engagement within [0, 1]; 0 where it could not pass however well it engaged."""
-    fails = not reply["well_formed"] or "off_topic" in reply["failures"]
+    fails = not reply["well_formed"] or {"off_topic", "truncated"} & set(reply["failures"])
     return 0.0 if fails else min(max(reply["engagement"], 0.0), 1.0)
 
 

@@ -24,6 +24,7 @@ class EvaluationSettings(Section):
     """Metrics and the statistics that compare models."""
 
     ks: Annotated[tuple[int, ...], Rule("k of Pass@k; at most sampling.samples", minimum=1, empty=False, unique=True)]
+    pass_quantile: Annotated[float, Rule("of predicted engagement of human replies; a pass needs it", above=0, below=1)]
     bootstrap: Annotated[int, Rule("resamples", minimum=1)]
     confidence: Annotated[float, Rule("of intervals", above=0, below=1)]
     alpha: Annotated[float, Rule("significance after Holm's correction", above=0, below=1)]

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from polychrome import paths
 from polychrome.engine.compute import configure
 from polychrome.errors import bad
@@ -82,7 +84,7 @@ def choose(records: Sequence[Row], keep: int, reward: Reward, encoder: TextEncod
     made = []
     for record in records:
         replies, vectors = record["replies"], encoder.embed(record["replies"]).astype(float)
-        worth = reward([record["post"]] * len(replies), replies)
+        worth = reward([record["post"]] * len(replies), replies) * np.array(record["ended"])  # a cut one earns nothing
         taken = mmr(worth, vectors @ vectors.T, keep, weight)
         made.append(record | {key: [record[key][i] for i in taken] for key in ("replies", "ended")})
     return made

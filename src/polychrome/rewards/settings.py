@@ -11,10 +11,12 @@ from polychrome.rewards.interface import MIXED
 
 PARTS = ("relevance", "length", "sentiment", "variety", "punctuation", "genericness")  # of `heuristic`
 
+CUT = ("zero", "mask", "keep")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RewardSettings(Section):
-    """Weights of the parts, and what a reply earns by differing from its group."""
+    """Weights of the parts, and what a reply earns by differing from its group, or when it is cut."""
 
     weights: Annotated[
         Mapping[str, float], Rule("of the parts of `heuristic`; divided by their sum", minimum=0, empty=False)
@@ -25,6 +27,10 @@ class RewardSettings(Section):
         Rule("reward r, d from its group: r, r + weight d, r d", choices=("none", "additive", "multiplicative")),
     ]
     diversity_weight: Annotated[float, Rule("weight of an additive bonus", minimum=0)]
+    cut: Annotated[  # mask is the overlong filtering of DAPO, arXiv 2503.14476, section 3.4
+        str,
+        Rule("a reply cut at max_new_tokens: earns 0, earns 0 and is left out of the loss, or counts", choices=CUT),
+    ]
     learned: FitSettings
 
     def disagreements(self) -> Iterator[Problem]:

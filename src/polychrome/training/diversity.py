@@ -22,6 +22,7 @@ class Sets:
     encoder: Encoder
     replies: Sequence[Sequence[str]]
     posts: Sequence[str] = ()  # (P,), where what is asked of the sets depends on them
+    ended: Sequence[Sequence[bool]] | None = None  # which replies were not cut; None where that is not asked
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -32,7 +33,7 @@ class Sets:
 
 @dataclass(frozen=True)
 class Validity:
-    """Which sampled replies may count: well-formed, and at least as near their post as the gate asks.
+    """Which sampled replies may count: well-formed, not cut, and at least as near their post as the gate asks.
 
     ``threshold`` is the cosine that nine human replies in ten reach with the post they answer; None lets all pass.
     ``posts`` are the unit vectors (d,) of the posts that replies may be drawn for.
@@ -56,7 +57,7 @@ class Validity:
             return np.ones((len(sets.replies), len(sets.replies[0])), dtype=bool)
         formed = np.array([[not problems_of(reply) for reply in one] for one in sets.replies])
         cosine = np.einsum("pd,pnd->pn", np.stack([self.posts[post] for post in posts]), sets.vectors)
-        return formed & (cosine >= self.threshold)
+        return formed & (cosine >= self.threshold) & (True if sets.ended is None else np.array(sets.ended))
 
 
 SetDiversity = Callable[[Sets, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

@@ -110,6 +110,11 @@ class Drawn:
         return sum(len(c.tokens) for group in self.completions for c in group)
 
     @property
+    def ended(self) -> list[list[bool]]:
+        """Whether each completion ended by itself; the others were cut."""
+        return [[c.ended for c in group] for group in self.completions]
+
+    @property
     def logps(self) -> list[list[float]]:
         """The log-probability of every completion under the policy that drew it."""
         return [[sum(c.logps) for c in group] for group in self.completions]

@@ -36,7 +36,7 @@ class Darling(Classed):
         from polychrome.objectives.kin import times_difference
         from polychrome.training.classes import labels_of
 
-        classes = [labels_of(alike) for alike in self.classes([pair.post for pair in of.pairs], of.drawn.texts)]
+        classes = [labels_of(alike) for alike in self.alike(of)]
         climbed = times_difference(of.rewards, torch.from_numpy(np.array(classes)).view(of.rewards.shape))
         advantages, _ = super().advantages(of._replace(rewards=climbed))
         share = of.context.total(float(climbed.sum())) / of.context.total(climbed.numel())

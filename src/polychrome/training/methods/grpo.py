@@ -72,6 +72,14 @@ class Rewarded(NamedTuple):
     drawn: Drawn  # .texts[b][g], and .completions[b][g] with its tokens and log-probabilities (.logps)
     rewards: Tensor  # (B, G), float64: what is climbed, with any bonus
     reference: Tensor  # (B, G), float64: log-probabilities of the completions under the warm-start
+    whole: Tensor | None = None  # (B, G) bool: which replies count as replies, cut ones do not; None where all do
+
+
+class Counts(NamedTuple):
+    """What a loss is a mean over, of the whole step."""
+
+    sequences: float
+    tokens: float
 
 
 class Scored(NamedTuple):
@@ -93,6 +101,7 @@ class Grpo:
     reward: Reward
     distance: Callable[[Sequence[str]], float]  # mean pairwise semantic distance of a set, to watch
     bonus: GroupBonus | None = None  # what a reply earns by differing from its group
+    cut: str = "keep"  # what becomes of a reply that was cut: `reward.cut`
 
     @classmethod
     def build(cls, arm: GrpoArm, params: Params, pairs: Sequence[Pair]) -> Self:
@@ -103,7 +112,7 @@ class Grpo:
         reward = make_reward(arm.reward, Setting(params.reward, encoder, pairs))
         bonus = None if form == "none" else GroupBonus(encoder, form, params.reward.diversity_weight)
         fields: dict[str, Any] = {"reward": reward, "distance": partial(distance, encoder.embed), "bonus": bonus}
-        return cls(arm, **fields | cls.own(arm, encoder, pairs))
+        return cls(arm, **fields | {"cut": params.reward.cut} | cls.own(arm, encoder, pairs))
 
     @classmethod
     def own(cls, arm: Any, encoder: Encoder, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -137,23 +146,36 @@ class Grpo:
         scored = [self._scored(context, part) for part in drawn.parts(context)]
         logps = [each.reference.sum(-1).to(climbed) for each in scored]
         reference = torch.cat([climbed.new_zeros(0), *logps]).view_as(climbed)
-        advantages, watched = self.advantages(Rewarded(context, batch, number, drawn, climbed, reference))
+        ended = torch.tensor(drawn.ended, dtype=torch.bool).view_as(climbed)
+        whole = None if self.cut == "keep" else ended
+        advantages, watched = self.advantages(Rewarded(context, batch, number, drawn, climbed, reference, whole))
         total = context.total
         posts, sequences, tokens = map(total, (len(batch), rewards.numel(), drawn.tokens))
-        pieces = [self._piece(each, advantages[each.part.span].flatten().float(), sequences, tokens) for each in scored]
-        ended = [[c.ended for c in group] for group in drawn.completions]
+        lengths = torch.tensor([[len(c.tokens) for c in group] for group in drawn.completions]).view_as(ended)
+        taught = ended if self.cut == "mask" else torch.ones_like(ended)
+        left = Counts(*(max(1.0, total(float(count.sum()))) for count in (taught, lengths * taught)))
+        pieces = [
+            self._piece(
+                each,
+                advantages[each.part.span].flatten().float(),
+                taught[each.part.span].flatten(),
+                left,
+                Counts(sequences, tokens),
+            )
+            for each in scored
+        ]
         metrics = {
             "reward": total(float(rewards.sum())) / sequences,
             "reward_std": total(float(rewards.std(-1).sum())) / posts,
             "zero_variance_share": total(float(zero_variance(climbed).sum())) / posts,
             "completion_length": tokens / sequences,
-            "ended_share": total(sum(map(sum, ended))) / sequences,
+            "ended_share": total(float(ended.sum())) / sequences,
             "diversity": total(float(np.sum([self.distance(group) for group in drawn.texts]))) / posts,
         }
         logged = [[float(f"{reward:.6g}") for reward in own] for own in rewards.tolist()]  # without bonus, unshuffled
         rollouts = [
             {"id": pair.id, "post": pair.post, "replies": replies, "rewards": own, "ended": ends}
-            for pair, replies, own, ends in zip(batch, drawn.texts, logged, ended, strict=True)
+            for pair, replies, own, ends in zip(batch, drawn.texts, logged, ended.tolist(), strict=True)
         ]
         return Step(pieces, metrics | watched, rollouts)
 
@@ -170,7 +192,7 @@ class Grpo:
     def _rewarded(
         self, context: Context, pairs: Sequence[Pair], purpose: tuple[object, ...], record: bool
     ) -> tuple[Drawn, Tensor]:
-        """A group of completions per post, and their rewards (B, G), float64."""
+        """A group of completions per post, and their rewards (B, G), float64; 0 for a cut one, unless those count."""
         import torch
 
         arm = self.arm
@@ -182,7 +204,10 @@ class Grpo:
         else:
             each = [post for post in posts for _ in range(arm.num_generations)]
             scores = self.reward(each, [text for group in drawn.texts for text in group])
-        return drawn, torch.from_numpy(scores).view(len(pairs), arm.num_generations)
+        rewards = torch.from_numpy(scores).view(len(pairs), arm.num_generations)
+        if self.cut != "keep":
+            rewards = rewards.masked_fill(~torch.tensor(drawn.ended, dtype=torch.bool).view_as(rewards), 0.0)
+        return drawn, rewards
 
     def _scored(self, context: Context, part: Part) -> Scored:
         """Score one part under the reference, and where it serves several steps under the policy that drew it."""
@@ -196,12 +221,13 @@ class Grpo:
             old = context.scorer(packed, temperature, trunk)[0] if self.repeats > 1 else None
         return Scored(part, reference, old, trunk)
 
-    def _piece(self, scored: Scored, advantages: Tensor, sequences: float, tokens: float) -> Piece:
+    def _piece(self, scored: Scored, advantages: Tensor, taught: Tensor, left: Counts, drawn: Counts) -> Piece:
+        """The loss of completions that are ``taught`` (N,), ``left`` in all; what is watched is of all ``drawn``."""
         from polychrome.objectives.grpo import grpo_terms, k3
 
         arm, (part, reference, old, trunk) = self.arm, scored
         packed = part.packed
-        advantages = advantages.to(packed.completion_mask)
+        advantages, taught = (of.to(packed.completion_mask) for of in (advantages, taught))
         sampled = [logp for group in part.completions for c in group for logp in c.logps]
         sampler = packed.spread(advantages.new_tensor(sampled))
 
@@ -209,19 +235,20 @@ class Grpo:
             mask = packed.completion_mask.to(logps)
             before = logps.detach() if old is None else old
             terms = grpo_terms(
-                logps, before, reference, advantages, mask, loss_type=arm.loss_type, epsilon=arm.epsilon,
+                logps, before, reference, advantages, mask * taught[:, None],
+                loss_type=arm.loss_type, epsilon=arm.epsilon,
                 epsilon_high=arm.epsilon if arm.epsilon_high is None else arm.epsilon_high,
-                max_completion_length=arm.max_new_tokens, sequences=sequences, tokens=tokens,
+                max_completion_length=arm.max_new_tokens, sequences=left.sequences, tokens=left.tokens,
             )  # fmt: skip
             gap = (before - sampler).abs() * mask
             return terms.policy + self.kl_weight * terms.kl, {
                 "policy_loss": terms.policy.detach(),
-                "kl": (k3(logps, reference).detach() * mask).sum() / sequences,
+                "kl": (k3(logps, reference).detach() * mask).sum() / drawn.sequences,
                 "clip_fraction": terms.clip_fraction,
-                "entropy": entropies.sum() / tokens,
-                "sampler_gap": gap.sum() / tokens,
+                "entropy": entropies.sum() / drawn.tokens,
+                "sampler_gap": gap.sum() / drawn.tokens,
                 "sampler_gap_max": gap.max(),
-                "sampler_kl": (k3(sampler, before) * mask).sum() / tokens,
+                "sampler_kl": (k3(sampler, before) * mask).sum() / drawn.tokens,
             }
 
         return Piece("grpo", packed, loss, arm.temperature, trunk=trunk, replay=part.replay)

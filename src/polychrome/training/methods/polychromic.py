@@ -34,7 +34,7 @@ class PolychromicArm(CrossEntropyArm):
     posts_per_step: Annotated[int, Rule("posts of the batch that a set is drawn for; at most batch_size", minimum=1)]
     diversity_temperature: Annotated[float, Rule("of the policy that sets are drawn from", above=0)]
     max_new_tokens: Annotated[int, Rule("tokens of a sampled reply", minimum=1)]
-    gate: Annotated[bool, Rule("leaves malformed and off-topic replies out of D; false counts every reply")]
+    gate: Annotated[bool, Rule("leaves malformed, cut and off-topic replies out of D; false counts every reply")]
     classes: Annotated[str, Rule("of diversity: partition", choices=("partition", "kind"))] = "partition"
 
     def disagreements(self) -> Iterator[Problem]:
@@ -81,7 +81,7 @@ class Polychromic(CrossEntropy):
         sampling = {"temperature": arm.diversity_temperature, "max_new_tokens": arm.max_new_tokens}
         drawn = context.draw(chosen, arm.samples, ("polychromic", number), record=True, **sampling)
         if chosen:
-            sets = Sets(self.encoder, drawn.texts, [pair.post for pair in chosen])
+            sets = Sets(self.encoder, drawn.texts, [pair.post for pair in chosen], drawn.ended)
             valid = torch.from_numpy(self.validity(sets.posts, sets))
             gated, without = self.diversity(sets, valid)
             ungated, _ = self.diversity(sets, torch.ones_like(valid))

@@ -52,6 +52,16 @@ class Classed(Grpo):
         classes = Classes.calibrated(arm.classes, remembering, pairs)
         return {"classes": classes, "distance": partial(distance, remembering.again)}
 
+    def alike(self, of: Rewarded) -> list[np.ndarray]:
+        """What :class:`~polychrome.training.classes.Classes` says of each group; a reply that was cut makes none."""
+        found = self.classes([pair.post for pair in of.pairs], of.drawn.texts)
+        if of.whole is None:
+            return found
+        return [
+            one & whole & whole[:, None] if one.ndim == 2 else np.where(whole, one, -1)
+            for one, whole in zip(found, of.whole.numpy(), strict=True)
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SetArm(ClassedArm):
@@ -89,7 +99,7 @@ class SetGrpo(Classed):
         from polychrome.training.classes import labels_of, number_of
 
         total, n, score = of.context.total, self.size(of.number, of.context.batches), SCORE[self.arm.objective]
-        classes = self.classes([pair.post for pair in of.pairs], of.drawn.texts)
+        classes = self.alike(of)
         means = [
             means_with(rewards, alike, score, n, seed=seed_for(of.context.seed, "sets", of.number, pair.id))
             for rewards, alike, pair in zip(of.rewards.numpy(), classes, of.pairs, strict=True)

@@ -156,6 +156,7 @@ SLOW = (
     "pipeline/test_formats.py",
     "pipeline/test_from_scratch.py",
     "pipeline/test_pipeline.py",
+    "pipeline/test_run_cache.py",
     "reporting/page/test_browser.py",
     "test_extending.py",
     "training/test_fast_equals_slow.py::test_twenty_grpo_steps_have_the_losses_of_the_naive_path",

@@ -4,6 +4,7 @@
 import json
 import random
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,12 @@ from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from polychrome.engagement import fitting, judge
 from polychrome.engagement.judge import n_grams
 from polychrome.engagement.ranks import ranked
+from polychrome.engagement.ruler import FittedRuler
 from polychrome.engagement.settings import FitSettings
 from polychrome.errors import InputError
 from polychrome.measures import ead, rouge, words
 from polychrome.measures.copying import copied_share, repeated_share
+from polychrome.measures.encoder import PIECES, Encoder, known
 from polychrome.measures.genericness import genericness
 from polychrome.measures.sets import ReplySet, distinct_n, self_bleu
 from polychrome.measures.validity import problems_of
@@ -208,6 +211,35 @@ def test_a_heuristic_of_english_parts_alone_is_refused_for_pairs_in_another_scri
         build(Setting(settings, Letters(), pairs))
 
 
+class English(Letters):
+    """An encoder that knows Latin script alone."""
+
+    knows = staticmethod(words.is_latin)
+
+
+def test_an_encoder_knows_the_scripts_of_its_vocabulary(tiny_encoder):
+    encoder = Encoder.open(tiny_encoder)
+    assert known(encoder, ["ok then", "ok"], ["hello", "привет"]).tolist() == [True, False]
+    assert [words.script_of(text) for text in ("ok 好", "はい、元気", "привет", "สวัสดี", "123 😂")] == [
+        *("Latin", "Han", "Cyrillic", "Thai", "Latin")
+    ]
+    encoder._scripts = Counter(Cyrillic=PIECES, Thai=PIECES - 1)
+    assert known(encoder, ["привет", "สวัสดี"]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_who_does_not_know_a_script_is_not_asked_for_relevance(language):
+    post, reply = VARIED[language][:2]
+    pairs = [Pair(str(place), "talk", post, text, 1.0, "") for place, text in enumerate(ALIKE[language])]
+    weights = {"relevance": 1.0, "length": 1.0}
+    reward = build(Setting(SimpleNamespace(weights=weights), English(), pairs))
+    assert reward([post], [reply])[0] == pytest.approx(reward.parts([post], [reply])["length"][0])
+    fitted = FittedRuler(judge.Judge((), (), np.zeros(0), 0.5, judge.Thresholds(2.0, 0.5, 1.0)))  # nothing is so near
+    assert [fitted.rate([post], [reply], [True], encoder)[0]["passes"] for encoder in (English(), Letters())] == [
+        *(True, False)
+    ]
+
+
 # --- a whole language -------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +269,9 @@ def test_japanese_pairs_are_prepared_and_teach_judge_and_reward(tmp_path):
     _, of_judge = judge.fit(ranked(pairs, "judge", 200, 0.95), pairs[:100], encoder)
     _, of_reward = fitting.fit(ranked(pairs, "reward", 200, 0.95), encoder, settings)
     assert of_judge["spearman_low"] > 0.3
+    assert "encoder" not in of_judge["verdict"]
+    _, doubted = judge.fit(ranked(pairs, "judge", 20, 0.95), pairs[:100], English())
+    assert "does not know the script of 100%" in doubted["verdict"]
     assert of_reward["spearman_low"] > 0.3
 
 

@@ -23,7 +23,7 @@ from polychrome.engagement import ranks
 from polychrome.engagement.ranks import Ranked
 from polychrome.errors import bad
 from polychrome.files import whole_directory
-from polychrome.measures.encoder import TextEncoder, relevance
+from polychrome.measures.encoder import TextEncoder, known, relevance
 from polychrome.measures.partition import same_class_threshold
 from polychrome.measures.words import words_and_marks
 from polychrome.pairs.schema import Pair, read_pairs
@@ -174,6 +174,11 @@ def fit(
         if measured["spearman_low"] > 0
         else "no better than chance is established, so predicted engagement and passes mean little; give it more pairs"
     )
+    if unknown := 1 - np.mean(known(encoder, posts, replies)):
+        meaning += (
+            f"; the encoder does not know the script of {unknown:.0%} of the calibration pairs, whose relevance and "
+        )
+        meaning += "semantic diversity say little: take a multilingual one (assets.encoder)"
     return judge, {
         "pairs": len(own.pairs),
         "conversations": len(np.unique(own.conversations)),

@@ -34,7 +34,7 @@ Scores = NDArray[np.float64]
 _OPENING = re.compile(r"(?:what|how|why|do|does|did|are|is|have|has|when|where|who|which|can|could|would|will|any)\b")
 _YOU, _I = re.compile(r"\b(?:you|your|u|ur)\b"), re.compile(r"\b(?:i|i'm|im|my|me)\b")
 _LAUGH = re.compile(r"\b(?:ha(?:ha)+|lol|lmao)|[:;=]['-]?[()DPp]")
-_MARKS = str.maketrans("\uFF1F\uFF01\u3002\uFF0C\u3001\u061F\u060C\u0964\u06D4", "?!.,,?,..")  # of other scripts
+_MARKS = str.maketrans("\uff1f\uff01\u3002\uff0c\u3001\u061f\u060c\u0964\u06d4", "?!.,,?,..")  # of other scripts
 
 SURFACE: dict[str, Callable[[str, str, list[str]], float]] = {  # of a text, the same in lower case, its words
     "log_words": lambda text, lower, words: np.log1p(len(words)),

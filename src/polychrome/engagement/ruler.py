@@ -16,7 +16,7 @@ from polychrome.audience.grammar import KINDS, kind_of
 from polychrome.audience.world import KEPT, World
 from polychrome.engagement.judge import Judge
 from polychrome.files import Row
-from polychrome.measures.encoder import TextEncoder, relevance
+from polychrome.measures.encoder import TextEncoder, known, relevance
 from polychrome.measures.failures import failures_of
 from polychrome.measures.partition import components, similar
 from polychrome.measures.passk import pass_at_k
@@ -64,12 +64,15 @@ class FittedRuler:
     ) -> list[Row]:
         """A reply passes if it ended, is well-formed, near enough to its post, and predicted to engage enough."""
         cosine, engagement = relevance(posts, replies, encoder), self.predict(posts, replies)
+        asked = known(encoder, posts, replies)  # whether they are on topic
         thresholds = self.judge.thresholds
         rows: list[Row] = []
         for i, reply in enumerate(replies):
-            well_formed, on_topic = not problems_of(reply), bool(cosine[i] >= thresholds.on_topic)
+            well_formed, on_topic = not problems_of(reply), bool(cosine[i] >= thresholds.on_topic or not asked[i])
             engages = bool(engagement[i] >= thresholds.engagement)
             about = {"relevance": float(cosine[i]), "on_topic": thresholds.on_topic, "ended": ended[i]}
+            if not asked[i]:
+                about["on_topic"] = -1.0
             rows.append(
                 {
                     "text": reply,

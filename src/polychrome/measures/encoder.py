@@ -5,6 +5,7 @@ Sentence-BERT, Reimers and Gurevych 2019 (arXiv 1908.10084), section 3.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from polychrome.errors import bad
+from polychrome.measures.words import script_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 64  # texts per forward pass
 MAX_TOKENS = 128  # longer texts are cut: the length the encoder was trained at
+PIECES = 1000  # of a script in the vocabulary, from which on the encoder knows it
 
 
 class TextEncoder(Protocol):
@@ -39,6 +42,7 @@ class Encoder:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, remember: bool = False):
         self._model, self._tokenizer, self.dimension = model, tokenizer, model.config.hidden_size
         self._memory: dict[str, np.ndarray] | None = {} if remember else None
+        self._scripts: Counter[str] | None = None  # pieces of the vocabulary by script, counted when first asked for
 
     @classmethod
     def open(cls, directory: str | Path, *, remember: bool = False) -> Encoder:
@@ -63,6 +67,19 @@ class Encoder:
             known.update(zip(batch, self._forward(batch), strict=True))
         return np.stack([known[text] for text in texts])
 
+    def knows(self, text: str) -> bool:
+        """Whether the vocabulary has words of the script of ``text``, not just its letters: :data:`PIECES` pieces.
+
+        Latin script is always known: which of its languages is another matter. A vocabulary of English alone has up
+        to 500 pieces of other scripts (BERT's: 494 of Han), a multilingual one thousands.
+        """
+        if (script := script_of(text)) == "Latin":
+            return True
+        if self._scripts is None:
+            pieces = self._tokenizer.batch_decode([[number] for number in range(len(self._tokenizer))])
+            self._scripts = Counter(script_of(piece) for piece in pieces)
+        return self._scripts[script] >= PIECES
+
     def _forward(self, texts: list[str]) -> np.ndarray:
         import torch
 
@@ -73,6 +90,12 @@ class Encoder:
             mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
             mean = (hidden * mask).sum(1) / mask.sum(1)
             return torch.nn.functional.normalize(mean, dim=-1).float().cpu().numpy()
+
+
+def known(encoder: TextEncoder, *texts: Sequence[str]) -> np.ndarray:
+    """Whether ``encoder`` knows the scripts of the i-th of all ``texts``, each (n,): bool (n,). Who cannot say does."""
+    knows = getattr(encoder, "knows", lambda text: True)
+    return np.array([all(map(knows, each)) for each in zip(*texts, strict=True)], dtype=bool)
 
 
 def relevance(posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:

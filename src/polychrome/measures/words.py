@@ -8,6 +8,7 @@ said three times or more are one word (哈哈哈, ははは, ああああ), as "
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -91,6 +92,22 @@ def is_latin(text: str) -> bool:
     Script is all that a short text shows for certain: French counts as known.
     """
     return text.isascii() or len(_LATIN.findall(text)) >= len(_OTHER.findall(text))
+
+
+def script_of(text: str) -> str:
+    """The script of most letters of ``text``, by its name in Unicode: Latin if :func:`is_latin`; kana count as Han."""
+    if is_latin(text):
+        return "Latin"
+    found = Counter(_script(letter) for letter in _OTHER.findall(text))
+    return max(sorted(found), key=found.__getitem__)
+
+
+@cache
+def _script(letter: str) -> str:
+    first = (
+        unicodedata.name(letter, "UNKNOWN").split()[0].split("-")[0]
+    )  # "HIRAGANA LETTER A", "CJK UNIFIED IDEOGRAPH-"
+    return "Han" if first in ("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH") else first.capitalize()
 
 
 @cache

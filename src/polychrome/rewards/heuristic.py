@@ -23,7 +23,8 @@ s the share of the reply's bigrams that stand in the post: a reply may take up h
 cost, and a copy earns nothing. In 3,000 human chat replies 0.3% had s > 1/2.
 
 Sentiment and genericness know English only. They take no part where the reply is in another script (for sentiment also
-the post); for other languages in Latin script give them no weight.
+the post), nor relevance where the encoder does not know a script (:meth:`polychrome.measures.encoder.Encoder.knows`).
+For other languages in Latin script give the first two no weight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ import regex
 
 from polychrome.errors import bad
 from polychrome.measures.copying import gate
-from polychrome.measures.encoder import PairVectors, TextEncoder
+from polychrome.measures.encoder import PairVectors, TextEncoder, known
 from polychrome.measures.genericness import genericness
 from polychrome.measures.words import is_latin, length_of, words_of
 from polychrome.rewards.interface import Scores, Setting
@@ -71,10 +72,12 @@ def calibrate(encoder: TextEncoder, posts: Sequence[str], replies: Sequence[str]
 
     ``low`` is the median cosine of a post and the reply half the list away (chance), ``high`` the 90th percentile of
     the pairs' own. Raises InputError when human replies come no nearer to their posts than chance, or with fewer than 2
-    pairs.
+    pairs. An encoder that knows the script of none is asked for nothing: 0 and 1.
     """
     if len(posts) < 2:
         raise bad("reward anchors", f"{len(posts)} pairs", "2 pairs or more", "Pass more pairs.")
+    if not known(encoder, posts, replies).any():
+        return 0.0, 1.0
     a, b = (np.asarray(encoder.embed(texts), dtype=np.float64) for texts in (posts, replies))
     chance = np.median((a * np.roll(b, len(b) // 2, axis=0)).sum(axis=1))  # far apart: seldom one conversation
     low, high = float(chance), min(1.0, float(np.quantile((a * b).sum(axis=1), 0.9)))
@@ -94,7 +97,7 @@ class HeuristicReward:
     def __init__(self, weights: Mapping[str, float], encoder: TextEncoder, anchors: tuple[float, float]):
         total = sum(weights.values())
         self.weights = {part: weights[part] / total for part in PARTS if part in weights}
-        self._vectors, self._anchors = PairVectors(encoder), anchors
+        self._encoder, self._vectors, self._anchors = encoder, PairVectors(encoder), anchors
 
     def __call__(self, posts: Sequence[str], replies: Sequence[str]) -> Scores:
         """Score each reply: float64 (n,) in [0, 1]."""
@@ -112,11 +115,12 @@ class HeuristicReward:
         """Every part before weights and gates: part -> float64 (n,) in [0, 1], n >= 1; NaN where it has no opinion."""
         low, high = self._anchors
         cosine = np.array([post @ reply for post, reply in zip(*self._vectors(posts, replies), strict=True)])
+        nearness = np.clip((cosine - low) / (high - low), 0.0, 1.0)
         words = [words_of(reply) for reply in replies]
         distinct = np.array([len(set(each)) / len(each) if each else 0.0 for each in words], dtype=np.float64)
         moods = [np.array([valence(text) for text in texts], dtype=np.float64) for texts in (posts, replies)]
         return {
-            "relevance": np.clip((cosine - low) / (high - low), 0.0, 1.0),
+            "relevance": np.where(known(self._encoder, posts, replies), nearness, np.nan),
             "length": np.interp([length_of(each) for each in words], _LENGTHS, (0.0, 1.0, 1.0, 0.0)),
             "sentiment": 1.0 - np.abs(moods[0] - moods[1]) / 2.0,
             "variety": np.clip((distinct - _VARIETY_FLOOR) / (1.0 - _VARIETY_FLOOR), 0.0, 1.0),

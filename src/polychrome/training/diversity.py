@@ -8,7 +8,7 @@ from math import nan
 import numpy as np
 import torch
 
-from polychrome.measures.encoder import Encoder
+from polychrome.measures.encoder import Encoder, known
 from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.measures.validity import problems_of
 from polychrome.objectives.diversity import set_diversity
@@ -35,6 +35,8 @@ class Sets:
 class Validity:
     """Which sampled replies may count: well-formed, not cut, and at least as near their post as the gate asks.
 
+    Of a reply or post in a script that the encoder does not know, nothing but form is asked.
+
     ``threshold`` is the cosine that nine human replies in ten reach with the post they answer; None lets all pass.
     ``posts`` are the unit vectors (d,) of the posts that replies may be drawn for.
     """
@@ -57,7 +59,9 @@ class Validity:
             return np.ones((len(sets.replies), len(sets.replies[0])), dtype=bool)
         formed = np.array([[not problems_of(reply) for reply in one] for one in sets.replies])
         cosine = np.einsum("pd,pnd->pn", np.stack([self.posts[post] for post in posts]), sets.vectors)
-        return formed & (cosine >= self.threshold) & (True if sets.ended is None else np.array(sets.ended))
+        asked = [known(sets.encoder, [post] * len(one), one) for post, one in zip(posts, sets.replies, strict=True)]
+        near = (cosine >= self.threshold) | ~np.array(asked)
+        return formed & near & (True if sets.ended is None else np.array(sets.ended))
 
 
 SetDiversity = Callable[[Sets, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

@@ -266,11 +266,11 @@ def test_japanese_pairs_are_prepared_and_teach_judge_and_reward(tmp_path):
     assert report["kept"] > 400
     pairs, encoder = read_pairs(tmp_path / "pairs.jsonl"), Letters("映画音楽料理旅東京大阪？")
     settings = FitSettings(learning_rate=1e-4, penalty=0.01, epochs=60, patience=5)
-    _, of_judge = judge.fit(ranked(pairs, "judge", 200, 0.95), pairs[:100], encoder)
+    _, of_judge = judge.fit(ranked(pairs, "judge", 200, 0.95), pairs[:100], encoder, 0.5)
     _, of_reward = fitting.fit(ranked(pairs, "reward", 200, 0.95), encoder, settings)
     assert of_judge["spearman_low"] > 0.3
     assert "encoder" not in of_judge["verdict"]
-    _, doubted = judge.fit(ranked(pairs, "judge", 20, 0.95), pairs[:100], English())
+    _, doubted = judge.fit(ranked(pairs, "judge", 20, 0.95), pairs[:100], English(), 0.5)
     assert "does not know the script of 100%" in doubted["verdict"]
     assert of_reward["spearman_low"] > 0.3
 

@@ -128,6 +128,20 @@ def test_a_gguf_file_opened_by_transformers_answers_as_base_and_adapter_do(proje
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained("out").chat_template
 
 
+def test_what_ends_a_reply_ends_it_where_the_model_is_opened_too(project, polychrome):
+    """Here the template closes a turn with token 0, the tokenizer's end is 1, and the base model names 5 as well."""
+    import gguf
+
+    base = own_base(project)
+    (base / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}<|im_start|>\n{% endfor %}")
+    (base / "generation_config.json").write_text('{"eos_token_id": [1, 5]}')
+    polychrome("export", MODEL, "out", "--gguf", "F32")
+    assert AutoModelForCausalLM.from_pretrained(project / "out").generation_config.eos_token_id == [0, 1, 5]
+    reader = gguf.GGUFReader(project / "out/grpo_from_polychromic-seed-42-F32.gguf")
+    ends = [reader.fields[f"tokenizer.ggml.{kind}_token_id"].contents() for kind in ("eot", "eos")]
+    assert ends == [0, 1]
+
+
 @pytest.mark.parametrize("family", ["llama", "llama with biases", "mistral", "qwen2", "qwen3"])
 def test_every_family_is_named_and_turned_as_llama_cpp_has_it(family, tiny_base, tmp_path, monkeypatch):
     """Read back by name: what transformers undoes to open a file is what llama.cpp's converter does to write it."""

@@ -61,6 +61,9 @@ def test_the_audience_ruler_rates_by_kind_alone():
     cut = ruler.rate([POST] * 5, REPLIES, [False, True, False, True, True], None)
     assert [row["passes"] for row in cut] == [False, True, False, False, False]
     assert ruler.pass_curve(cut)[[0, 4]] == pytest.approx([0.1, 0.5])
+    alike = ruler.alike(POST, [*REPLIES, "Who knows?"], None)
+    assert np.argwhere(np.triu(alike)).tolist() == [[0, 0], [0, 1], [1, 1], [2, 2], [3, 3]]  # no kind is like none
+    assert (alike == alike.T).all()
     assert ruler.pass_curve(rows)[[0, 1, 4]] == pytest.approx([0.26, (0.5 * 7 + 0.3 * 4) / 10, 0.8])
     assert ruler.ideals(3)["ideal: likeliest taste"].tolist() == [0.5] * 3
 

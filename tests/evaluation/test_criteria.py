@@ -108,15 +108,18 @@ def test_a_threshold_and_a_metric_of_ones_own_say_how_far_and_in_what(values):
         Criterion(level="must", kind="significant", a="polychromic", b="baseline", threshold=p, name=f"p {p}")
         for p in (0.01, 1e-9)
     ]
+    asked.append(Criterion(level="must", kind="significant", a="baseline", b="polychromic", name="the other way"))
     found = judged(values, experiment=replace(EXPERIMENT, criteria=tuple(asked)))
     assert [found[str(i)]["verdict"] for i in range(3)] == ["pass", "fail", "pass"]
     assert found["1"]["text"] == "Pass@2 of polychromic is more than 0.15 above baseline's."
     assert found["2"]["value"] == pytest.approx(0.1)
     assert (found["p 0.01"]["verdict"], found["p 1e-09"]["verdict"]) == ("pass", "fail")
+    assert found["the other way"]["value"] == found["p 0.01"]["value"]
+    assert found["the other way"]["verdict"] == "fail"
 
 
 def test_a_share_of_the_ideal_is_of_the_best_that_is_known_at_the_largest_k(values):
-    ideals = {"ideal: one": np.array([0.9, 0.5]), "ideal: other": np.array([0.1, 0.8])}
+    ideals = {"ideal: one": np.array([0.9, 0.5, 0.6]), "ideal: other": np.array([0.1, 0.8, 1.0])}
     values["baseline"]["pass_at_2"] = np.full((len(SEEDS), POSTS), 0.6)
     reaches = Criterion(level="must", kind="share_of_ideal", a="baseline", threshold=0.74)
     experiment = replace(EXPERIMENT, criteria=(reaches,))

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from polychrome.bootstrap import draw_rows, percentiles
 from polychrome.errors import InputError
 from polychrome.evaluation.statistics import holm
 from polychrome.files import read_json
-from polychrome.frontier.comparing import BEATS, LOSES, OPEN, attained, compare, contrast
-from polychrome.frontier.points import points_file, read_curves
+from polychrome.frontier.comparing import BEATS, LOSES, OPEN, Contrast, attained, compare, contrast, verdict
+from polychrome.frontier.points import Curve, points_file, read_curves
 from polychrome.reporting.frontier import write_frontier
 from tests.evaluation.fakes import settings
 from tests.frontier.made import DECODINGS, POSTS, SAMPLES, TEMPERATURES, params_of, write_model
@@ -97,6 +98,18 @@ def test_the_interval_is_that_of_the_whole_comparison_made_again_for_every_resam
     assert one.reached == pytest.approx(one.value - one.difference)
 
 
+def test_at_equal_quality_p_is_that_of_a_paired_t_test():
+    """Five posts, of one seed and at one temperature: so few that the bootstrap's own error is too small by a tenth."""
+    quality, own, other = np.full(5, 0.5), np.array([0.5, 0.9, 0.6, 0.8, 0.4]), np.array([0.4, 0.5, 0.7, 0.5, 0.3])
+    arm, curve = (
+        Curve(name, "temperature", (0.8,), {"pass_at_1": quality[None, None], "semantic_diversity": values[None, None]})
+        for name, values in (("arm", own), ("baseline", other))
+    )
+    one = contrast(arm, 0.8, curve, "semantic_diversity", settings(20_000))
+    assert one.difference == pytest.approx((own - other).mean())
+    assert one.p == pytest.approx(ttest_rel(own, other).pvalue, rel=0.03)
+
+
 def test_a_planted_arm_that_is_more_varied_at_equal_quality_beats_every_way_of_decoding(found):
     verdict, sentence = said(found, "varied")
     assert verdict == BEATS
@@ -115,6 +128,25 @@ def test_the_baseline_itself_is_not_told_apart_from_its_own_curve(found):
 def test_a_planted_arm_that_is_less_varied_does_not_beat(found):
     assert said(found, "dull")[0] == LOSES
     assert said(found, "dull")[1].startswith("At equal Pass@1, dull does not beat sampling baseline hotter (semantic")
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ({("temperature", "variety"): 1, ("mmr", "variety"): 1}, BEATS),
+        ({("temperature", "variety"): 1, ("mmr", "variety"): 0}, OPEN),
+        ({("temperature", "variety"): 1, ("mmr", "variety"): -1}, LOSES),
+        ({("temperature", "variety"): 1, ("temperature", "pass_at_10"): -1}, LOSES),
+        ({("temperature", "variety"): 1, ("temperature", "pass_at_10"): 0}, BEATS),
+    ],
+)
+def test_an_arm_beats_decoding_when_every_curve_is_below_it_on_a_metric_and_above_it_on_none(differences, expected):
+    made = [
+        Contrast("arm", *of, 0.5, 3.0, 3.0 - d, d, d - 0.5, d + 0.5, p=p, beyond=None, p_holm=p)
+        for of, d in differences.items()
+        for p in [0.001 if d else 1.0]
+    ]
+    assert verdict("arm", made, "baseline", settings())["verdict"] == expected
 
 
 def test_beyond_the_curve_only_domination_counts(found):

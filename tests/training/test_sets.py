@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from polychrome.errors import InputError
+from polychrome.measures.encoder import known
 from polychrome.measures.partition import same_class_threshold
 from polychrome.objectives.sets import set_advantages
 from polychrome.pairs.schema import Pair
@@ -86,6 +87,15 @@ def test_what_was_embedded_for_classes_is_not_embedded_again_and_always_afresh_f
     remembering.again(["at 20", "at 30"])
     remembering.embed(["at 20"])
     assert encoder.calls[1:] == [["at 20", "at 30"], ["at 20"]]
+
+
+def test_the_gate_asks_the_encoder_behind_the_memory_which_scripts_it_knows():
+    encoder = Angles()
+    encoder.knows = lambda text: "far" not in text
+    for asked in (encoder, Remembering(encoder)):
+        assert known(asked, ["it is at 0", "far off 100"]).tolist() == [True, False]
+    found = replace(classes(gate=20), encoder=Remembering(encoder))
+    assert np.diagonal(found(POSTS, REPLIES)[0]).tolist() == [1, 1, 1, 1]  # 100 is not asked whether it is on topic
 
 
 # --- advantages ---------------------------------------------------------------------------------------------------

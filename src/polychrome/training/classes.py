@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from polychrome.measures.encoder import TextEncoder
+from polychrome.measures.encoder import TextEncoder, known
 from polychrome.measures.partition import components, same_class_threshold, similar
 from polychrome.pairs.schema import Pair
 from polychrome.training.diversity import SetDiversity, Sets, Validity
@@ -32,6 +32,10 @@ class Remembering:
         if self._last.keys() >= set(texts):
             return np.stack([self._last[text] for text in texts])
         return self._encoder.embed(texts)
+
+    def knows(self, text: str) -> bool:
+        """As the encoder has it."""
+        return bool(known(self._encoder, [text])[0])
 
 
 @dataclass(frozen=True)

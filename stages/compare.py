@@ -11,7 +11,8 @@ from polychrome.reporting.draw import draw
 
 def main() -> None:
     params = load_params()
-    criteria = compare(params.models, params.seeds, params.experiment, params.evaluation, ruler=open_ruler(paths.JUDGE))
+    about = {"ruler": open_ruler(paths.JUDGE), "untouched": params.untouched}
+    criteria = compare(params.models, params.seeds, params.experiment, params.evaluation, **about)
     draw([model for model in params.models if model not in params.untouched], params.seeds)
     met = ", ".join(f"{count['pass']} of {count['of']} {level}" for level, count in criteria["summary"].items())
     print(f"{len(params.models)} models compared over {len(params.seeds)} seeds; success criteria met: {met}")

@@ -134,3 +134,11 @@ def test_a_missing_file_or_field_is_an_error_and_both_files_stay(place, capsys, 
     assert main() == 1
     assert (place / "README.md").read_bytes().decode() == README
     assert not (place / "docs").exists()
+
+
+def test_what_asks_for_care_stands_in_the_readme_and_on_the_page_with_the_names_of_models(place):
+    said = "More than 10% of replies were cut at max_new_tokens: grpo_from_baseline (84%)."
+    change = {"warnings": {"sentences": [said], "replies": []}}
+    edit(place / "results/comparison.json", lambda value: value.update(change))
+    named = said.replace("grpo_from_baseline", "baseline \u2192 GRPO")
+    assert all(text.count(named) == 1 for text in refreshed(place))

@@ -69,6 +69,11 @@ class Judge:
         """Features (n, len(weights)): the n-grams present in post and in reply, each text's at unit length."""
         return sparse.hstack([_presence(posts, self.post_grams), _presence(replies, self.reply_grams)]).tocsr()
 
+    def contributions(self, replies: Sequence[str]) -> dict[str, float]:
+        """N-gram of the reply -> what it adds to the mean prediction of ``replies``, n >= 1."""
+        shares = np.asarray(_presence(replies, self.reply_grams).mean(axis=0)).ravel()
+        return dict(zip(self.reply_grams, (shares * self.weights[len(self.post_grams) :]).tolist(), strict=True))
+
     def save(self, directory: str | Path) -> None:
         """Write ``judge.safetensors`` and ``judge.json`` (both or neither)."""
         grams = {"post": self.post_grams, "reply": self.reply_grams}

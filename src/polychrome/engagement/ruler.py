@@ -36,6 +36,10 @@ class Ruler(Protocol):
         """How much each reply engages (n,), in the unit of the ruler."""
         ...
 
+    def contributions(self, posts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+        """Feature of a reply -> what it adds to the mean prediction of n >= 1 replies."""
+        ...
+
     def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
         """The class of each of n replies to one post, which have unit ``vectors`` (n, d); -1 makes no class."""
         ...
@@ -89,6 +93,10 @@ class FittedRuler:
         """The judge's prediction: a rank among human replies."""
         return self.judge.predict(posts, replies)
 
+    def contributions(self, posts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+        """Of every n-gram of the reply."""
+        return self.judge.contributions(replies)
+
     def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
         """Those that are joined by :meth:`alike`."""
         return components(self.alike(post, replies, vectors)).tolist()
@@ -141,6 +149,11 @@ class AudienceRuler:
     def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """The share of readers who like each reply."""
         return self.world.worth(posts, replies)
+
+    def contributions(self, posts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+        """Of every kind: the share of replies that are of it, times that of readers who like it."""
+        kinds, worth = [kind_of(*pair) for pair in zip(posts, replies, strict=True)], self.predict(posts, replies)
+        return {name: float(worth[np.array(kinds) == kind].sum()) / len(kinds) for kind, name in enumerate(KINDS)}
 
     def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
         """Their kinds, as places in :data:`~polychrome.audience.grammar.KINDS`."""

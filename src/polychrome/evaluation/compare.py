@@ -26,6 +26,7 @@ from polychrome.evaluation.power import POWER
 from polychrome.evaluation.results import Results, read_results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import defined, interval_of, mean_of, spreads
+from polychrome.evaluation.warnings import warnings
 from polychrome.files import tidy, write_csv, write_json, write_text
 from polychrome.measures.passk import check_ks
 from polychrome.reporting.names import metric_name
@@ -43,11 +44,13 @@ def compare(
     gaming: str | Path = "results/gaming",
     out: str | Path = "results",
     ruler: Ruler | None = None,
+    untouched: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the comparison of all ``models`` and ``seeds`` into ``out``; returns what success_criteria.json holds.
 
-    Reads ``<evaluations>/<model>/seed-<n>/per_post.json`` and ``<gaming>/<arm>/seed-<n>/verdict.json`` of the arms that
-    must not have gamed their reward. Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv,
+    Reads per_post.json and metrics.json in ``<evaluations>/<model>/seed-<n>``, the replies of models that the ruler
+    likes too well, and ``<gaming>/<arm>/seed-<n>/verdict.json`` of the arms that must not have gamed their reward.
+    Writes metrics.json, comparison.json, success_criteria.json, pass_at_k.csv,
     plane.csv and table.md. Where the ``ruler`` knows ideal policies, the Pass@k that they reach stands beside the
     models' in pass_at_k.csv and table.md. A failed criterion is a finding, not an error. Raises InputError naming every
     model and seed that is missing or measured on other posts, and every verdict that is missing; then nothing is
@@ -64,9 +67,10 @@ def compare(
     add_detectable(contrasts, results, settings)
     ideals = ruler.ideals(results.samples) if ruler else {}
     criteria = judge_criteria(Evidence(results, contrasts, verdicts, experiment, settings, ideals))
+    care = {"warnings": warnings(results, untouched, evaluations, settings, ruler)}
     out = Path(out)
     write_json(out / "metrics.json", tidy(metrics(results, settings)))
-    write_json(out / "comparison.json", tidy(comparison(results, contrasts, experiment, settings)))
+    write_json(out / "comparison.json", tidy(comparison(results, contrasts, experiment, settings) | care))
     write_json(out / "success_criteria.json", tidy(criteria))
     write_csv(out / "pass_at_k.csv", tidy(pass_curves(results, settings, ideals)), floats=str)
     write_csv(out / "plane.csv", tidy(plane(results, settings)), floats=str)

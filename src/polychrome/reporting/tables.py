@@ -52,6 +52,7 @@ def in_words(results: Path, links: Mapping[str, str]) -> tuple[str, str]:
     path = results / "frontier/frontier.json"
     frontier = read_object(path) if path.is_file() else None
     models = list(comparison["models"])
+    sentences = comparison.get("warnings", {}).get("sentences", [])  # a run that is kept may be without
     wanted = dict.fromkeys(("pass_at_1", comparison["family"]["primary_metric"], *BESIDE_PASS))
     places = [head.index(name) for name in map(metric_name, wanted) if name in head]
     narrow = _columns(table, places)
@@ -62,6 +63,7 @@ def in_words(results: Path, links: Mapping[str, str]) -> tuple[str, str]:
         headline=narrow,
         others=_columns(table, [place for place in range(1, len(head)) if place not in places]),
         note=note,
+        sentences=sentences,
         models=models,
         comparison=comparison,
         criteria=read_object(results / "success_criteria.json")["criteria"],
@@ -76,7 +78,8 @@ def in_words(results: Path, links: Mapping[str, str]) -> tuple[str, str]:
     if frontier:
         said = named(frontier["text"], models)
         link += f" An arm against [what decoding alone reaches](results/frontier/frontier.svg) at its quality: {said}."
-    return text, f"{narrow}\n\n{note} {link}"
+    care = " ".join(named(sentence, models) for sentence in sentences)
+    return text, " ".join(filter(None, [f"{narrow}\n\n{note}", care, link]))
 
 
 def _text(path: Path) -> str:

@@ -201,3 +201,14 @@ def test_a_page_above_the_limit_is_reported_not_written(inputs, text_of, monkeyp
     monkeypatch.setattr(view, "LIMIT", 10_000)
     with pytest.raises(InputError, match=r"the report: found \d+ bytes; expected less than 10000"):
         text_of(inputs)
+
+
+def test_what_asks_for_care_stands_above_with_the_replies_that_the_judge_likes(tree, text_of):
+    replies = [{"post": "a post", "text": HOSTILE, "engagement": 0.9}] * 10
+    said = "zero_shot, untouched, passes more often (0.610) than every fine-tuned model (at most 0.5, baseline)."
+    change = {"warnings": {"sentences": [said], "replies": replies}}
+    edit(tree / "results/comparison.json", lambda value: value.update(change))
+    (answers,) = [e for e in parse(text_of(tree)) if e.attributes.get("id") == "answers"]
+    assert said.replace("zero_shot", "zero-shot") in answers.text
+    assert len(answers.all("li")) == 10
+    assert not answers.all("img")

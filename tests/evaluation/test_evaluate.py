@@ -91,6 +91,8 @@ def test_new_replies_count_by_their_classes_and_are_worth_nothing_where_they_cou
     assert by_post.metrics["distinct_k"].tolist() == [2, 2, 4]
     expected = [utility([0, 1, -1, -1], [1] * 4), utility([0, 0, 0, 1], [1] * 4), 1]
     assert by_post.metrics["utility_k"] == pytest.approx(expected)
+    _, cut = measure([row | {"ended": [False] * 4} for row in ROWS])
+    assert cut.metrics["utility_k"].tolist() == [0, 0, 0]
     _, by_post = measure(on_topic=2.0)
     assert by_post.metrics["distinct_k"].tolist() == [2, 2, 4]
     assert by_post.metrics["utility_k"].tolist() == [0, 0, 0]

@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
             replies = [f"{model[:4]} {i} reply {j}" for j in range(SAMPLES)]
             rows.append({
                 "id": f"t{i}", "post": f"post {i} </script><b>", "human": "h", "human_nll": 1.0, "human_tokens": 2,
-                "replies": replies, "ended": [True] * SAMPLES,
+                "replies": replies, "ended": [True] * SAMPLES, "context": [["assistant", f"before {i}"]],
             })  # fmt: skip
             engagement = [{"text": text, "engagement": worth * (i - 9) + j / 100} for j, text in enumerate(replies)]
             judged.append({"id": f"t{i}", "post": rows[-1]["post"], "replies": engagement})
@@ -67,6 +67,7 @@ def test_the_page_has_every_post_once_in_an_order_of_chance_and_sets_on_sides_of
     assert 5 < left.count("base") < 25
     for one in data["posts"]:
         number = one["id"][1:]
+        assert one["post"] == f"you: before {number}\nthem: post {number} </script><b>"
         for side in ("left", "right"):
             assert len(set(one[side])) == 5
             assert all(f" {number} reply" in text for text in one[side])
@@ -85,7 +86,8 @@ def test_the_page_is_one_file_without_network_and_no_reply_ends_its_script(proje
     text = (project / "rate.html").read_text()
     assert not re.findall(r"(?:src|href)=|https?:|@import", text)
     assert text.count("</script>") == 2
-    assert "post 3 </script><b>" in {one["post"] for one in data_of(project / "rate.html")["posts"]}
+    posts = {one["post"] for one in data_of(project / "rate.html")["posts"]}
+    assert "you: before 3\nthem: post 3 </script><b>" in posts
 
 
 def test_answers_are_unblinded_by_compare_and_set_beside_the_judge(project, polychrome):

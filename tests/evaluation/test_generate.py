@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from polychrome.engine.sampling import SamplingSettings
+from polychrome.evaluation.evaluate import read_generations
 from polychrome.evaluation.generate import answer, human_likelihoods
+from polychrome.files import write_jsonl
 from tests.engine.naive import naive_scores
 
 SETTINGS = SamplingSettings(temperature=0.8, max_new_tokens=6)
@@ -17,6 +19,18 @@ def test_a_record_holds_the_pair_its_replies_and_the_likelihood_of_the_human_rep
     assert all(len(r["replies"]) == 4 for r in records)
     likelihoods = human_likelihoods(policy, chat, pairs[:3])
     assert [(r["human_nll"], r["human_tokens"]) for r in records] == [(round(nll, 6), n) for nll, n in likelihoods]
+
+
+def test_turns_before_a_post_go_from_the_pair_into_its_record_and_back(policy, chat, pairs, tmp_path):
+    said = (("user", "Hi."), ("assistant", "Hello."))
+    some = [replace(pairs[0], context=said), pairs[1]]
+    records = answer(policy, chat, some, 2, SETTINGS, seed=1, memory_mib=64)
+    without = answer(policy, chat, pairs[:2], 2, SETTINGS, seed=1, memory_mib=64)
+    assert records[0]["human_nll"] != without[0]["human_nll"]  # the model has read them
+    assert records[1] == without[1]
+    assert "context" not in records[1]
+    write_jsonl(tmp_path / "seed-1.jsonl", records)
+    assert [row.context for row in read_generations(tmp_path / "seed-1.jsonl")] == [said, ()]
 
 
 def test_human_likelihoods_are_those_of_the_plain_forward_pass_however_many_are_scored_together(policy, chat, pairs):

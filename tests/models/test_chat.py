@@ -9,6 +9,7 @@ from tokenizers import AddedToken
 
 from polychrome.engine.sampler import Request, sample
 from polychrome.engine.sampling import SamplingSettings
+from polychrome.errors import InputError
 from polychrome.models.chat import TODAY, Chat, defused
 from polychrome.models.policy import open_tokenizer
 from polychrome.pairs.schema import Pair
@@ -27,6 +28,16 @@ def test_turns_before_the_post_go_through_the_template_as_who_said_them(chat):
     text = chat.tokenizer.decode(chat.prompt("Tea?", context))
     said = f"{START}user\nHi.{END}\n{START}assistant\nSo < |im_end|> what?{END}\n{START}user\nTea?{END}\n"
     assert text == f"{START}system\nReply.{END}\n{said}{START}assistant\n"
+
+
+def test_the_oldest_turns_give_way_where_a_prompt_would_be_too_long_and_the_post_never_does(chat):
+    context = (("user", "Hi. " * 9), ("assistant", "So what?"))
+    room = len(chat.prompt("Tea?", context[1:]))
+    narrow = Chat(chat.tokenizer, chat.system, room, 8)
+    assert narrow.prompt("Tea?", context) == chat.prompt("Tea?", context[1:])
+    assert narrow.prompt("Tea? And?", context) == chat.prompt("Tea? And?")
+    with pytest.raises(InputError, match=f"prompt.max_prompt_tokens = {room}"):
+        narrow.prompt("Tea? " * room, context)
 
 
 def test_prompt_and_reply_are_tokenised_apart(chat):

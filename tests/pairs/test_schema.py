@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from polychrome.pairs.schema import Pair, read_pairs, write_pairs
+from polychrome.pairs.schema import Pair, as_said, read_pairs, write_pairs
 from tests.reported import places
 
 CONTEXT = (("user", "Hi."), ("assistant", "Hello."))
@@ -37,3 +37,8 @@ def test_a_bad_line_is_reported_by_line_and_field(line, where, tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(asdict(PAIR)) + "\n" + line + "\n")
     assert places(read_pairs, path) == [f"{path}{where}"]
+
+
+def test_people_are_shown_who_said_what_before_a_post_and_a_post_alone_as_it_is():
+    assert as_said((), "Tea?") == "Tea?"
+    assert as_said((("user", "Hi."), ("assistant", "Hello.")), "Tea?") == "them: Hi.\nyou: Hello.\nthem: Tea?"

@@ -14,6 +14,7 @@ from polychrome.commands.models import spelled
 from polychrome.commands.ratings import VERSION, a_is_left, shown
 from polychrome.errors import Problems, bad
 from polychrome.files import write_text
+from polychrome.pairs.schema import as_said
 from polychrome.randomness import numpy_generator, seed_for
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def page_data(names: list[str], sets: list[list["Answered"]], posts: int, replie
     for row in (sets[0][place] for place in order):
         both = [[one.replies[i] for i in shown(seed, row.id, len(one.replies), replies)] for one in (row, of_b[row.id])]
         left, right = both if a_is_left(seed, row.id) else reversed(both)
-        rows.append({"id": row.id, "post": row.post, "left": left, "right": right})
+        rows.append({"id": row.id, "post": as_said(row.context, row.post), "left": left, "right": right})
     about = {"version": VERSION, "a": names[0], "b": names[1], "seed": seed, "replies": replies or least}
     return about | {"page": f"{seed_for(seed, *names, *(json.dumps(r) for r in rows)):016x}", "posts": rows}
 

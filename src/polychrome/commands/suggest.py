@@ -20,7 +20,7 @@ from polychrome import paths
 from polychrome.commands.models import named
 from polychrome.errors import InputError, Problem, bad
 from polychrome.files import Row, read_jsonl, wrong_fields
-from polychrome.pairs.schema import Turns, are_turns
+from polychrome.pairs.schema import TURNS, Turns, are_turns, turns_of
 
 if TYPE_CHECKING:
     from polychrome.measures.encoder import TextEncoder
@@ -85,8 +85,7 @@ def read_posts(given: Sequence[str], file: str | None) -> list[Post]:
     posts = [Post(text, f"post {i}") for i, text in enumerate(given, start=1)]
     if file and file.endswith(".jsonl"):
         rows = read_jsonl(file, _check_row, what="posts", remedy=_REMEDY)
-        context = [tuple((role, text) for role, text in row.get("context", ())) for row in rows]
-        posts += [Post(row["post"], file, turns) for row, turns in zip(rows, context, strict=True)]
+        posts += [Post(row["post"], file, turns_of(row)) for row in rows]
     elif file or not given:
         if not file and sys.stdin.isatty():
             raise bad("the posts", "none", "one or more", 'Give one, as in polychrome suggest "post", or --file.')
@@ -107,7 +106,7 @@ def read_posts(given: Sequence[str], file: str | None) -> list[Post]:
 def _check_row(where: str, row: Row) -> Iterator[Problem]:
     post, context = row.get("post"), row.get("context", [])
     holds = {"post": (isinstance(post, str) and post.strip() != "", "text, not empty")}
-    holds["context"] = (are_turns(context), "a list of turns [role, text]")
+    holds["context"] = (are_turns(context), TURNS)
     yield from wrong_fields(where, row, holds, _REMEDY)
 
 

@@ -34,6 +34,7 @@ from polychrome.measures.metrics import metrics
 from polychrome.measures.passk import check_ks
 from polychrome.measures.sets import ReplySet
 from polychrome.measures.words import spaced_words
+from polychrome.pairs.schema import TURNS, Turns, are_turns, turns_of
 
 OF_REPLIES = ("relevance", "engagement", "well_formed")  # metrics of one reply, averaged over the replies of a set
 PerPost = dict[str, list[float | None]]  # metric -> value of each post, None where undefined
@@ -49,6 +50,7 @@ class Answered:
     replies: tuple[str, ...]
     ended: tuple[bool, ...]  # whether each reply ended by itself; False was cut at max_new_tokens
     cross_entropy: float  # of the human reply, nats per token
+    context: Turns = ()
     references: tuple[str, ...] = ()  # what else people replied to the very post
 
 
@@ -105,6 +107,7 @@ def evaluate(
     }
     rows = [
         {"id": a.id, "post": a.post, "human": of_human, "replies": replies}
+        | ({"context": a.context} if a.context else {})
         for a, of_human, replies in zip(answered, of_humans, sets, strict=True)
     ]
     with whole_directory(out_directory) as beside:
@@ -201,8 +204,8 @@ def read_generations(path: str | Path) -> list[Answered]:
         raise bad(str(path), f"{len(rows)} posts", "at least 2", "Raise split.test_pairs.")
     made = []
     for row in rows:
-        nats = row["human_nll"] / row["human_tokens"]
-        made.append(Answered(row["id"], row["post"], row["human"], tuple(row["replies"]), tuple(row["ended"]), nats))
+        nats, texts = row["human_nll"] / row["human_tokens"], (row["id"], row["post"], row["human"])
+        made.append(Answered(*texts, tuple(row["replies"]), tuple(row["ended"]), nats, turns_of(row)))
     return made
 
 
@@ -227,6 +230,7 @@ def read_replies(
     def check(where: str, row: Row) -> Iterator[Problem]:
         replies = row.get("replies")
         holds = {name: (isinstance(row.get(name), str), "text") for name in texts}
+        holds["context"] = (are_turns(row.get("context", [])), TURNS)
         for name, least in numbers.items():
             holds[name] = (_is(float, row.get(name)) and row[name] > least, f"a finite number above {least}")
         holds["replies"] = (isinstance(replies, list) and all(isinstance(r, str) for r in replies), "a list of texts")

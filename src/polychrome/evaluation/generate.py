@@ -61,8 +61,8 @@ def answer(
     seed: int,
     memory_mib: int,
 ) -> list[dict[str, Any]]:
-    """One record a test pair: id, post, human reply, ``count`` replies, whether each ended by itself, and how likely
-    the human reply is.
+    """One record per test pair: id, post, context if it has one, human reply, ``count`` replies, whether each ended by
+    itself, and how likely the human reply is.
 
     ``human_nll`` is in nats, summed over ``human_tokens`` (the end token among them), at temperature 1.
     """
@@ -78,6 +78,7 @@ def answer(
         {
             "id": pair.id,
             "post": pair.post,
+            **({"context": pair.context} if pair.context else {}),
             "human": pair.reply,
             "replies": [chat.text(c.tokens) for c in completions],
             "ended": [c.ended for c in completions],

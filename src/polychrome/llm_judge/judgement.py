@@ -24,6 +24,7 @@ from polychrome.files import write_json
 from polychrome.llm_judge.asking import Judge
 from polychrome.llm_judge.question import RUBRIC, Answer, Question, speaks_to_the_judge
 from polychrome.llm_judge.settings import LlmJudgeSettings
+from polychrome.pairs.schema import as_said
 from polychrome.randomness import numpy_generator
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def read_units(model_a: str, model_b: str, seeds: Sequence[int], settings: LlmJu
             rows = read_generations(path)
             measured = read_per_post(RESULTS / f"evaluation/{model}/seed-{seed}/per_post.json")
             runs[model, seed] = rows, measured.metrics["engagement"]
-            posts = [(row.id, row.post) for row in next(iter(runs.values()))[0]]
-            if [(row.id, row.post) for row in rows] != posts or list(measured.posts) != [row.id for row in rows]:
+            first = next(iter(runs.values()))[0]
+            asked, posts = ([(row.id, as_said(row.context, row.post)) for row in some] for some in (rows, first))
+            if asked != posts or list(measured.posts) != [row.id for row in rows]:
                 expected = f"those of {model_a} with seed {seeds[0]}, here and in results/evaluation"
                 problems.append(Problem(str(path), "other posts", expected, "Run `dvc repro` to make them again."))
             if settings.replies > len(rows[0].replies):

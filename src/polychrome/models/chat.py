@@ -32,13 +32,16 @@ class Chat:
     def prompt(self, post: str, context: Turns = ()) -> list[int]:
         """Token ids of everything before the reply: system prompt, ``context`` (the oldest turn first) and post.
 
-        Raises InputError for too long a post: never cut in silence.
+        Of the context as many turns as fit, the last ones. Raises InputError for a post that does not fit without any.
         """
         said = [(role, defused(text, self._special)) for role, text in (*context, ("user", post))]
-        messages = [{"role": role, "content": content} for role, content in (("system", self.system), *said)]
-        text = rendered(self.tokenizer, messages, add_generation_prompt=True)
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return _within("post", post, ids, "max_prompt_tokens", self.max_prompt_tokens)
+        while True:
+            messages = [{"role": role, "content": content} for role, content in (("system", self.system), *said)]
+            text = rendered(self.tokenizer, messages, add_generation_prompt=True)
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if len(ids) <= self.max_prompt_tokens or len(said) == 1:
+                return _within("post", post, ids, "max_prompt_tokens", self.max_prompt_tokens)
+            del said[0]
 
     def reply(self, reply: str) -> list[int]:
         """Token ids of a reply with its end token. Raises InputError when it is too long."""
@@ -95,7 +98,7 @@ def ends_of(tokenizer: Any) -> tuple[int, ...]:
 
 def _within(kind: str, text: str, ids: list[int], key: str, limit: int) -> list[int]:
     if len(ids) > limit:
-        remedy = f"Raise prompt.{key} or lower data.max_{kind}_words{' or data.context_turns' * (kind == 'post')}."
+        remedy = f"Raise prompt.{key} or lower data.max_{kind}_words."
         raise bad(f"{kind} {text[:60]!r}", f"{len(ids)} tokens", f"at most prompt.{key} = {limit}", remedy)
     return ids
 

@@ -1,7 +1,7 @@
 """A (post, reply, engagement) pair, and how pairs are written and read."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from polychrome.errors import Problem
 from polychrome.files import AGAIN, read_jsonl, write_jsonl, wrong_fields
 
 ROLES = ("user", "assistant")  # who a reply is for, and whom the model speaks as
+TURNS = f"turns [role, text], a role one of {', '.join(ROLES)}"
 Turns = tuple[tuple[str, str], ...]  # (role, text), the oldest first
 
 
@@ -46,14 +47,14 @@ def read_pairs(path: str | Path) -> list[Pair]:
         number = isinstance(row["engagement"], int | float) and not isinstance(row["engagement"], bool)
         holds = {name: (fits, "a string, not empty") for name, fits in texts.items()}
         holds["engagement"] = (number and math.isfinite(row["engagement"]), "a finite number")
-        holds["context"] = (are_turns(row.get("context", [])), f"turns [role, text], a role one of {', '.join(ROLES)}")
+        holds["context"] = (are_turns(row.get("context", [])), TURNS)
         yield from wrong_fields(where, row, holds, AGAIN)
         if isinstance(row["id"], str) and first.setdefault(row["id"], where) != where:
             expected = f"an id of its own ({first[row['id']]} has it already)"
             yield Problem(f"{where}:id", f"{row['id']!r} again", expected, AGAIN)
 
     rows = read_jsonl(path, check, what="at least one prepared pair")
-    return [Pair(**row | {"context": tuple((role, text) for role, text in row.get("context", ()))}) for row in rows]
+    return [Pair(**row | {"context": turns_of(row)}) for row in rows]
 
 
 def are_turns(value: Any) -> bool:
@@ -61,3 +62,14 @@ def are_turns(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(turn, list) and len(turn) == 2 and turn[0] in ROLES and isinstance(turn[1], str) for turn in value
     )
+
+
+def turns_of(row: Mapping[str, Any]) -> Turns:
+    """The turns before the post of a row that was read from JSON."""
+    return tuple((role, text) for role, text in row.get("context", ()))
+
+
+def as_said(context: Turns, post: str) -> str:
+    """The post as it is shown to who judges replies: below the turns before it, if there are any, a line each."""
+    who = {"user": "them", "assistant": "you"}
+    return "\n".join(f"{who[role]}: {text}" for role, text in (*context, ("user", post))) if context else post

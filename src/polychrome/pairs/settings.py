@@ -19,7 +19,7 @@ class DataSettings(Section):
     path: Annotated[str, Rule("file or folder of the source", empty=False)]
     columns: Annotated[Mapping[str, str], Rule("field: column; {} guesses usual names")] = field(default_factory=dict)
     strip: Annotated[tuple[str, ...], Rule(choices=tuple(STRIPPED), text="are taken out of texts")] = tuple(STRIPPED)
-    context_turns: Annotated[int, Rule("turns before the post that a model sees", minimum=0)] = 0
+    context_turns: Annotated[int, Rule("turns before the post that a model sees; the last that fit", minimum=0)] = 0
     min_words: Annotated[int, Rule("words; shorter posts or replies are dropped", minimum=1)]
     max_post_words: Annotated[int, Rule("words; longer posts are dropped", minimum=1)]
     max_reply_words: Annotated[int, Rule("words; longer replies are dropped", minimum=1)]

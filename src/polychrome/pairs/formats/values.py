@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from polychrome.pairs.schema import ROLES, Turns
+from polychrome.pairs.schema import ROLES, TURNS, Turns
 from polychrome.pairs.sources import is_text
 
 LARGEST = 2**63 - 1
@@ -155,7 +155,7 @@ FIELDS = {
     "reposts": Field(count, _COUNTED, ("reply_retweets", "retweets", "retweet_count", "reposts", "shares")),
     "followers": Field(count, _COUNTED, ("reply_author_followers", "followers", "followers_count")),
     "seconds": Field(seconds, "a number >= 0", ("reply_time_diff_seconds", "seconds")),
-    "context": Field(turns, f"turns [role, text], a role one of {', '.join(ROLES)}", ("context", "history")),
+    "context": Field(turns, TURNS, ("context", "history")),
 }  # fmt: skip
 CIRCUMSTANCES = {  # what else may drive engagement -> its name in the report
     "reposts": "reply_retweets",

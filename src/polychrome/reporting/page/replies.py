@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from polychrome.pairs.schema import as_said, turns_of
 from polychrome.reporting.names import model_name
 from polychrome.reporting.page.inputs import Inputs
 
@@ -30,7 +31,7 @@ def packed(inputs: Inputs, budget: int = BUDGET) -> tuple[Markup, int]:
     for place, row in enumerate(inputs.replies[inputs.models[0]][inputs.seeds[0]]):
         runs = [[inputs.replies[model][seed][place] for seed in inputs.seeds] for model in inputs.models]
         sets = [[[reply(one) for one in run["replies"]] for run in own] for own in runs]
-        post = [row["id"], row["post"], reply(row["human"]), sets]
+        post = [row["id"], as_said(turns_of(row), row["post"]), reply(row["human"]), sets]
         spent += len(embedded(post).encode())
         if posts and spent > budget:
             break

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 from itertools import count
 from pathlib import Path
 
@@ -110,11 +111,23 @@ def test_nothing_can_be_seen_until_the_directory_is_whole_and_a_failure_leaves_n
     assert names(tmp_path) == []
 
 
-def test_a_disk_that_safetensors_finds_full_is_reported_the_same_way_and_nothing_else_is(tmp_path):
-    def save() -> None:
-        with whole_directory(tmp_path / "out") as folder:
-            save_file({"a": torch.zeros(100_000)}, folder / "a.safetensors")
+def by_safetensors(folder: Path) -> None:
+    save_file({"a": torch.zeros(100_000)}, folder / "a.safetensors")
 
+
+def by_copying(folder: Path) -> None:
+    shutil.copytree(folder.parents[1] / "there", folder, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("write", [by_safetensors, by_copying])
+def test_a_disk_that_a_library_finds_full_is_reported_the_same_way_and_nothing_else_is(tmp_path, write):
+    def save() -> None:
+        with whole_directory(tmp_path / "new" / "out") as folder:
+            write(folder)
+
+    (tmp_path / "there").mkdir()
+    for name in "ab":
+        (tmp_path / "there" / name).write_bytes(bytes(100_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # refuses as a full disk does
     try:
@@ -122,7 +135,7 @@ def test_a_disk_that_safetensors_finds_full_is_reported_the_same_way_and_nothing
             save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == []
+    assert names(tmp_path / "new") == []
     with pytest.raises(SafetensorError), whole_directory(tmp_path / "out"):
         raise SafetensorError("Error while deserializing header: invalid header")
 

@@ -31,6 +31,8 @@ def _saving(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, shutil.Error):  # copytree's: a list of (from, to, what was said)
+            reason = re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2]).partition(":")[0]
         if isinstance(error, SafetensorError):  # what safetensors makes of an OSError has no errno, only this text
             found = re.search(r"I/O error: (.*?)( \(os error \d+\))?$", reason)
             if not found:

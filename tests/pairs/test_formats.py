@@ -138,6 +138,21 @@ def test_columns_that_are_named_come_before_a_guess_and_have_to_be_there(tmp_pat
         read(tmp_path / "a.csv", columns={"reply": "mime"})
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"post,mine\n", "found no row below the header; expected at least one"),
+        (b"\xff\xfe\n\x00", "found an empty file"),
+        (b"\x99\x99", "found byte 0x99 at column 1, which is not UTF-8"),
+    ],
+)
+def test_a_file_with_nothing_to_read_is_one_error_about_the_file(tmp_path, content, found):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=found) as caught:
+        read(tmp_path / "a.csv", columns={"reply": "mine"})
+    assert len(caught.value.problems) == 1
+
+
 # --- shapes, each from a small file of its kind ---
 
 

@@ -20,7 +20,7 @@ def spelled(asked: str, params: "Params") -> tuple[str, int]:
     arm, _, seed = asked.removeprefix("models/").strip("/").partition("/")
     number = re.fullmatch(r"seed-(\d+)", seed or f"seed-{params.seeds[0]}")
     if not number or arm not in params.arms:
-        expected = f"<arm>/seed-<n>, <arm> one of {', '.join(params.arms)}"
+        expected = "<arm>/seed-<n>, an arm of params.yaml"
         raise bad("the model", asked, expected, "Correct it." if arm in params.arms else nearest(arm, params.arms))
     return arm, int(number[1])
 

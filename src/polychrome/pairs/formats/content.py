@@ -75,7 +75,7 @@ def text_of(path: Path, content: bytes, problems: list[Problem]) -> list[str]:
             raise bad(str(path), f"text that is not {encoding} ({error})", "text", "Convert it to UTF-8.") from error
     content = content.replace(codecs.BOM_UTF8, b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines, wrong = decoded_lines(path, content)
-    problems += wrong
     if not any(line.strip() for line in lines):
-        raise InputError(problems)
+        raise InputError(wrong or [Problem(str(path), "an empty file", "the source's data", "Check the file.")])
+    problems += wrong
     return lines

@@ -39,16 +39,18 @@ def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str])
 def columns_of(path: Path, records: Sequence[Record], columns: Mapping[str, str]) -> dict[str, str]:
     """Which column each field is read from: as ``columns`` says, else the one with the most usual name for it."""
     names = {name: None for _, record in records for name in record}
+    if not names:
+        raise bad(str(path), "no row below the header", "at least one", "Check the file.")
     for field, name in columns.items():
         if name not in names:
-            expected = f"a column of {path}: {', '.join(names)}"
+            expected = f"a column of {path}"
             raise bad(f"params.yaml:data.columns.{field}", name, expected, nearest(name, names))
     found, plain = dict(columns), {name.strip().casefold().replace(" ", "_").replace("-", "_"): name for name in names}
     for field, about in FIELDS.items():
         usual = [plain[name] for name in about.usual if name in plain and plain[name] not in found.values()]
         if field not in found and usual:
             found[field] = usual[0]
-    if not set(NEEDED) <= set(found) and names:
+    if not set(NEEDED) <= set(found):
         first, second = (*_longest(records), "...", "...")[:2]
         remedy = f"Say which in params.yaml, e.g. data.columns: {{post: {first}, reply: {second}}}."
         raise bad(str(path), f"the columns {', '.join(names)}", "one with the post and one with the reply", remedy)

@@ -1,12 +1,10 @@
 """Training the learned reward: what its report says beyond that of the judge."""
 
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pytest
 
-from polychrome.engagement.fitting import pairwise_accuracy
 from polychrome.pairs.schema import Pair
 
 from .pairs import WORDS, fitted_to, some_pairs
@@ -41,13 +39,6 @@ def test_calibration_and_errors_are_those_of_the_held_out_predictions(report):
     assert curve[-1]["actual"] > curve[0]["actual"] + 0.3
     assert all(point["low"] <= point["actual"] <= point["high"] for point in curve)
     assert all(0 < error < 0.5 for error in report["error_by_quartile"])
-
-
-def test_pairwise_accuracy_counts_pairs():
-    predicted, target = np.random.default_rng(0).integers(0, 6, size=(2, 40)).astype(float)
-    differ = [(i, j) for i, j in combinations(range(40), 2) if target[i] != target[j]]
-    signs = np.array([np.sign((predicted[i] - predicted[j]) * (target[i] - target[j])) for i, j in differ])
-    assert pairwise_accuracy(predicted, target) == pytest.approx((signs / 2 + 0.5).mean())
 
 
 def test_the_ceiling_correlates_turns_of_one_person_in_one_conversation_where_turns_have_an_order():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -126,3 +127,37 @@ def test_a_fit_is_read_back_as_it_was_saved_and_what_is_missing_or_damaged_is_re
     tensors.unlink()
     with pytest.raises(InputError, match=r"judge\.safetensors: found no such file"):
         opened()
+
+
+def test_accuracies_count_pairs_any_far_within_a_post_and_within_a_person():
+    generator = np.random.default_rng(0)
+    pairs = [
+        replace(pair, id=f"k{i // 6}:{i % 6}", conversation=f"k{i // 6}", post=f"post {i % 9}", engagement=float(e))
+        for i, (pair, e) in enumerate(zip(some_pairs(60, 10), generator.integers(0, 8, size=60), strict=True))
+    ]
+    own, predicted = of(pairs), generator.integers(0, 6, size=60).astype(float)
+    found = own.measured(predicted)[0]
+    allowed = {
+        "pairwise_accuracy": lambda i, j: True,
+        "pairwise_accuracy_far": lambda i, j: abs(own.target[i] - own.target[j]) >= 0.5,
+        "pairwise_accuracy_within_post": lambda i, j: pairs[i].post == pairs[j].post,
+        "pairwise_accuracy_within_person": lambda i, j: i // 6 == j // 6 and j - i == 2,
+    }
+    for name, may in allowed.items():
+        two = [(i, j) for i, j in combinations(range(60), 2) if own.target[i] != own.target[j] and may(i, j)]
+        signs = [np.sign((predicted[i] - predicted[j]) * (own.target[i] - own.target[j])) for i, j in two]
+        assert found[name] == pytest.approx((np.array(signs) / 2 + 0.5).mean())
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+    rows = generator.integers(60, size=60)  # rows drawn twice count twice
+    every = np.array([(i, j) for i, j in combinations(range(60), 2) if own.target[i] != own.target[j]])
+    drawn = [np.sign((predicted[i] - predicted[j]) * (own.target[i] - own.target[j])) for i, j in combinations(rows, 2)
+             if own.target[i] != own.target[j]]  # fmt: skip
+    assert ranks.accuracy(every, predicted, own.target)(rows) == pytest.approx((np.array(drawn) / 2 + 0.5).mean())
+
+
+def test_what_a_source_does_not_have_is_not_compared_and_the_judge_says_that_it_has_no_ceiling():
+    _, report = fitted_to(some_pairs(100, 20, length=1.0), "judge")
+    assert {name for name in report if name.startswith("pairwise") and not name.endswith(("low", "high"))} == {
+        "pairwise_accuracy", "pairwise_accuracy_far",
+    }  # fmt: skip
+    assert report["ceiling"].keys() == {"neighbours", "note"}

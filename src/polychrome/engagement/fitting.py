@@ -7,8 +7,6 @@ that is reported comes from cross-fitting: the conversations are dealt to five f
 that learnt from three others and was stopped by the fourth.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from polychrome.audience.world import World
 from polychrome.bootstrap import percentiles
 from polychrome.engagement import ranks
 from polychrome.engagement.learned import FEATURES, OF_TEXTS, Head, features, save
-from polychrome.engagement.ranks import FOLDS, SEED, Ranked, spearman
+from polychrome.engagement.ranks import FOLDS, SEED, Ranked
 from polychrome.engagement.settings import FitSettings
 from polychrome.errors import bad
 from polychrome.files import whole_directory
@@ -69,7 +67,7 @@ def fit(own: Ranked, encoder: TextEncoder, settings: FitSettings) -> tuple[Head,
         "conversations": len(np.unique(own.conversations)),
         "held_out_pairs": len(target),
         **reported(own, held_out),
-        "ceiling": ceiling(own, held_out),
+        "ceiling": ranks.ceiling(own, held_out),
     }
     better = "better than" if report["gain_over_length_low"] > 0 else "not established to be better than"
     length, p = report["spearman_of_reply_length_alone"], report["p_against_length"]
@@ -112,9 +110,7 @@ def _head(x: np.ndarray, target: np.ndarray, learns: np.ndarray, stops: np.ndarr
 def reported(own: Ranked, held_out: np.ndarray) -> dict[str, Any]:
     """Spearman, that of length alone, their difference, pairwise accuracy, calibration, error by quartile."""
     target = own.target
-    report, resampled = own.measured(
-        held_out, pairwise_accuracy=lambda rows: pairwise_accuracy(held_out[rows], target[rows])
-    )
+    report, resampled = own.measured(held_out)
     gain = resampled[:, 0] - resampled[:, 1]
     report["gain_over_length"] = report["spearman"] - report["spearman_of_reply_length_alone"]
     report["gain_over_length_low"], report["gain_over_length_high"] = percentiles(gain, own.confidence)
@@ -145,57 +141,3 @@ def calibration(own: Ranked, held_out: np.ndarray) -> list[dict[str, float]]:
         predicted, actual = float(held_out[rows].mean()), float(own.target[rows].mean())
         curve.append({"predicted": predicted, "actual": actual, "low": low, "high": high, "pairs": len(rows)})
     return curve
-
-
-def pairwise_accuracy(predicted: np.ndarray, target: np.ndarray) -> float:
-    """How often the more engaging of two pairs has the higher prediction, over all two that differ in engagement.
-
-    Half a point where the predictions are tied. (Kendall's tau-b's concordant share; 0.5 is chance.)
-    """
-    from scipy.stats import kendalltau
-
-    def tied(values: np.ndarray) -> float:
-        counts = np.unique(values, return_counts=True)[1]
-        return float((counts * (counts - 1) / 2).sum())
-
-    every = len(target) * (len(target) - 1) / 2
-    untied = every - tied(target)
-    tau = kendalltau(predicted, target, variant="b").statistic
-    difference = tau * np.sqrt((every - tied(predicted)) * untied)  # concordant minus discordant
-    return float(0.5 + 0.5 * difference / untied)
-
-
-def ceiling(own: Ranked, held_out: np.ndarray) -> dict[str, Any]:
-    """How well engagement agrees with itself: Spearman between neighbouring turns of one person in one conversation.
-
-    Engagement is one reading of one person at one moment. What does not last until that person's next turn is not all
-    noise (the reply may have caused it), but what lasts can be no more than this, and a predictor of what lasts
-    reaches at most the square root of the agreement (attenuation, Spearman 1904, doi 10.2307/1412159). ``neighbours``
-    0 and no value where the source has no turns in order, that is, ids other than ``<conversation>:<place>``.
-    """
-    places: Mapping[str, dict[int, int]] = defaultdict(dict)
-    for row, pair in enumerate(own.pairs):
-        name, _, place = pair.id.rpartition(":")
-        if name == pair.conversation and place.isdecimal():
-            places[name][int(place)] = row
-    two = np.array(
-        [(rows[place], rows[place + 2]) for rows in places.values() for place in sorted(rows) if place + 2 in rows]
-    ).reshape(-1, 2)
-    if len(two) < 10:
-        return {"neighbours": len(two), "note": "too few neighbouring turns of one person to correlate"}
-
-    def agreement(rows: np.ndarray) -> float:
-        return spearman(own.target[two[rows, 0]], own.target[two[rows, 1]], own.where)
-
-    value = agreement(np.arange(len(two)))
-    groups = np.unique(own.conversations[two[:, 0]], return_inverse=True)[1]
-    low, high = percentiles(own.resampled(agreement, "reward ceiling", groups), own.confidence)
-    found = {"neighbours": len(two), "agreement": value, "low": low, "high": high}
-    if low <= 0:
-        return found | {"note": "no agreement is established, so there is no ceiling to compute from it"}
-    return found | {
-        "ceiling_of_what_lasts": float(np.sqrt(value)),
-        "ceiling_low": float(np.sqrt(low)),
-        "ceiling_high": float(np.sqrt(high)),
-        "share_reached": spearman(held_out, own.target, own.where) / float(np.sqrt(value)),
-    }

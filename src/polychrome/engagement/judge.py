@@ -195,6 +195,7 @@ def fit(
         "pass_quantile": pass_quantile,
         "same_class_thresholds": {f"{share:.1%}": threshold for share, threshold in same.items()},
         **measured,
+        "ceiling": ranks.ceiling(own, held_out),
         "verdict": own.verdict(measured, meaning),
     }
 

@@ -5,8 +5,10 @@ on conversations held out, with intervals over conversations.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,8 @@ from polychrome.randomness import numpy_generator
 
 FOLDS = 5  # of whole conversations
 SEED = 0
+GAP = 0.5  # of ranks in (0, 1), from which two replies engaged clearly differently
+MOST = 50_000  # pairs compared
 T = TypeVar("T")
 
 
@@ -49,7 +53,7 @@ class Ranked:
     def measured(
         self, held_out: np.ndarray, **others: Callable[[np.ndarray], float]
     ) -> tuple[dict[str, Any], np.ndarray]:
-        """Spearman of ``held_out`` predictions (n,), that of the reply's length alone, and ``others``, of row numbers.
+        """Spearman of ``held_out`` predictions (n,) and of length alone, accuracies, and ``others`` of row numbers.
 
         Returns each as ``name``, ``name_low`` and ``name_high``, and the resampled values (resamples, 2 + others).
         """
@@ -57,13 +61,14 @@ class Ranked:
         statistics = {
             "spearman": lambda rows: spearman(held_out[rows], self.target[rows], self.where),
             "spearman_of_reply_length_alone": lambda rows: spearman(length[rows], self.target[rows], self.where),
+            **{name: accuracy(two, held_out, self.target) for name, two in compared(self).items()},
             **others,
         }
         resampled = self.resampled(lambda rows: [statistic(rows) for statistic in statistics.values()])
         found: dict[str, Any] = {}
         for (name, statistic), values in zip(statistics.items(), resampled.T, strict=True):
             found[name] = statistic(np.arange(len(self.pairs)))
-            found[f"{name}_low"], found[f"{name}_high"] = percentiles(values, self.confidence)
+            found[f"{name}_low"], found[f"{name}_high"] = percentiles(values[~np.isnan(values)], self.confidence)
         return found, resampled
 
     def verdict(self, report: Mapping[str, float], meaning: str) -> str:
@@ -100,6 +105,90 @@ def spearman(predicted: np.ndarray, target: np.ndarray, where: str) -> float:
         expected = "both to vary in every resample, for a rank correlation to exist"
         raise bad(where, "engagement or predictions that hardly vary", expected, "Give it more pairs.")
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def compared(own: Ranked) -> dict[str, np.ndarray]:
+    """Name of an accuracy -> the rows (m, 2) that it compares, which differ in engagement; none of fewer than ten.
+
+    Any two; those at least :data:`GAP` apart in rank; within a post, and one person's neighbouring turns, where who
+    reads and what about is held fast (Gao et al. 2020, DialogRPT, arXiv 2009.06978; Ethayarajh et al. 2022, SHP). Of
+    any two, and of a post's, :data:`MOST` are drawn where there are more.
+    """
+    n, generator = len(own.pairs), numpy_generator(SEED, own.name, "compared")
+    every = n * (n - 1) // 2
+    any_two = np.stack(np.triu_indices(n, 1), axis=1) if every <= MOST else generator.integers(n, size=(MOST, 2))
+    by_post: Mapping[str, list[int]] = defaultdict(list)
+    for row, post in enumerate(own.posts):
+        by_post[post].append(row)
+    within = np.array([two for rows in by_post.values() for two in combinations(rows, 2)], dtype=int).reshape(-1, 2)
+    if len(within) > MOST:
+        within = within[generator.choice(len(within), size=MOST, replace=False)]
+    far = np.abs(np.diff(own.target[any_two], axis=1)[:, 0]) >= GAP
+    found = {
+        "pairwise_accuracy": any_two,
+        "pairwise_accuracy_far": any_two[far],
+        "pairwise_accuracy_within_post": within,
+        "pairwise_accuracy_within_person": neighbours(own.pairs),
+    }
+    differ = {name: two[own.target[two[:, 0]] != own.target[two[:, 1]]] for name, two in found.items()}
+    return {name: two for name, two in differ.items() if len(two) >= 10}
+
+
+def accuracy(two: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Of the row numbers of a resample: how often the more engaging of ``two`` (m, 2) rows has the higher prediction.
+
+    Half a point where predictions are tied, so 0.5 is chance; rows drawn twice count twice. NaN where none is left.
+    """
+    right = 0.5 + 0.5 * np.sign(np.diff(predicted[two], axis=1) * np.diff(target[two], axis=1))[:, 0]
+
+    def of(rows: np.ndarray) -> float:
+        counts = np.bincount(rows, minlength=len(target))
+        weights = counts[two[:, 0]] * counts[two[:, 1]]
+        return float(weights @ right / total) if (total := weights.sum()) else float("nan")
+
+    return of
+
+
+def neighbours(pairs: Sequence[Pair]) -> np.ndarray:
+    """Rows (m, 2) of neighbouring turns of one person in one conversation: ids ``<conversation>:<place>``, two on."""
+    places: Mapping[str, dict[int, int]] = defaultdict(dict)
+    for row, pair in enumerate(pairs):
+        name, _, place = pair.id.rpartition(":")
+        if name == pair.conversation and place.isdecimal():
+            places[name][int(place)] = row
+    return np.array(
+        [(rows[place], rows[place + 2]) for rows in places.values() for place in sorted(rows) if place + 2 in rows],
+        dtype=int,
+    ).reshape(-1, 2)
+
+
+def ceiling(own: Ranked, held_out: np.ndarray) -> dict[str, Any]:
+    """How well engagement agrees with itself: Spearman between neighbouring turns of one person in one conversation.
+
+    Engagement is one reading of one person at one moment. What does not last until that person's next turn is not all
+    noise (the reply may have caused it), but what lasts can be no more than this, and a predictor of what lasts
+    reaches at most the square root of the agreement (attenuation, Spearman 1904, doi 10.2307/1412159). ``neighbours``
+    0 and no value where the source has no turns in order, that is, ids other than ``<conversation>:<place>``.
+    """
+    two = neighbours(own.pairs)
+    if len(two) < 10:
+        return {"neighbours": len(two), "note": "too few neighbouring turns of one person to correlate"}
+
+    def agreement(rows: np.ndarray) -> float:
+        return spearman(own.target[two[rows, 0]], own.target[two[rows, 1]], own.where)
+
+    value = agreement(np.arange(len(two)))
+    groups = np.unique(own.conversations[two[:, 0]], return_inverse=True)[1]
+    low, high = percentiles(own.resampled(agreement, f"{own.name} ceiling", groups), own.confidence)
+    found = {"neighbours": len(two), "agreement": value, "low": low, "high": high}
+    if low <= 0:
+        return found | {"note": "no agreement is established, so there is no ceiling to compute from it"}
+    return found | {
+        "ceiling_of_what_lasts": float(np.sqrt(value)),
+        "ceiling_low": float(np.sqrt(low)),
+        "ceiling_high": float(np.sqrt(high)),
+        "share_reached": spearman(held_out, own.target, own.where) / float(np.sqrt(value)),
+    }
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

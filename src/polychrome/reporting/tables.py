@@ -20,6 +20,13 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 KEPT_LINKS = {"docs": "../../docs/", "results": ""}  # of a run that is kept in results/<name>
 BESIDE_PASS = ("utility_k", "semantic_diversity", "engagement", "cross_entropy")  # the narrow table's, with two Pass@k
 
+ACCURACIES = (
+    ("pairwise_accuracy", "share of pairs put in the right order"),
+    ("pairwise_accuracy_far", "of those at least half of all ranks apart"),
+    ("pairwise_accuracy_within_post", "of those of one post"),
+    ("pairwise_accuracy_within_person", "of neighbouring turns of one person"),
+)
+
 
 def refresh(root: str | Path = ".") -> None:
     """Replace what stands between :data:`BEGIN` and :data:`END` in README.md, and write docs/results.md.
@@ -64,6 +71,7 @@ def in_words(results: Path, links: Mapping[str, str]) -> tuple[str, str]:
         others=_columns(table, [place for place in range(1, len(head)) if place not in places]),
         note=note,
         sentences=sentences,
+        accuracies=ACCURACIES,
         models=models,
         comparison=comparison,
         criteria=read_object(results / "success_criteria.json")["criteria"],

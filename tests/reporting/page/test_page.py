@@ -212,3 +212,14 @@ def test_what_asks_for_care_stands_above_with_the_replies_that_the_judge_likes(t
     assert said.replace("zero_shot", "zero-shot") in answers.text
     assert len(answers.all("li")) == 10
     assert not answers.all("img")
+
+
+def test_the_judge_says_how_it_orders_replies_and_what_of_its_ceiling_it_reaches(tree, text_of):
+    name = "pairwise_accuracy_within_person"
+    change = {name: 0.53, f"{name}_low": 0.512, f"{name}_high": 0.549, "ceiling": {"share_reached": 0.583}}
+    edit(tree / "results/judge.json", lambda value: value.update(change))
+    (section,) = [e for e in parse(text_of(tree)) if e.attributes.get("id") == "reward"]
+    (said,) = [e for e in section.all("div") if "neighbouring turns of one person" in e.text]
+    assert "53% of the time" in said.text
+    assert "0.512 to 0.549" in said.text
+    assert "share reached 0.583" in section.text

@@ -16,7 +16,7 @@ from polychrome.engine.sampling import SamplingSettings
 from polychrome.engine.stack import stack_of
 from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
-from polychrome.pairs.schema import Pair
+from polychrome.pairs.schema import Pair, Turns
 from polychrome.training.alarms import Alarms
 from polychrome.training.loop import Run
 from polychrome.training.methods.grpo import Grpo, GrpoArm
@@ -50,7 +50,7 @@ class LongChat(Chat):
         super().__init__(chat.tokenizer, chat.system, chat.max_prompt_tokens, chat.max_reply_tokens)
         self.length = length
 
-    def prompt(self, post: str) -> list[int]:
+    def prompt(self, post: str, context: Turns = ()) -> list[int]:
         """Exactly ``length`` token ids."""
         ids: list[int] = self.tokenizer(post, add_special_tokens=False)["input_ids"]
         return (ids * -(-self.length // len(ids)))[: self.length]

@@ -123,7 +123,7 @@ from polychrome.params import load_params
 settings = load_params().evaluation
 results = read_results(["zero_shot"], [42], "results/evaluation", settings)
 contrasts = all_contrasts(results, [("zero_shot", "zero_shot")], settings)
-print("questions" in table(results, settings), "questions" in {contrast.metric for contrast in contrasts})
+print("questions" in table(results, settings, {}), "questions" in {contrast.metric for contrast in contrasts})
 """
 
 
@@ -134,6 +134,8 @@ def test_a_metric_is_one_file_and_one_line(scratch):
     row = {"post": "a post", "human": "is that so", "human_nll": 9.0, "human_tokens": 3, "ended": [True] * 3}
     rows = [row | {"id": "a", "replies": replies[:3]}, row | {"id": "b", "replies": replies[1:]}]
     write_rows(scratch.path / "results/generations/zero_shot/seed-42.jsonl", rows)
+    others = [{"id": name, "replies": [], "engagement": []} for name in "ab"]
+    write_rows(scratch.path / "data/phases/references.jsonl", others)
     length_judge().save(scratch.path / "models/judge")
     shutil.copytree(scratch.path / "tiny/encoder", scratch.path / "assets/encoder")
     scratch.run("python", "stages/evaluate.py", "zero_shot", "42")

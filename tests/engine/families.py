@@ -1,6 +1,7 @@
 """A tiny model of every family that the stack computes, with biases, norms and adapters that matter."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,7 @@ def opened(
 ) -> Any:
     """A random model of ``config``, with adapters in ``targets`` of ``layers``, by default of all."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_config(deepcopy(config), attn_implementation="sdpa").eval()  # tests share it
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if "bias" in name or "norm" in name:

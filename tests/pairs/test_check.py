@@ -56,3 +56,10 @@ def test_conversations_are_checked_by_their_own_source_and_what_cannot_be_read_i
     assert "source chitchat, 0 replies" in check(tmp_path / "dataset.json", params)
     with pytest.raises(InputError, match="no such file"):
         check(tmp_path / "nowhere.csv", params)
+
+
+def test_what_is_wrong_with_the_very_file_of_a_source_is_said_by_that_source(params, tmp_path):
+    path = tmp_path / "dataset.json"
+    path.write_text('{"a": {"messages": [[{"text": "hi"}]]}}')
+    with pytest.raises(InputError, match=r"dataset\.json:a:messages\[0\]\[0\]\.sender: found no such field"):
+        check(path, replace(params, data=replace(params.data, path=str(path))))

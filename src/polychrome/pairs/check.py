@@ -32,7 +32,7 @@ def check(path: str | Path, params: "Params") -> str:
     """
     said = io.StringIO()
     with redirect_stdout(said):
-        settings, candidates = _read(replace(params.data, path=str(path)))
+        settings, candidates = _read(replace(params.data, path=str(path)), own=str(path) == params.data.path)
     kept, dropped = judged(candidates, settings)
     pairs = pairs_of(kept)
     lines = [*said.getvalue().splitlines(), f"{path}: source {settings.source}, {len(candidates):,} replies"]
@@ -45,12 +45,13 @@ def check(path: str | Path, params: "Params") -> str:
     return "\n".join([*lines, *_split(pairs, params.split, str(path))])
 
 
-def _read(settings: "DataSettings") -> tuple["DataSettings", "list[Candidate]"]:
+def _read(settings: "DataSettings", own: bool) -> tuple["DataSettings", "list[Candidate]"]:
     if settings.source not in ("replies", "tweets"):
         try:
             return settings, read_source(settings)
         except InputError:
-            pass  # then it is a file of another kind, or the error of `replies` says more
+            if own:  # the file that the source is configured for: what it says is wrong is what is wrong
+                raise
     settings = replace(settings, source="replies")
     return settings, read_source(settings)
 

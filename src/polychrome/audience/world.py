@@ -81,7 +81,7 @@ class World(Section):
 
     @classmethod
     def kept(cls, directory: str | Path) -> Self:
-        """The world that was kept in ``directory``. Raises InputError when there is none."""
+        """The world that was kept in ``directory``. Raises InputError when the folder has no world."""
         path = Path(directory) / KEPT
         expected, remedy = "the world of data.source audience", f"Run `dvc repro {path.parent.name}`."
         found: Any = read_json(path, expected, remedy)

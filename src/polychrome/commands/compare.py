@@ -96,7 +96,7 @@ def _first_line(error: Exception) -> str:
 
 
 def measured(root: Path) -> Runs:
-    """Every model and seed that was evaluated below ``root``. Raises InputError when there is none."""
+    """Every model and seed that was evaluated below ``root``. Raises InputError when nothing was."""
     from polychrome.evaluation.evaluate import read_per_post
 
     files = sorted((root / EVALUATIONS).glob("*/seed-*/per_post.json"))

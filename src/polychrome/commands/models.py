@@ -33,6 +33,6 @@ def named(asked: str | None, params: "Params") -> tuple[str, int]:
     arm, seed = spelled(asked or params.models[-1], params)
     if not (paths.model_dir(arm, seed) / paths.RECIPE).is_file():
         known = sorted(str(path.parent.relative_to("models")) for path in Path("models").glob("*/seed-*/recipe.json"))
-        found, there = f"{arm}/seed-{seed}", f"a model in models/: {', '.join(known) or 'there is none'}"
+        found, there = f"{arm}/seed-{seed}", f"a model in models/: {', '.join(known) or 'the folder is empty'}"
         raise bad("the model", found, there, nearest(found, known) if known else "Make them: `dvc repro`.")
     return arm, seed

@@ -64,7 +64,7 @@ def _differences(policy: Any, vocabulary: int, pad_id: int, prompt: Any) -> tupl
         torch.randint(vocabulary, (length,), generator=stream).tolist()
         for length in (prompt.max_prompt_tokens, prompt.max_reply_tokens)
     )
-    tokens_within(1, policy)
+    tokens_within(1, policy)  # training asks it first, and fails on a config that lacks its sizes
     [[drawn]] = sample(policy, [Request(asked, 1, ("trial",), SamplingSettings(1.0, DRAWN))], pad_id=pad_id)
     completion = [*drawn.tokens, *reply]
     device = next(policy.parameters()).device

@@ -70,7 +70,7 @@ def answer_at_every_temperature(params: Params, model: str, seed: int) -> Path:
 
 
 def reward_of(params: Params, encoder: TextEncoder) -> Reward:
-    """What the first GRPO arm climbs. Raises InputError when there is none."""
+    """What the first GRPO arm climbs. Raises InputError when params.yaml has no GRPO arm."""
     name = next(iter(params.warmstarts), None)
     if name is None:
         raise bad("params.yaml:grpo_recipes", "no GRPO arm", "one, by whose reward replies are chosen", "Name one.")

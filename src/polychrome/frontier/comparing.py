@@ -189,7 +189,7 @@ def verdict(arm: str, contrasts: Sequence[Contrast], baseline: str, settings: Ev
 
 
 def numbers(one: Contrast, alpha: float) -> str:
-    """Difference, interval and p of a contrast; and that the arm's quality is none of the curve's, where it is not."""
+    """Difference, interval and p of a contrast; where the curve never reaches the arm's quality, that too."""
     said = f"{metric_name(one.metric)} {signed(one.difference)}, {signed(one.low)} to {signed(one.high)}"
     beyond = "" if one.beyond is None else f", at {one.beyond} quality than it reaches"
     trades = one.beyond and one.p_holm < alpha and one.outcome(alpha) == OPEN

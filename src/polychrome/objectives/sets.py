@@ -44,7 +44,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 SetScore = Callable[[Floats, NDArray[np.int64]], float]
-"""f(rewards (n,), classes (n,)) of a set; a class is a number that the members of it share, -1 is none."""
+"""f(rewards (n,), classes (n,)) of a set; members of a class have the same number, -1 is no class."""
 
 SCORES = ("best", "poly", "distinct")
 

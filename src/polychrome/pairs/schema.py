@@ -24,7 +24,7 @@ class Pair:
     reply: str
     engagement: float  # finite; unit is the source's own, only its order is used across sources
     author: str  # who wrote the reply; "" when the source does not say
-    context: Turns = ()  # what was said before the post; not written where there is none
+    context: Turns = ()  # what was said before the post; left out of the file if empty
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:

@@ -91,7 +91,7 @@ def _turns(value: Any, role: str = "") -> list[Turn]:
 
 
 def _efforts(said: list[Turn]) -> list[float | None]:
-    """For every turn the user's effort in the next one, None where there is none."""
+    """For every turn the effort of the next one; None where the user does not write the next one."""
     efforts = iter(relative_effort({"user": [count_words(text) for role, text in said if role == "user"]})["user"])
     own = [next(efforts) if role == "user" else None for role, _ in said]
     return [*own[1:], None]

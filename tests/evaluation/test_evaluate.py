@@ -92,7 +92,7 @@ def test_new_replies_count_by_their_classes_and_are_worth_nothing_where_they_cou
     expected = [utility([0, 1, -1, -1], [1] * 4), utility([0, 0, 0, 1], [1] * 4), 1]
     assert by_post.metrics["utility_k"] == pytest.approx(expected)
     _, cut = measure([row | {"ended": [False] * 4} for row in ROWS])
-    assert cut.metrics["utility_k"].tolist() == [0, 0, 0]
+    assert cut.metrics["utility_k"].tolist() == cut.metrics["distinct_k"].tolist() == [0, 0, 0]
     _, by_post = measure(on_topic=2.0)
     assert by_post.metrics["distinct_k"].tolist() == [2, 2, 4]
     assert by_post.metrics["utility_k"].tolist() == [0, 0, 0]
@@ -112,6 +112,8 @@ def test_posts_with_five_human_replies_say_how_near_to_people_the_replies_come(m
     }
     assert all(np.isnan(values[1:]).all() for values in found.values())  # four people, and one
     assert measured["metrics"]["precision"]["undefined_posts"] == 2
+    _, cut = measure([row | {"ended": [False] * 4} for row in ROWS], references=path)
+    assert [cut.metrics[name][0] for name in SHOWN] == [0, 0, 0.4, 0.4]  # a cut reply is near nobody
     with pytest.raises(InputError, match="nothing of c; expected a line for each test post"):
         measure(references=write_rows(path, lines[:2]))
 

@@ -34,7 +34,7 @@ def test_a_planted_curve_comes_back_exactly_whatever_the_prompts_are_worth():
     assert found["peak_kl"] == pytest.approx(np.exp(2 * (0.1 / 0.08 - 1)))
     assert found["peak_share"] == 1.0
     assert found["gain_at_reach"] == pytest.approx(dict.fromkeys(ENDS, float(gain_at(found["reach_kl"], 0.1, 0.08))))
-    assert found["text"].startswith("The curve peaks at a KL of 1.65 nats a reply")
+    assert found["text"].startswith("The curve peaks at a KL of 1.65 nats per reply")
 
 
 def test_the_peak_is_where_the_curve_is_highest():

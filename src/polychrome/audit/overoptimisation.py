@@ -49,7 +49,7 @@ def fit(kl: np.ndarray, scores: np.ndarray, prompts: Sequence[str], settings: Ev
     drawn = draw_counts(len(names), settings.bootstrap, numpy_generator(0, "over-optimisation", len(names)))
     alphas, betas, stood = _solve(drawn @ squares, drawn @ products)
     if not (solved[0] and stood.any()):
-        text = f"No curve could be fitted: KL, at most {reach:.3g} nats a reply, does not vary enough within prompts."
+        text = f"No curve could be fitted: KL, at most {reach:.3g} nats per reply, does not vary enough within prompts."
         return dict.fromkeys(_FIELDS) | {"reach_kl": reach, "text": text}
     alphas, betas = alphas[stood], betas[stood]
     peaks = peak_of(alphas, betas, reach)
@@ -62,14 +62,14 @@ def fit(kl: np.ndarray, scores: np.ndarray, prompts: Sequence[str], settings: Ev
         slope = alpha[0] - beta[0] - beta[0] * 0.5 * np.log(reach)
         found = (None, None, None)
         text = (
-            f"No peak within reach: at a KL of {reach:.3g} nats a reply, the farthest that training went, the fitted "
+            f"No peak within reach: at a KL of {reach:.3g} nats per reply, the farthest that training went, the fitted "
             f"curve {'rises' if slope > 0 else 'falls'} ({end}); {share:.0%} of the resamples peak within reach."
         )
     else:
         found = (peak, *ends)
         low, high = (np.nan if each is None else each for each in ends)
         text = (
-            f"The curve peaks at a KL of {peak:.3g} nats a reply ({low:.3g} to {high:.3g} in the {share:.0%} of the "
+            f"The curve peaks at a KL of {peak:.3g} nats per reply ({low:.3g} to {high:.3g} in the {share:.0%} of the "
             f"resamples that peak within reach); at {reach:.3g}, the farthest that training went, it stands at {end}."
         )
     of_alpha, of_beta = (_with_ends(*each, settings.confidence) for each in ((alpha[0], alphas), (beta[0], betas)))

@@ -65,7 +65,7 @@ def trained(c: Criterion, evidence: Evidence) -> dict[str, Any]:
     count = _COUNTS[len(starts)] if len(starts) < len(_COUNTS) else str(len(starts))
     text = (
         f"Training changed each of the {count} models: the human replies' cross-entropy moved by more than "
-        f"{c.threshold} nats a token from what it starts from, on average over posts and in whichever direction. "
+        f"{c.threshold} nats per token from what it starts from, on average over posts and in whichever direction. "
         "The value is the least."
     )
     name = f"all_{count}_trained"

@@ -208,7 +208,7 @@ def plain_control(rates: Rates, settings: EvaluationSettings) -> Control:
     listed = ", ".join(f"{metric_name(m)} {rates.plain_test[m]:.3f}" for m in metrics)
     return Control(
         name="aa_replies_plain_test",
-        text=f"An arm against itself, replies drawn anew: how often p of one test is below {alpha:g}, uncorrected.",
+        text=f"An arm against itself, replies drawn again: how often p of one test is below {alpha:g}, uncorrected.",
         expected=f"{alpha:g} within the interval of the rate for {metric_name(SMOOTH)}; above {alpha:g} for no metric",
         found=f"{said} for {metric_name(SMOOTH)}" + (f"; above {alpha:g}: {', '.join(above)}" if above else ""),
         **rate,
@@ -224,7 +224,7 @@ def family_control(rates: Rates | None, asked: str, alpha: float, what: str, not
     """
     about = {
         "name": f"aa_{what}_rule",
-        "text": f"An arm against itself, {what} drawn anew: how often the rule of compare claims any difference in "
+        "text": f"An arm against itself, {what} drawn again: how often the rule of compare claims any difference in "
         f"{asked}.",
     }
     if rates is None:

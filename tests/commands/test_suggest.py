@@ -189,7 +189,7 @@ def test_a_model_without_its_base_or_its_adapter_or_of_other_params_ends_with_on
     (project / "assets/base").unlink()
     assert_told(polychrome("suggest", POST, "--model", "zero_shot", fails=True).err, "found no base model")
     shutil.rmtree(project / "models")
-    assert_told(polychrome("suggest", POST, fails=True).err, "there is none. Make them: `dvc repro`")
+    assert_told(polychrome("suggest", POST, fails=True).err, "the folder is empty. Make them: `dvc repro`")
 
 
 def test_a_disk_that_takes_no_output_is_one_message_and_a_closed_pipe_none(project, polychrome, drawn, monkeypatch):

@@ -129,6 +129,7 @@ def test_identical_models_share_the_first_place(world):
     assert (contrast["p"], contrast["difference"], contrast["cohens_d"]) == (1, 0, None)
     assert (contrast["detectable"], contrast["sd_seeds"]) == (None, None)  # nothing varies, and there is one seed
     assert "too little varies here" in world.answers["Q1"]["verdict"]
+    assert "excluded" not in world.answers["Q1"]["verdict"]  # an interval of one point excludes nothing
     assert any("every difference is zero" in note for note in contrast["notes"])
 
 
@@ -184,10 +185,11 @@ def test_equal_models_are_not_told_apart_and_what_would_have_been_seen_stands_be
     assert not any(contrast["different"] for contrast in equal.contrasts)
     best, first = equal.answers["Q4"]["verdict"], equal.answers["Q1"]["verdict"]
     assert "it is not separated from the second" in best
-    assert "would be seen with 80% power" in best.split(" No difference")[0]
+    assert re.search(r"gain above \d\.\d{3} is excluded; .* would be seen with 80% power", best.split(" No diff")[0])
     seen = equal.contrast("pass_at_10")["detectable"]
     assert 0.05 < seen < 0.6
-    assert f"a true difference of {seen:.3f} would be seen with 80% power" in first
+    high = equal.contrast("pass_at_10")["high"]
+    assert f"; a gain above {high:.3f} is excluded; a true difference of {seen:.3f} would be seen with 80%" in first
     assert equal.comparison["family"]["power_threshold"] == pytest.approx(0.05 / 48, rel=1e-4)
 
 

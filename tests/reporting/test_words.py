@@ -20,6 +20,7 @@ def test_signs_are_true_minus_signs_and_nothing_has_none():
         (words.duration, {0.42: "0.4 s", 41: "41 s", 59.7: "1 min 00 s", 200: "3 min 20 s"}),
         (words.duration, {3599.6: "1 h 00 min", 7500: "2 h 05 min"}),
         (words.percent, {0: "0%", 0.0004: "0.0%", 0.051: "5.1%", 0.1: "10%", 0.123: "12%"}),
+        (words.excluded, {0.0401: "a gain above 0.040 is excluded", -0.01: "any gain is excluded"}),
         (words.p_value, {0.0004: "p < 0.001", 0.0312: "p = 0.031"}),
         (words.sign, {">=": "\u2265", "<=": "\u2264", "<": "<"}),
         (metric_name, {"pass_at_10": "Pass@10", "rouge_l": "ROUGE-L", "words": "words", "an_own": "an own"}),

@@ -134,7 +134,7 @@ def rank(
         return ranking, f"{best} has the highest {name}; no question contrasts it with the second, {second}."
     state, said = "is separated from", numbers(contrast, settings)
     if not contrast.is_different(settings.alpha):
-        state, said = "is not separated from", f"{said}; {in_words(contrast.detectable)}"
+        state, said = "is not separated from", f"{said}; {in_words(contrast)}"
     return ranking, f"{best} has the highest {name}; it {state} the second, {second}: {said}."
 
 

@@ -15,6 +15,7 @@ from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import Effect, compare_paired, holm
 from polychrome.reporting.names import metric_name
+from polychrome.reporting.words import excluded
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ def verdict(contrasts: Sequence[Contrast], settings: EvaluationSettings) -> str:
     if primary.effect is None:
         sentence = f"{a} and {b} cannot be compared on {on}."
     elif not primary.is_different(settings.alpha):
-        said = f"{numbers(primary, settings)}; {in_words(primary.detectable)}"
+        said = f"{numbers(primary, settings)}; {in_words(primary)}"
         sentence = f"No difference between {a} and {b} on {on} is established: {said}."
     else:
         side = "above" if primary.effect.difference > 0 else "below"
@@ -118,8 +119,9 @@ def numbers(contrast: Contrast, settings: EvaluationSettings) -> str:
     return f"difference {d.difference:+.3f}, {percent:g}% interval {d.low:+.3f} to {d.high:+.3f}, Holm-corrected {p}"
 
 
-def in_words(seen: float | None) -> str:
-    """A detectable difference, or that there is none, as it stands beside a difference that is not established."""
-    if seen is None:
+def in_words(contrast: Contrast) -> str:
+    """What stands beside a difference that is not established: which gain the interval excludes, what would be seen."""
+    if contrast.effect is None or contrast.detectable is None:
         return f"too little varies here for any true difference to be seen with {POWER:.0%} power"
-    return f"a true difference of {seen:.3f} would be seen with {POWER:.0%} power"
+    seen = f"a true difference of {contrast.detectable:.3f} would be seen with {POWER:.0%} power"
+    return f"{excluded(contrast.effect.high)}; {seen}"

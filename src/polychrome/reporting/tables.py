@@ -14,6 +14,7 @@ from polychrome.errors import InputError, bad
 from polychrome.files import read_object, write_text
 from polychrome.reporting.filling import environment
 from polychrome.reporting.names import metric_name, model_name, named
+from polychrome.reporting.page.answers import answers
 from polychrome.reporting.words import interval, p_value, plain
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -86,6 +87,8 @@ def in_words(results: Path, links: Mapping[str, str]) -> tuple[str, str]:
     if frontier:
         said = named(frontier["text"], models)
         link += f" An arm against [what decoding alone reaches](results/frontier/frontier.svg) at its quality: {said}."
+    told = [f"{one['id']}: {', '.join(filter(None, [one['short'], one['excluded']]))}" for one in answers(comparison)]
+    link = f"On {metric_name(comparison['family']['primary_metric'])}, {'; '.join(told)}. {link}"
     care = " ".join(named(sentence, models) for sentence in sentences)
     return text, " ".join(filter(None, [f"{narrow}\n\n{note}", care, link]))
 

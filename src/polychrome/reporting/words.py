@@ -32,6 +32,11 @@ def interval(low: float, high: float, plus: bool = False) -> str:
     return " to ".join(map(signed if plus else plain, (low, high)))
 
 
+def excluded(high: float) -> str:
+    """ "a gain above 0.040 is excluded", ``high`` being the upper end of the interval of a difference."""
+    return f"a gain above {high:.3f} is excluded" if high > 0 else "any gain is excluded"
+
+
 def p_value(p: float) -> str:
     """ "p = 0.031"; very small ones by their bound."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

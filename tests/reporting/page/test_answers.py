@@ -7,7 +7,10 @@ from polychrome.reporting.page.answers import PREDICTED, answers
 
 
 def contrast(a, b, difference, different=False, notes=()):
-    found = {"difference": difference, "different": different} if difference else {"undefined": "no posts"}
+    found = {"undefined": "no posts"}
+    if difference:
+        found = {"difference": difference, "low": difference - 0.1, "high": difference + 0.1, "detectable": 0.3}
+        found["different"] = different
     return {"a": a, "b": b, "metric": "pass_at_10", "notes": notes} | found
 
 
@@ -33,6 +36,27 @@ def answered(*contrasts, verdict="In full.", **more):
 )
 def test_the_short_answer_says_yes_only_when_every_difference_is_established(differences, short):
     assert answered(*(contrast("polychromic", "baseline", *one) for one in differences))["short"] == short
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        ([(0.02, False)], "a gain above 0.120 is excluded"),
+        ([(0.02, False), (-0.04, False)], "a gain above 0.120 is excluded"),  # the largest that one leaves open
+        ([(-0.2, False)], "any gain is excluded"),
+        ([(0.2, True), (0.02, False)], ""),  # in part: the sentence says it of the other pair
+        ([(-0.2, True)], ""),
+        ([(None, None)], ""),
+    ],
+)
+def test_an_answer_that_is_not_established_says_which_gain_is_excluded(differences, said):
+    assert answered(*(contrast("polychromic", "baseline", *one) for one in differences))["excluded"] == said
+
+
+def test_the_gain_of_the_best_is_excluded_whichever_way_its_contrast_is_held():
+    ranking = [{"model": "baseline", "value": 0.9}, {"model": "polychromic", "value": 0.8}]
+    held = [contrast("baseline", "polychromic", 0.03), contrast("polychromic", "baseline", -0.03)]
+    assert [answered(one, ranking=ranking)["excluded"] for one in held] == ["a gain above 0.130 is excluded"] * 2
 
 
 def test_the_answer_is_what_compare_says_of_the_primary_metric_with_names_and_what_could_not_be_seen():

@@ -175,5 +175,5 @@ def _control(contrast: Contrast, off_topic: Mapping[str, float], settings: Evalu
         return Control(**about, found="undefined: too few posts have a value", verdict=verdict_of(False))
     wins = contrast.is_different(settings.alpha) and effect.difference > 0
     found = f"{effect.difference:+.3f} ({effect.low:+.3f} to {effect.high:+.3f})"
-    found += f", Holm-corrected p {contrast.p_holm:.2g}" + ("" if wins else f"; {in_words(contrast.detectable)}")
+    found += f", Holm-corrected p {contrast.p_holm:.2g}" + ("" if wins else f"; {in_words(contrast)}")
     return Control(**about, **effect.ends(), found=found, verdict=verdict_of(wins))

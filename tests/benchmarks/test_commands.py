@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import generate, grpo_step, harness, polychromic_step, roofline, scaling, sft_step
+from benchmarks import arms, generate, grpo_step, harness, polychromic_step, roofline, scaling, sft_step
 from benchmarks.scaling import Size, fit
+from polychrome import paths
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +67,26 @@ def test_polychromic_step(common, conversations, tiny_encoder):
     found = read(polychromic_step.main([*arguments, "--conversations", str(conversations)]))
     assert found["measured"].keys() == {"polychromic", "baseline"}
     assert found["setting"]["polychromic"]["lambda_"] > 0
+
+
+def test_arms(common, conversations, tiny_encoder, monkeypatch):
+    """All sides draw the same replies in every round, or they would not be of the same cost."""
+    monkeypatch.setattr(paths, "ENCODER", tiny_encoder)
+    drawn: dict[str, list] = {}
+    steps_of = arms._steps
+
+    def watched(args, params, recipe, policy):
+        steps = steps_of(args, params, recipe, policy)
+        drawn[recipe] = steps.rows
+        return steps
+
+    monkeypatch.setattr(arms, "_steps", watched)
+    arguments = [*common, "--runs", "2", "--params", str(ROOT / "params.yaml")]
+    found = read(arms.main([*arguments, "--conversations", str(conversations)]))
+    assert found["measured"].keys() == drawn.keys() >= {"grpo_from", "set_best_from", "set_poly_from"}
+    assert found["ratios"].keys() == {f"{recipe} / grpo_from" for recipe in drawn} - {"grpo_from / grpo_from"}
+    for logged in ("reward", "completion_length"):
+        assert len({tuple(row[logged] for row in rows) for rows in drawn.values()}) == 1
 
 
 def test_scaling(common):

@@ -128,7 +128,7 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
         ("reward.weights|.2", "{2: 1.0}", "letters, digits and _"),
         ("reward.mix", "{heuristic: 0, learned: 0}", "at least one above 0"),
         ("reward.mix|.heuristics", "{heuristics: 1}", "Did you mean heuristic?"),
-        ("controls.seed", "7", "one of seeds (42, 123, 456)"),
+        ("controls.seed", "7", "one of seeds (42)"),
         ("controls.variants.beta_0", "{of: zero_shot}", "an arm that is trained"),
         ("controls.variants.beta_0", "{of: polychrom}", "Did you mean polychromic?"),
         ("controls.variants.beta_0", "{beta: 0.0}", "expected text"),
@@ -199,7 +199,7 @@ def test_a_start_needs_its_warm_start_and_an_arm_for_each_recipe():
 
 
 def test_all_problems_are_reported_in_the_order_of_the_file_and_one_does_not_hide_another():
-    text = changed("evaluation.ks", "[1, 11]").replace("min_words: 3", "min_words: x").replace("[42, 123, 456]", "[]")
+    text = changed("evaluation.ks", "[1, 11]").replace("min_words: 3", "min_words: x").replace("seeds: [42]", "seeds: []")
     keys = [line.split(": ")[0].split(":")[2] for line in problems(text)]
     assert keys == ["seeds", "data.min_words", "evaluation.ks[1]"]
 
@@ -211,7 +211,7 @@ def test_the_command_says_ok_or_reports_the_problems(tmp_path, capsys):
     path.write_text(GOOD)
     assert main([str(path)]) == 0
     assert load_params(path) == parse_params(GOOD)
-    assert "ok (6 arms to train, 8 models to compare, 3 seeds)" in capsys.readouterr().out
+    assert "ok (6 arms to train, 8 models to compare, 1 seed)" in capsys.readouterr().out
     path.write_text(changed("data.limit", "-1"))
     assert main([str(path)]) == 1
     assert f"{path}:{line_of('  limit')}:data.limit" in capsys.readouterr().err

@@ -272,7 +272,8 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> int:
         print(error, file=sys.stderr)
         return 1
     trained = len(params.sft_arms) + len(params.grpo_recipes) * len(params.grpo_starts)
-    print(f"{path}: ok ({trained} arms to train, {len(params.models)} models to compare, {len(params.seeds)} seeds)")
+    seeds = f"{len(params.seeds)} seed{'s' * (len(params.seeds) > 1)}"
+    print(f"{path}: ok ({trained} arms to train, {len(params.models)} models to compare, {seeds})")
     return 0
 
 

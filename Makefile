@@ -22,7 +22,7 @@ help:  ## list the commands
 repro: .git $(VENV)/.installed params  ## make the environment, then run the pipeline: only what has changed
 	$(VENV)/bin/dvc repro
 
-controls: .git $(VENV)/.installed params  ## would the ruler lie? what it depends on is run first where it has changed
+controls: .git $(VENV)/.installed params  ## would the ruler lie? runs first what it depends on, where that has changed
 	$(VENV)/bin/dvc repro controls/dvc.yaml
 	$(VENV)/bin/dvc repro --single-item --force report
 
@@ -74,7 +74,7 @@ constraints: $(VENV)/.installed-dev  ## write constraints.txt again, from the en
 	mv constraints.txt.new constraints.txt
 
 .git:
-	@echo "DVC works in a git repository, and this folder is none (from a ZIP?). Make it one, then run make again:" >&2
+	@echo "DVC needs a git repository, and this folder is not one (from a ZIP?). Make it one, then run make again:" >&2
 	@echo "  git init && git add -A && git commit -m start" >&2
 	@exit 1
 

@@ -20,7 +20,7 @@ def main() -> None:
 
     make_assets(assets.base_model, assets.encoder, assets.conversations, tried=tried)
     print(f"base model {assets.base_model} in assets/base, encoder {assets.encoder} in assets/encoder")
-    print(f"conversations: {assets.conversations}; licences lie beside what was fetched")
+    print(f"conversations: {assets.conversations}; each licence is beside what was fetched")
 
 
 if __name__ == "__main__":

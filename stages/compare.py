@@ -17,7 +17,7 @@ def main() -> None:
     met = ", ".join(f"{count['pass']} of {count['of']} {level}" for level, count in criteria["summary"].items())
     print(f"{len(params.models)} models compared over {len(params.seeds)} seeds; success criteria met: {met}")
     print("the table is results/table.md, the answers to the questions are in results/comparison.json")
-    print("the pictures are in results/figures; `dvc plots show` draws them to explore")
+    print("the figures are in results/figures; `dvc plots show --open` shows interactive ones")
 
 
 if __name__ == "__main__":

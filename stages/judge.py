@@ -17,7 +17,7 @@ def main() -> None:
     own = ranked(read_pairs(path), "judge", evaluation.bootstrap, evaluation.confidence, path)
     if world := World.of(params.data.source, params.data.path):
         report = make_exact(own, world, "models/judge", "results/judge.json")
-        print(f"the world's own truth in models/judge, held against {report['pairs']} pairs that no arm sees")
+        print(f"the world's own truth in models/judge, compared with {report['pairs']} pairs that no arm sees")
     else:
         encoder = Encoder.open("assets/encoder", remember=True)
         where = ("models/judge", "results/judge.json", evaluation.pass_quantile)

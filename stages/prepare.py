@@ -12,7 +12,7 @@ def main() -> None:
     dropped = ", ".join(f"{count} {reason}" for reason, count in report["dropped"].items() if count)
     print(f"{report['kept']} pairs of {report['candidates']} candidates, in {report['conversations']} conversations")
     print(f"dropped: {dropped or 'none'}")
-    print("the pairs are data/prepared/pairs.jsonl, the counts data/prepared/cleaning_report.json")
+    print("the pairs are in data/prepared/pairs.jsonl, the counts in data/prepared/cleaning_report.json")
 
 
 if __name__ == "__main__":

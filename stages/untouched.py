@@ -11,7 +11,7 @@ def main() -> None:
     model, seed = stage.arm_and_seed()
     directory = paths.model_dir(model, seed)
     write_untouched(directory, recipe_of(load_params(), model, seed))
-    print(f"{model}, seed {seed}: the base model as it is; {directory} says so")
+    print(f"{model}, seed {seed}: the base model as it is; recorded in {directory}")
 
 
 if __name__ == "__main__":

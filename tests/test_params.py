@@ -89,7 +89,7 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
     ("key", "value", "words"),  # key|what follows where the problem is inside its value
     [
         ("data.min_words", "three", 'found the text "three"; expected an integer >= 1'),
-        ("data.min_words", '"3"', "Take the quotes away"),
+        ("data.min_words", '"3"', "Remove the quotes"),
         ("data.min_words", "true", "found the boolean true"),
         ("data.min_words", "3.0", "found the number 3.0"),
         ("data.min_words", "0", "found the integer 0; expected an integer >= 1. Choose"),
@@ -199,7 +199,8 @@ def test_a_start_needs_its_warm_start_and_an_arm_for_each_recipe():
 
 
 def test_all_problems_are_reported_in_the_order_of_the_file_and_one_does_not_hide_another():
-    text = changed("evaluation.ks", "[1, 11]").replace("min_words: 3", "min_words: x").replace("seeds: [42]", "seeds: []")
+    text = changed("evaluation.ks", "[1, 11]").replace("min_words: 3", "min_words: x")
+    text = text.replace("seeds: [42]", "seeds: []")
     keys = [line.split(": ")[0].split(":")[2] for line in problems(text)]
     assert keys == ["seeds", "data.min_words", "evaluation.ks[1]"]
 

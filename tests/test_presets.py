@@ -87,8 +87,8 @@ def test_a_list_of_several_lines_is_replaced_by_another_one_whatever_its_indenta
     [
         ("sizes: 1\ntrain:\n  rat: 2\n", "mine.yaml:1:sizes: .*\nmine.yaml:3:train.rat: .*Did you mean rate"),
         ("train.ratt: 1\n", "mine.yaml:1:train.ratt: found unknown key"),
-        ("train: 3", "another nesting"),
-        ("size: {a: 1}", "another nesting"),
+        ("train: 3", "a different nesting"),
+        ("size: {a: 1}", "a different nesting"),
         ("train:\n  ks:\n    - 1\n    - 2\n", "several lines"),
         ("train: {more: 1}", "unknown key"),
         ("arms: {one: {epoch: 1}}", "mine.yaml:1:arms.one.epoch: .*Did you mean epochs"),

@@ -38,7 +38,7 @@ def _saving(path: Path) -> Iterator[None]:
             if not found:
                 raise
             reason = found[1]
-        remedy = "Free space or mend permissions, then run it again; nothing is left half written."
+        remedy = "Free space or fix permissions, then run it again; nothing is left half written."
         raise bad(str(path), f"{reason} while saving", "room and permission to write", remedy) from error
 
 

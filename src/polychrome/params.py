@@ -222,7 +222,7 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
         for name, arm in good["controls"].variants.items() if "controls" in good else ():
             yield from known(f"controls.variants.{name}", arm, trained, "an arm that is trained:", "of ")
     if "controls" in good and good["controls"].seed not in good.get("seeds", [good["controls"].seed]):
-        expected = f"one of seeds ({', '.join(map(str, good['seeds']))}): controls are set beside its models"
+        expected = f"one of seeds ({', '.join(map(str, good['seeds']))}): controls are compared with its models"
         yield Problem("controls.seed", str(good["controls"].seed), expected, "Name one of them.")
     for index, contrast in enumerate(good["llm_judge"].contrasts if {"llm_judge", "models"} <= set(good) else ()):
         for side in ("a", "b"):

@@ -103,7 +103,7 @@ def _edits(given: SettingsFile, above: str, target: Any, value: Any) -> tuple[li
             inner, more = _edits(given, where, old, new)
             edits, whole = edits + inner, whole + more
         elif mappings == 1:
-            given.report(Problem(where, "another nesting", "that of params.yaml", "Nest it alike."))
+            given.report(Problem(where, "a different nesting", "that of params.yaml", "Nest it the same way."))
         elif (_lines(old) or _lines(new)) and not (lists and old.flow_style <= new.flow_style):
             given.report(Problem(where, "a value of several lines", "one line", "Write it as [a, b]."))
         else:
@@ -154,7 +154,7 @@ def committed(path: Path) -> str:
     show = ["git", "-C", str(path.parent), "show", f"HEAD:./{path.name}"]
     done = subprocess.run(show, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise bad(str(path), "no committed version", "one, which presets change", "Commit it, or name one by --base.")
+        raise bad(str(path), "no committed version", "one for presets to change", "Commit it, or name one by --base.")
     return done.stdout
 
 
@@ -166,8 +166,8 @@ def switch(name: str, base: str, out: Path = PARAMS, folder: str | Path = "prese
     text = apply_preset(base, name, folder)
     now = out.read_text(encoding="utf-8") if out.is_file() and not force else text
     if now not in (base, text) and now not in {apply_preset(base, other, folder) for other in preset_names(folder)}:
-        remedy = "Commit them (presets then keep them), or undo them, or give --force to lose them."
-        raise bad(str(out), "edits that are not committed", "none to be lost", remedy)
+        remedy = "Commit them (presets then keep them), undo them, or discard them with --force."
+        raise bad(str(out), "edits that are not committed", "none that would be lost", remedy)
     write_text(out, text)
 
 

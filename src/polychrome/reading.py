@@ -42,7 +42,7 @@ class SettingsFile:
             mark = error.problem_mark or error.context_mark
             found = " ".join(filter(None, [error.context, error.problem]))
             where = f"{name}:{mark.line + 1 if mark else 1}"
-            raise bad(where, found, "valid YAML", "Mend the line (often its indentation).") from error
+            raise bad(where, found, "valid YAML", "Fix the line (often its indentation).") from error
 
     def _value(self, node: Node, where: str, line: int) -> Any:
         """The value of ``node``; a key given twice is reported and its second value left out."""
@@ -167,7 +167,7 @@ def _explained(right_type: bool, hint: Any, rule: Rule, node: Any, expected: str
     elif hint is str:
         remedy = f'Quote it: "{node.value}".'
     elif hint is not bool and node.style in ("'", '"'):
-        remedy = "Take the quotes away."
+        remedy = "Remove the quotes."
     else:
         remedy = f"Write {number[1]}.0e{number[2]}." if number else "Write it as such."
     return found, expected, remedy

@@ -304,7 +304,7 @@ def test_bad_inputs_end_with_one_message_each(project, polychrome, monkeypatch):
     for arguments, message in (
         (("baselin", "out"), "found baselin; expected .*Did you mean baseline?"),
         ((MODEL, "out", "--push", "nobody"), "--push: found nobody; expected owner/name"),
-        ((MODEL, "out", "--gguf", "F16", "--adapter"), "--gguf: found --adapter beside it"),
+        ((MODEL, "out", "--gguf", "F16", "--adapter"), "--gguf: found --adapter as well"),
         ((MODEL, "/proc/out"), "/proc/out: found .* while saving; expected room and permission"),
     ):
         assert_told(polychrome("export", *arguments, fails=True).err, message)

@@ -145,9 +145,9 @@ def test_sets_to_other_posts_or_of_fewer_replies_are_refused():
 
     with pytest.raises(InputError, match="answers to different posts"):
         page_data([A, B], [sets("x", "y"), sets("x", "z")], 0, 2, 0)
-    with pytest.raises(InputError, match="--replies: found 4; expected at most the 3"):
+    with pytest.raises(InputError, match="--replies: found 4; expected at most 3"):
         page_data([A, B], [sets("x", "y"), sets("x", "y")], 0, 4, 0)
-    with pytest.raises(InputError, match="--posts: found 3; expected at most the 2"):
+    with pytest.raises(InputError, match="--posts: found 3; expected at most 2"):
         page_data([A, B], [sets("x", "y"), sets("x", "y")], 3, 2, 0)
 
 

@@ -178,7 +178,7 @@ def test_every_post_that_is_too_long_or_no_post_is_named_by_its_line(project, po
         polychrome("suggest", "--file", "empty.txt", fails=True).err, r"empty\.txt: found nothing; expected a post"
     )
     (project / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
-    assert_told(polychrome("suggest", "--file", "latin.txt", fails=True).err, "found what is not UTF-8")
+    assert_told(polychrome("suggest", "--file", "latin.txt", fails=True).err, "found text that is not UTF-8")
 
 
 def test_a_model_without_its_base_or_its_adapter_or_of_other_params_ends_with_one_message(project, polychrome):

@@ -89,8 +89,8 @@ def test_what_opens_is_scored_and_drawn_as_transformers_does(made, config, targe
 @pytest.mark.parametrize(
     ("config", "targets", "message"),
     [
-        (HyperCLOVAXConfig(**WIDE, logits_scaling=8.0), ATTENTION, "hyperclovax, scored otherwise than by transf"),
-        (MistralConfig(**WIDE, sliding_window=16), ATTENTION, "mistral, scored otherwise than by transformers"),
+        (HyperCLOVAXConfig(**WIDE, logits_scaling=8.0), ATTENTION, "hyperclovax, scored differently than by tran"),
+        (MistralConfig(**WIDE, sliding_window=16), ATTENTION, "mistral, scored differently than by transformers"),
         (FalconConfig(vocab_size=300, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, alibi=True),
          ["query_key_value"], "falcon, "),
         (MambaConfig(vocab_size=300, hidden_size=24, num_hidden_layers=2), ["in_proj"], "mamba, which fails"),

@@ -114,7 +114,7 @@ def test_posts_with_five_human_replies_say_how_near_to_people_the_replies_come(m
     assert measured["metrics"]["precision"]["undefined_posts"] == 2
     _, cut = measure([row | {"ended": [False] * 4} for row in ROWS], references=path)
     assert [cut.metrics[name][0] for name in SHOWN] == [0, 0, 0.4, 0.4]  # a cut reply is near nobody
-    with pytest.raises(InputError, match="nothing of c; expected a line for each test post"):
+    with pytest.raises(InputError, match="no line for c; expected a line for each test post"):
         measure(references=write_rows(path, lines[:2]))
 
 

@@ -286,6 +286,6 @@ def test_a_gguf_without_template_or_a_broken_one_is_reported(tmp_path):
     with pytest.raises(InputError, match="no chat_template"):
         make_base(tmp_path, tmp_path / "base")
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF?" + bytes(64))
-    with pytest.raises(InputError, match=r"tiny\.gguf: found what cannot be read"):
+    with pytest.raises(InputError, match=r"tiny\.gguf: found a file that cannot be read"):
         make_base(tmp_path, tmp_path / "base")
     assert not (tmp_path / "base").exists()

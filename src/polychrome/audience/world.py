@@ -37,9 +37,9 @@ class World(Section):
             for name in shares.keys() - set(KINDS):
                 yield Problem(f"{key}.{name}", name, "a kind of reply", nearest(name, KINDS))
             for name in [kind for kind in KINDS if kind not in shares]:
-                yield Problem(key, f"no {name}", f"a share for each of {', '.join(KINDS)}", "Add it; 0 is a share.")
+                yield Problem(key, f"no {name}", f"a share for each of {', '.join(KINDS)}", "Add it; 0 is allowed.")
             if abs(sum(shares.values()) - 1) > 1e-9:
-                yield Problem(key, f"shares that sum to {sum(shares.values()):g}", "shares that sum to 1", "Mend them.")
+                yield Problem(key, f"shares that sum to {sum(shares.values()):g}", "shares that sum to 1", "Fix them.")
 
     @property
     def written(self) -> np.ndarray:

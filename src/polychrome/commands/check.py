@@ -1,4 +1,4 @@
-"""Say what a run would make of a file: what is read, what is dropped and why, and whether the split's sizes fit.
+"""Show what a run would make of a file: what is read, what is dropped and why, and whether the split's sizes fit.
 
 Sections `data` and `split` of params.yaml apply. Nothing is written.
 """

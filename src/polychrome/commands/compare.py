@@ -1,9 +1,8 @@
-"""Set the results of two revisions or experiments beside each other: paired differences, with intervals.
+"""Compare the results of two revisions or experiments: paired differences, with intervals.
 
-A and B are what Git and DVC know: a branch, a tag, a commit, an experiment, or `workspace`, which B is unless it is
-given. Models in both are compared post by post, over the seeds and test posts that both have; p is corrected over all
-tests by Holm's method. With --ratings: what people answered on pages of `polychrome rate`, and whether the judge
-agrees.
+A and B are whatever Git or DVC knows: a branch, a tag, a commit, an experiment, or `workspace`, the default for B.
+Models in both are compared post by post, over the seeds and test posts that both have; p is corrected over all tests
+by Holm's method. With --ratings: what people answered on pages of `polychrome rate`, and whether the judge agrees.
 """
 
 import json
@@ -34,7 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("a", nargs="?", metavar="A", help="a revision or experiment")
     parser.add_argument("b", nargs="?", default=WORKSPACE, metavar="B", help="another (default: %(default)s)")
     parser.add_argument("--ratings", nargs="+", metavar="FILE", help="answers saved by pages of `polychrome rate`")
-    parser.add_argument("--all", action="store_true", help="also metrics in which A and B do not differ beyond chance")
+    parser.add_argument("--all", action="store_true", help="also metrics on which A and B do not differ beyond chance")
     parser.add_argument("--json", action="store_true", help="one JSON object, with every metric")
 
 

@@ -1,8 +1,8 @@
-"""Write a model as one that others open: the adapter merged into its base, with tokenizer, settings and a model card.
+"""Export a model for other programs: the adapter merged into its base, with tokenizer, settings and a model card.
 
 DIR gets safetensors, tokenizer, chat template, generation settings and README.md: transformers and vLLM open it, and
-llama.cpp the file of --gguf. The template asks with the system prompt that the model was trained with unless another is
-given. What was written is opened again and must answer as base and adapter do.
+llama.cpp the file of --gguf. The template uses the system prompt that the model was trained with unless another is
+given. The result is opened again and must answer as base and adapter do.
 """
 
 import json
@@ -39,11 +39,11 @@ def arguments(parser: ArgumentParser) -> None:
     """What the command is given."""
     parser.add_argument("model", metavar="MODEL", help="<arm>/seed-<n>, as in models/")
     parser.add_argument("directory", metavar="DIR", help="a new folder, or an earlier export, which is replaced")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the safetensors (default: %(default)s)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="for the safetensors (default: %(default)s)")
     parser.add_argument("--gguf", choices=QUANTISED, help="also write a GGUF file of this type, from float32")
-    parser.add_argument("--adapter", action="store_true", help="the adapter alone with its card, nothing merged")
+    parser.add_argument("--adapter", action="store_true", help="export the adapter alone with its card, nothing merged")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload DIR to the Hugging Face Hub (HF_TOKEN)")
-    parser.add_argument("--private", action="store_true", help="the repository that --push makes is private")
+    parser.add_argument("--private", action="store_true", help="make the repository of --push private")
 
 
 def run(asked: Namespace) -> None:
@@ -54,7 +54,7 @@ def run(asked: Namespace) -> None:
     if asked.push and not re.fullmatch(r"[\w.-]+/[\w.-]+", asked.push):
         raise bad("--push", asked.push, "owner/name", "Name the repository as the hub does.")
     if asked.adapter and asked.gguf:
-        raise bad("--gguf", "--adapter beside it", "one of them", "An adapter alone is no GGUF file.")
+        raise bad("--gguf", "--adapter as well", "one of them", "An adapter alone cannot be a GGUF file.")
     if directory.exists() and (
         not directory.is_dir() or (any(directory.iterdir()) and not (directory / MADE).is_file())
     ):
@@ -182,7 +182,7 @@ def _compared(before: "Tensor", model: Any, probes: list["Tensor"], rounded: str
         of, limit = "logits", LOGITS * max(1.0, float(before.abs().max()) / 30)
     if not found[of] <= limit:
         expected = f"at most {limit:.2g} from base and adapter ({of})"
-        raise bad("what was written", f"{found[of]:.2g}", expected, "Nothing is kept; report this with the base model.")
+        raise bad("what was written", f"{found[of]:.2g}", expected, "Nothing was kept; report it with the base's name.")
     return found
 
 

@@ -14,7 +14,7 @@ COMMANDS = ("check", "suggest", "export", "compare", "rate")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Bad input ends it with a message and exit status 1; Ctrl-C and a closed pipe end it quietly."""
-    parser = ArgumentParser("polychrome", description="What is done with models once `dvc repro` has made them.")
+    parser = ArgumentParser("polychrome", description="Check data; use, export, compare and rate trained models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = import_module(f"polychrome.commands.{name}")
@@ -44,5 +44,8 @@ def _whole(asked: object) -> None:
         if error.filename is None and error.errno:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise bad(
-            str(error.filename or "standard output"), error.strerror or error, "room and permission", "Mend it."
+            str(error.filename or "standard output"),
+            error.strerror or error,
+            "room and permission to write",
+            "Free space or fix permissions.",
         ) from error

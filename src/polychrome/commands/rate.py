@@ -1,7 +1,7 @@
 """Make a page on which a person says which of two models' sets of replies is better, without knowing whose is whose.
 
-The page needs no network and no server. Posts come in an order of chance, so do the sides; arrow keys answer. Answers
-stay in the browser until they are saved as a JSON file, which `polychrome compare --ratings` reads.
+The page needs no network and no server. Posts and sides come in random order; answer with the arrow keys. Answers stay
+in the browser until they are saved as a JSON file, which `polychrome compare --ratings` reads.
 """
 
 import json
@@ -26,11 +26,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="a model that has answered the test posts, as <arm>/seed-<n>")
     parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("--out", default="rate.html", metavar="FILE", help="the page (default: %(default)s)")
-    parser.add_argument("--posts", type=int, default=0, help="a sample of so many; 0 takes all (default: %(default)s)")
+    parser.add_argument("--posts", type=int, default=0, help="posts sampled; 0 takes all (default: %(default)s)")
     parser.add_argument(
-        "--replies", type=int, default=5, help="of each set, a sample; 0 shows all (default: %(default)s)"
+        "--replies", type=int, default=5, help="replies sampled from each set; 0 shows all (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of samples, order and sides (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of samples, order and sides (default: %(default)s)")
 
 
 def run(asked: Namespace) -> None:
@@ -70,7 +70,7 @@ def page_data(names: list[str], sets: list[list["Answered"]], posts: int, replie
     if replies > least or posts > len(of_b):
         found, name = (posts, "posts") if posts > len(of_b) else (replies, "replies")
         there = len(of_b) if name == "posts" else least
-        raise bad(f"--{name}", found, f"at most the {there} that there are", "Lower it.")
+        raise bad(f"--{name}", found, f"at most {there}, all there are", "Lower it.")
     order = numpy_generator(seed, "rate", "posts").permutation(len(sets[0]))[: posts or None]
     rows = []
     for row in (sets[0][place] for place in order):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 VERSION = 1
 ANSWERS = {"left": 1.0, "tie": 0.5, "right": 0.0}
 SAME = ("a", "b", "seed", "replies", "page")  # of all files that are reported together
+_APART = "Report them separately."
 _REMEDY = "Save the answers again, on a page that `polychrome rate` made."
 
 
@@ -37,7 +38,7 @@ def read_ratings(files: Sequence[str]) -> list[dict[str, Any]]:
         with problems.caught():
             value = read_json(file, "answers saved by a page of `polychrome rate`", _REMEDY)
             found = list(_problems(file, value)) or [
-                Problem(f"{file}:{key}", repr(value[key]), f"{read[0][key]!r}, as in {files[0]}", "Report them apart.")
+                Problem(f"{file}:{key}", repr(value[key]), f"{read[0][key]!r}, as in {files[0]}", _APART)
                 for key in SAME
                 if read and value[key] != read[0][key]
             ]
@@ -109,7 +110,7 @@ def _judged(rating: Mapping[str, Any], side: str, posts: Sequence[str]) -> np.nd
     path = paths.evaluation_dir(arm, int(seed)) / "replies.jsonl"
     rows = {row["id"]: row for row in read_objects(path)}
     if absent := [post for post in posts if post not in rows]:
-        raise bad(str(path), f"no post {absent[0]!r}", "the posts that were rated", "Report where the page was made.")
+        raise bad(str(path), f"no post {absent[0]!r}", "the posts that were rated", "Run this where the page was made.")
     means = []
     for post in posts:
         engagement = [reply["engagement"] for reply in rows[post]["replies"]]
@@ -134,7 +135,7 @@ def in_words(result: Mapping[str, Any]) -> str:
     ]
     agrees, kappa = result["judge_agrees"], result["judge_kappa"]
     if agrees is None:
-        return "\n".join([*lines, "agreement with the judge is not defined: every answer is a tie, its or theirs"])
+        return "\n".join([*lines, "agreement with the judge is undefined: people or judge see a tie everywhere"])
     between = "" if agrees["low"] is None else f" ({interval} {agrees['low']:.0%} to {agrees['high']:.0%})"
     beyond = "" if kappa is None else f", kappa {kappa['value']:.2f}"
     return "\n".join([*lines, f"the judge prefers the same set in {agrees['value']:.0%} of them{between}{beyond}"])

@@ -1,8 +1,8 @@
-"""Answer a post with k replies: many are drawn, the good and different ones kept.
+"""Suggest k replies to a post: many are drawn, and those that are good and different are kept.
 
 A reply that is cut off, malformed, copied from the post, hostile by a word list or near-identical to a better one is
-dropped and counted. The others are scored by the reward that the model's arm climbed (hybrid if it climbed none) and k
-taken by maximal marginal relevance. The same model, post and --seed give the same replies.
+dropped and counted. The others are scored by the reward that the model's arm climbed (hybrid if it climbed none), and k
+are picked by maximal marginal relevance. The same model, post and --seed give the same replies.
 """
 
 import json
@@ -45,7 +45,7 @@ class Post:
 
 def arguments(parser: ArgumentParser) -> None:
     """What the command is given."""
-    parser.add_argument("posts", nargs="*", metavar="POST", help="what to answer; without any, lines of standard input")
+    parser.add_argument("posts", nargs="*", metavar="POST", help="what to answer; else each line of standard input")
     parser.add_argument("--file", metavar="FILE", help="posts, one per line; .jsonl: objects with post and context")
     parser.add_argument("-k", type=int, default=5, help="replies per post (default: %(default)s)")
     parser.add_argument("--model", metavar="ARM/seed-N", help="default: the last of `models` in params.yaml")
@@ -53,8 +53,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--variety", type=float, default=0.3, help="0 takes the best, 1 the most different (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="an object per post and line")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, for each post")
 
 
 def run(asked: Namespace) -> None:
@@ -92,7 +92,7 @@ def read_posts(given: Sequence[str], file: str | None) -> list[Post]:
         try:
             text = Path(file).read_text("utf-8-sig") if file else sys.stdin.read()
         except (OSError, UnicodeDecodeError) as error:
-            found = getattr(error, "strerror", None) or "what is not UTF-8"
+            found = getattr(error, "strerror", None) or "text that is not UTF-8"
             raise bad(str(file or "standard input"), found, "a file of posts", _REMEDY) from error
         lines = enumerate(text.splitlines(), start=1)
         posts += [Post(line.strip(), f"{file or 'standard input'}:{i}") for i, line in lines if line.strip()]

@@ -56,7 +56,7 @@ def backend_named(kernels: str) -> Backend:
                 "params.yaml:compute.kernels", f"compiled, but: {said}", "a C compiler with OpenMP",
                 "Install gcc, or set it to auto.",
             ) from error  # fmt: skip
-        print(f"no compiled kernels, PyTorch's are used: {said}", file=sys.stderr)
+        print(f"no compiled kernels, using PyTorch's: {said}", file=sys.stderr)
         return Backend()
 
 

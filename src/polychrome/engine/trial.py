@@ -28,7 +28,7 @@ def try_base(directory: Path, called: str, lora: Any, prompt: Any, dtype: torch.
     tokenizer, base = open_tokenizer(directory), _opened(directory, called, dtype, load_in_4bit)
     most, rows = max(tokenizer.get_vocab().values()) + 1, base.get_input_embeddings().weight.shape[0]
     if most > rows:
-        remedy = "Enlarge it (`model.resize_token_embeddings`) and save both, or take the tokens out of the tokenizer."
+        remedy = "Enlarge it (`model.resize_token_embeddings`) and save both, or remove the tokens from the tokenizer."
         raise bad(f"{called}/tokenizer.json", f"{most} tokens", f"at most the {rows} of the embedding", remedy)
     policy = add_adapter(base, lora, seed=0)
     set_training(policy, False)
@@ -39,12 +39,12 @@ def try_base(directory: Path, called: str, lora: Any, prompt: Any, dtype: torch.
         found = f"{base.config.model_type}, which fails ({type(error).__name__}: {error})"
         raise bad(of_model, found, "a model that can be sampled and trained", REMEDY) from error
     if not gap <= TOLERANCE[dtype]:
-        found = f"{base.config.model_type}, scored otherwise than by transformers ({gap:.2g} of the largest logit)"
+        found = f"{base.config.model_type}, scored differently than by transformers ({gap:.2g} of the largest logit)"
         expected = "a decoder with full attention and a head, whose logits are at most scaled or capped"
         raise bad(of_model, found, expected, REMEDY)
     if still:
         found, expected = f"adapters that get no gradient ({still[0]})", "layers that the model's answers depend on"
-        raise bad("params.yaml:lora.targets", found, expected, "Take these targets out.")
+        raise bad("params.yaml:lora.targets", found, expected, "Remove these targets.")
 
 
 def _opened(directory: Path, called: str, dtype: torch.dtype, load_in_4bit: bool) -> Any:

@@ -120,7 +120,7 @@ def evaluate(
 def _with_references(answered: Sequence[Answered], path: str | Path) -> list[Answered]:
     others = {row["id"]: tuple(row["replies"]) for row in read_objects(path)}
     if absent := [a.id for a in answered if a.id not in others]:
-        raise bad(str(path), f"nothing of {absent[0]}", "a line for each test post", "Run `dvc repro split generate`.")
+        raise bad(str(path), f"no line for {absent[0]}", "a line for each test post", "Run `dvc repro split generate`.")
     return [replace(a, references=others[a.id]) for a in answered]
 
 

@@ -90,7 +90,7 @@ class ExperimentSettings(Section):
         if len(self.compared) < 2:
             yield Problem("compared", f"{len(self.compared)} arms", "two or more", "Add what it is compared with.")
         if not self.questions:
-            yield Problem("questions", "none", "one question or more", "Ask one.")
+            yield Problem("questions", "none", "one question or more", "Add one.")
         named = [(f"compared.{arm}", arm) for arm in self.compared]
         for arm, start in self.compared.items():
             if start not in stages:

@@ -13,7 +13,7 @@ from polychrome.evaluation.metrics import compared
 from polychrome.evaluation.settings import EvaluationSettings
 
 _AGAIN = "Run `dvc repro` to evaluate it again."
-_MAKE = "Run `dvc repro` to make what is missing, or take the model out of models, or the seed out of seeds."
+_MAKE = "Run `dvc repro` to make what is missing, or remove the model from models, or the seed from seeds."
 
 
 @dataclass(frozen=True, slots=True)

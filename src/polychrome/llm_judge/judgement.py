@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 SCORE = {"a": 1.0, "tie": 0.5, "b": 0.0}
 SAYS = ({"A": "a", "B": "b", "tie": "tie"}, {"A": "b", "B": "a", "tie": "tie"})  # with a first, with b first
-REMEDY = "What was answered is in the cache; mend the cause (or raise the limit) and run the same command again."
+REMEDY = "The answers so far are in the cache; fix the cause (or raise the limit) and run the same command again."
 
 
 class Unit(NamedTuple):

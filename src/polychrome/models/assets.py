@@ -31,7 +31,7 @@ TOKENIZER = {  # what a base model's must have -> what to do without it
 }
 THOUGHT = r"[<\[](/?)[^<>\[\]]*think[^<>\[\]]*[>\]]"  # a token that opens or closes what is only thought
 SYSTEM_TURN = "one that takes a system turn"
-MEND = "Use a model whose template takes one, or mend chat_template.jinja."
+MEND = "Use a model whose template takes one, or fix chat_template.jinja."
 HUB_ID = r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
 
 
@@ -225,7 +225,7 @@ def _open_gguf(path: Path) -> tuple[Any, Any]:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         remedy = "Delete it and fetch it again, or name a model in safetensors."
-        raise bad(str(path), f"what cannot be read ({error})", "a GGUF model", remedy) from error
+        raise bad(str(path), f"a file that cannot be read ({error})", "a GGUF model", remedy) from error
     # The weights are dequantised; the configuration must not say otherwise, or peft refuses to train them.
     model.config.__dict__.pop("quantization_config", None)
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None

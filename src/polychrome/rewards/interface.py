@@ -75,7 +75,7 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
     def held(scores: object, replies: Sequence[str], shape: tuple[int, ...]) -> Scores:
         if (scores := np.asarray(scores, dtype=np.float64)).shape != shape:
             raise bad(name, f"scores of shape {scores.shape}", f"{shape}", "Return one score per reply.")
-        remedy = "Mend the reward so that it is finite and in [0, 1] for every text."
+        remedy = "Fix the reward so that it is finite and in [0, 1] for every text."
         wrong = [
             Problem(f"{name}[{i}]", f"{scores.flat[i]} for {replies[i]!r}", "a number in [0, 1]", remedy)
             for i in np.flatnonzero(~((scores >= 0.0) & (scores <= 1.0))).tolist()  # NaN fails both comparisons
@@ -91,7 +91,7 @@ def checked(reward: Reward, name: str = "reward") -> Reward:
             if ":" not in name:  # one of ours
                 raise
             found, expected = f"{type(error).__name__}: {error}", f"numbers for {len(replies)} replies"
-            raise bad(name, found, expected, "Mend the function.") from error
+            raise bad(name, found, expected, "Fix the function.") from error
         return held(scores, replies, (len(replies),))
 
     def visited(posts: Sequence[str], groups: Sequence[Sequence[str]], streams: Sequence[Sequence[object]]) -> Scores:
@@ -114,7 +114,7 @@ def own_function(name: str, where: str) -> Reward:
         function = getattr(import_module(module), attribute, None)
     except Exception as error:  # whatever stands in the user's file, it could not be imported
         found = f"{name}, whose module does not import ({type(error).__name__}: {error})"
-        raise bad(where, found, "module:function beside params.yaml", "Mend the module, or its name.") from error
+        raise bad(where, found, "module:function beside params.yaml", "Fix the module, or its name.") from error
     if not callable(function):
         raise bad(where, f"{name}, but {module} has no function {attribute}", "a function", "Correct the name.")
     return function

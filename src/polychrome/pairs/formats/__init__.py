@@ -13,7 +13,7 @@ from polychrome.pairs.formats import columnar, markup, objects, tables
 from polychrome.pairs.formats.content import content_of, foreign, looks_binary, text_of
 from polychrome.pairs.formats.rows import Record
 
-MEND = "Mend it, or set data.path in params.yaml to another file or folder."
+MEND = "Fix it, or set data.path in params.yaml to another file or folder."
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".xml")  # of the files of a folder
 NOT_DATA = ("dataset_info.json", "state.json")  # what `datasets` writes beside an Arrow file
 ARCHIVE = r"tweets?(-part\d+)?\.js"  # of all that is in an archive of X

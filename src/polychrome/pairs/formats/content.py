@@ -41,7 +41,7 @@ def content_of(path: Path, remedy: str) -> bytes:
                 content = stream.read()
         except (OSError, ValueError) as error:
             by_hand = f"Decompress it yourself (`{'gunzip' if codec == 'gzip' else 'unzstd --long=31'} {path}`)."
-            raise bad(str(path), f"{codec} data that do not open ({error})", "a whole file", by_hand) from error
+            raise bad(str(path), f"{codec} data that cannot be opened ({error})", "a whole file", by_hand) from error
     if not content.strip():
         raise bad(str(path), "an empty file", "the source's data", remedy)
     return content

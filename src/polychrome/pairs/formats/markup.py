@@ -17,14 +17,14 @@ def records(path: Path, content: bytes) -> tuple[str, list[Record]]:
             found.append((f"{path}:{parser.CurrentLineNumber}", dict(attributes)))
 
     def declared(*_: object) -> None:
-        raise bad(str(path), "a declaration of entities", "plain XML", "Take it out: it may unfold without end.")
+        raise bad(str(path), "a declaration of entities", "plain XML", "Remove it: it may expand without end.")
 
     parser.StartElementHandler, parser.EntityDeclHandler = start, declared
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         found_here = f"malformed XML ({expat.ErrorString(error.code)} at column {error.offset + 1})"
-        raise bad(f"{path}:{error.lineno}", found_here, "valid XML", "Mend it.") from error
+        raise bad(f"{path}:{error.lineno}", found_here, "valid XML", "Fix it.") from error
     if not found:
         raise bad(str(path), "XML without a <row .../>", "a dump of Stack Exchange", "Name its file Posts.xml.")
     return "XML", found

@@ -11,7 +11,7 @@ from polychrome.pairs.formats.rows import Record
 from polychrome.pairs.formats.tables import delimiter_of
 
 SCRIPT = "window."
-_MEND = "Mend it, or set data.path in params.yaml to another file or folder."
+_MEND = "Fix it, or set data.path in params.yaml to another file or folder."
 
 
 def holds(path: Path, lines: list[str]) -> bool:

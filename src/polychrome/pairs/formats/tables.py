@@ -37,5 +37,5 @@ def records(path: Path, lines: list[str], problems: list[Problem]) -> tuple[str,
                 expected = f"{len(names)}, as in the header"
                 problems.append(Problem(where, f"{len(row)} cells", expected, "Quote cells with delimiters in them."))
     except csv.Error as error:
-        problems.append(Problem(f"{path}:{line}", f"a row that cannot be read ({error})", "CSV", "Mend its quotes."))
+        problems.append(Problem(f"{path}:{line}", f"a row that cannot be read ({error})", "CSV", "Fix its quotes."))
     return DELIMITERS[delimiter], found

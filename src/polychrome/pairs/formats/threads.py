@@ -37,8 +37,8 @@ def messages_of(
         try:
             found += make(where, record)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = f"a record without {error}" if isinstance(error, KeyError) else f"a record that is odd ({error})"
-            problems.append(Problem(where, reason, "one like the others", "Mend the record, or take it out."))
+            reason = f"a record without {error}" if isinstance(error, KeyError) else f"a malformed record ({error})"
+            problems.append(Problem(where, reason, "one like the others", "Fix the record, or remove it."))
     if problems:
         raise InputError(problems)
     return found

@@ -20,7 +20,7 @@ from polychrome.pairs.sources import Candidate, is_text
 HABIT_PRIOR_TURNS = 5  # turns of average effort that everybody is credited with when their habit is measured
 
 _FETCH = "Run the stage that fetches it (`dvc repro assets`), or set data.path in params.yaml to your own file."
-_MEND = "Mend the conversation or take it out."
+_MEND = "Fix the conversation, or remove it."
 
 
 def read(path: Path, context_turns: int = 0) -> list[Candidate]:
@@ -106,7 +106,7 @@ def _wrong(where: str, conversation: Any) -> Iterator[Problem]:
         wrong = [problem for n, message in enumerate(turn) for problem in _wrong_in_message(f"{place}[{n}]", message)]
         yield from wrong
         if not wrong and len({message["sender"] for message in turn}) > 1:
-            yield Problem(place, "messages of several senders", "one sender a turn", _MEND)
+            yield Problem(place, "messages of several senders", "one sender per turn", _MEND)
 
 
 def _wrong_in_message(where: str, message: Any) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from polychrome.pairs.formats.values import CIRCUMSTANCES, STRIPPED, reader_of, 
 from polychrome.pairs.sources import Candidate
 
 _WHOLE = "Write ids as text (pandas: dtype=str): as a float this one may have lost digits."
-_MEND = "Mend the value, or take the line out."
+_MEND = "Fix the value, or remove the line."
 
 
 def read(
@@ -77,7 +77,7 @@ def candidates_of(
     for where, row in read_rows:
         if row.get("id") and first.setdefault(row["id"], where) != where:
             expected = f"an id of its own ({first[row['id']]} has it already)"
-            problems.append(Problem(f"{where}:{row['id_is']}", f"{row['id']!r} again", expected, "Take one out."))
+            problems.append(Problem(f"{where}:{row['id_is']}", f"{row['id']!r} again", expected, "Remove one."))
     problems.sort(key=_place)
     problems.raise_any()
     conversations: dict[str, str] = {}  # by normalised text of the post: the id that some row gives it, or a hash

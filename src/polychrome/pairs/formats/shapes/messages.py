@@ -39,7 +39,7 @@ def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             expected = "turns {role, content} of user and assistant"
             problems.append(
-                Problem(where, shown(error.args[0] if error.args else record), expected, "Mend the record.")
+                Problem(where, shown(error.args[0] if error.args else record), expected, "Fix the record.")
             )
     if problems:
         raise InputError(problems)

@@ -5,9 +5,11 @@ import sibling
 from polychrome import stage
 from polychrome.audience.world import World
 from polychrome.engagement.judge import make_exact, make_judge
+from polychrome.engagement.people import make_people
 from polychrome.engagement.ranks import ranked
 from polychrome.measures.encoder import Encoder
 from polychrome.pairs.schema import read_pairs
+from polychrome.pairs.within import ranked_within
 from polychrome.params import load_params
 
 
@@ -19,10 +21,15 @@ def main() -> None:
         report = make_exact(own, world, "models/judge", "results/judge.json")
         print(f"the world's own truth in models/judge, compared with {report['pairs']} pairs that no arm sees")
     else:
-        encoder = Encoder.open("assets/encoder", remember=True)
+        encoder, full = Encoder.open("assets/encoder", remember=True), "data/phases/full.jsonl"
         where = ("models/judge", "results/judge.json", evaluation.pass_quantile)
-        report = make_judge(own, "data/phases/full.jsonl", encoder, *where)
-        print(f"judge of engagement in models/judge, fitted on {report['pairs']} pairs that no arm sees")
+        if params.split.per_conversation:
+            everyone = ranked_within(read_pairs("data/prepared/pairs.jsonl"))
+            report = make_people(own, everyone, read_pairs(full), encoder, *where)
+            print(f"people's rated replies in models/judge, held against {report['pairs']} pairs that no arm sees")
+        else:
+            report = make_judge(own, full, encoder, *where)
+            print(f"judge of engagement in models/judge, fitted on {report['pairs']} pairs that no arm sees")
     print(f"{report['verdict']}; see results/judge.json")
 
 

@@ -133,6 +133,13 @@ def test_the_paper_preset_is_the_two_phase_experiment():
         assert (arm.num_generations, arm.beta, arm.temperature, arm.learning_rate) == (4, 0.1, 0.8, 1e-5)
 
 
+def test_the_captions_preset_counts_scenes_of_which_there_are_158():
+    captions = parse_params(apply_preset(SHIPPED, "captions", PRESETS))
+    split, parts = captions.split, ("phase1", "phase2", "test", "validation", "judge", "reward")
+    assert sum(getattr(split, f"{part}_pairs") for part in parts) <= 158
+    assert [split.pairs_of(part) for part in parts] == [576, 576, 50, 96, 128, 288]
+
+
 def test_the_smoke_preset_trains_every_arm_and_compares_every_model_and_has_one_that_climbs_sets():
     smoke, shipped = parse_params(apply_preset(SHIPPED, "smoke", PRESETS)), parse_params(SHIPPED)
     sets = {f"set_poly_from_{start}": f"{start}_warmstart" for start in shipped.grpo_starts}

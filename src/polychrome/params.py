@@ -238,7 +238,7 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
             yield replace(one, where=f"experiment.{one.where}")
     for name, arm in arms.items() if "split" in good else ():
         if arm.stage != "untouched":
-            phases = {"phase1_sft": good["split"].phase1_pairs, "phase2_grpo": good["split"].phase2_pairs}
+            phases = {"phase1_sft": good["split"].pairs_of("phase1"), "phase2_grpo": good["split"].pairs_of("phase2")}
             pairs = phases.get(arm.data, sum(phases.values()))
             yield from at_most(f"arms.{name}.batch_size", arm.batch_size, f"the pairs of {arm.data}", pairs)
     yield from _unwatched(good.get("assets"), arms)

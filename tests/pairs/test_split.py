@@ -12,6 +12,7 @@ from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.split import (
     FILES,
     group_of_each,
+    pool_of,
     quotas,
     references,
     split_file,
@@ -146,6 +147,61 @@ def test_references_are_what_others_of_the_group_replied_to_exactly_the_test_pos
         {"id": pool[-1].id, "replies": [], "engagement": []},
         {"id": one.id, "replies": [p.reply for p in of_one], "engagement": [p.engagement for p in of_one]},
     ]
+
+
+# --- many replies to a post ---
+
+MANY = replace(SETTINGS, **{f"{part}_pairs": n for part, n in zip(SIZES, (6, 5, 8, 2, 7, 4), strict=True)})
+MANY = replace(MANY, per_conversation=8)
+
+
+def scenes(make_pool, posts=32, replies=20):
+    """Posts with many replies each, the later posts the better liked."""
+    pool = make_pool(count=posts * replies)
+    return [
+        replace(
+            pair, conversation=f"scene {n % posts}", post=f"Scene {n % posts}.", engagement=pair.engagement + n % posts
+        )
+        for n, pair in enumerate(pool)
+    ]
+
+
+def test_sizes_count_conversations_each_with_its_pairs_and_all_replies_to_a_test_post_stay(make_pool):
+    pool = pool_of(scenes(make_pool), MANY)
+    group_of = group_of_each(pool, 0.8)
+    parts, left_out = split_pairs(pool, MANY, group_of=group_of)
+    test = parts.pop("test")
+    for name, pairs in parts.items():
+        counts = Counter(pair.conversation for pair in pairs)
+        assert list(counts.values()) == [8] * getattr(MANY, f"{name}_pairs")
+        for scene in counts:  # two of each quarter of what a scene got: nobody trains on its best replies alone
+            quarters = [int(pair.engagement * 4) for pair in pairs if pair.conversation == scene]
+            assert max(Counter(quarters).values()) <= 4
+    assert len({pair.conversation for pair in test}) == len(test) == 8
+    assert sum(left_out.values()) == len(pool) - sum(map(len, parts.values())) - 8
+    for row, pair in zip(references(test, pool, group_of), test, strict=True):
+        others = [one for one in pool if one.post == pair.post and one.id != pair.id]
+        assert (len(others), row["replies"]) == (19, [one.reply for one in others])
+
+
+def test_engagement_is_ranked_within_conversations_in_every_file_and_only_then(make_pool, tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl", scenes(make_pool))
+    statistics = split_file(tmp_path / "pairs.jsonl", replace(MANY, min_p=0.0), tmp_path)
+    assert statistics["settings"]["per_conversation"] == 8
+    for file in FILES.values():
+        assert {pair.engagement for pair in read_pairs(tmp_path / file)} <= {(n + 0.5) / 20 for n in range(20)}
+    pool = make_pool()
+    assert pool_of(pool, SETTINGS) is pool
+    write_pairs(tmp_path / "pairs.jsonl", pool)
+    assert "per_conversation" not in split_file(tmp_path / "pairs.jsonl", SETTINGS, tmp_path)["settings"]
+
+
+def test_too_few_conversations_with_enough_pairs_are_reported(make_pool):
+    pool = [pair for n, pair in enumerate(scenes(make_pool)) if n % 32 < 28 or n < 7 * 32]  # four scenes have seven
+    with pytest.raises(
+        InputError, match=r"found (18|19|2[0-2]) conversations of 8 pairs or more beside the test set; expected 24"
+    ):
+        split_pairs(pool, replace(MANY, test_pairs=10))
 
 
 # --- files ---

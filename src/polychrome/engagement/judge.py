@@ -169,10 +169,8 @@ def fit(
     judge = replace(judge, weights=ridge.coef_, intercept=float(ridge.intercept_))
     posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
     cosine, predicted = relevance(posts, replies, encoder), judge.predict(posts, replies)
-    vectors = encoder.embed(replies)
-    same = {share: same_class_threshold(vectors, posts, 1 - share) for share in SAME_CLASS_SHARES}
-    on_topic, engaging = np.quantile(cosine, ON_TOPIC_QUANTILE), np.quantile(predicted, pass_quantile)
-    judge = replace(judge, thresholds=Thresholds(float(on_topic), float(engaging), same[SAME_CLASS_SHARE]))
+    thresholds, calibration = calibrated(phases, encoder, cosine, predicted, pass_quantile)
+    judge = replace(judge, thresholds=thresholds)
     measured, _ = own.measured(held_out)
     meaning = (
         "the judge ranks unseen replies better than chance"
@@ -190,13 +188,29 @@ def fit(
         "calibration_pairs": len(phases),
         "n_grams": len(judge.weights),
         "penalty": penalty,
-        "on_topic_threshold": judge.thresholds.on_topic,
-        "engagement_threshold": judge.thresholds.engagement,
-        "pass_quantile": pass_quantile,
-        "same_class_thresholds": {f"{share:.1%}": threshold for share, threshold in same.items()},
+        **calibration,
         **measured,
         "ceiling": ranks.ceiling(own, held_out),
         "verdict": own.verdict(measured, meaning),
+    }
+
+
+def calibrated(
+    phases: Sequence[Pair], encoder: TextEncoder, relevance: np.ndarray, predicted: np.ndarray, pass_quantile: float
+) -> tuple[Thresholds, dict[str, Any]]:
+    """What human replies to the posts of ``phases`` (n,) reach, given how relevant and engaging they are, each (n,).
+
+    Returns the thresholds of a pass, and what the report says of them.
+    """
+    vectors, posts = encoder.embed([pair.reply for pair in phases]), [pair.post for pair in phases]
+    same = {share: same_class_threshold(vectors, posts, 1 - share) for share in SAME_CLASS_SHARES}
+    on_topic, engaging = np.quantile(relevance, ON_TOPIC_QUANTILE), np.quantile(predicted, pass_quantile)
+    thresholds = Thresholds(float(on_topic), float(engaging), same[SAME_CLASS_SHARE])
+    return thresholds, {
+        "on_topic_threshold": thresholds.on_topic,
+        "engagement_threshold": thresholds.engagement,
+        "pass_quantile": pass_quantile,
+        "same_class_thresholds": {f"{share:.1%}": threshold for share, threshold in same.items()},
     }
 
 

@@ -1,6 +1,6 @@
-"""What measures replies: the fitted judge of engagement, or in the audience world the truth itself.
+"""What measures replies: the fitted judge of engagement, people's own ratings, or in the audience world the truth.
 
-Both say of each reply what replies.jsonl holds, of replies to one post which are of one class, and of a set the chance
+All say of each reply what replies.jsonl holds, of replies to one post which are of one class, and of a set the chance
 that k of it hold something for its reader.
 """
 
@@ -14,7 +14,9 @@ import numpy as np
 from polychrome.audience.exact import ideals, pass_curve
 from polychrome.audience.grammar import KINDS, kind_of
 from polychrome.audience.world import KEPT, World
+from polychrome.engagement import people
 from polychrome.engagement.judge import Judge
+from polychrome.engagement.people import People
 from polychrome.files import Row
 from polychrome.measures.encoder import TextEncoder, known, relevance
 from polychrome.measures.failures import failures_of
@@ -61,13 +63,13 @@ class Ruler(Protocol):
 class FittedRuler:
     """The fitted judge, with the thresholds that human replies calibrated."""
 
-    judge: Judge
+    judge: Judge | People
 
     def rate(
         self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
     ) -> list[Row]:
         """A reply passes if it ended, is well-formed, near enough to its post, and predicted to engage enough."""
-        cosine, engagement = relevance(posts, replies, encoder), self.predict(posts, replies)
+        cosine, engagement = self.relevance(posts, replies, encoder), self.predict(posts, replies)
         asked = known(encoder, posts, replies)  # whether they are on topic
         thresholds = self.judge.thresholds
         rows: list[Row] = []
@@ -89,13 +91,17 @@ class FittedRuler:
             )
         return rows
 
+    def relevance(self, posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+        """Cosine (n,) of each post and its reply."""
+        return relevance(posts, replies, encoder)
+
     def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """The judge's prediction: a rank among human replies."""
         return self.judge.predict(posts, replies)
 
     def contributions(self, posts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
         """Of every n-gram of the reply."""
-        return self.judge.contributions(replies)
+        return self.judge.contributions(replies) if isinstance(self.judge, Judge) else {}
 
     def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
         """Those that are joined by :meth:`alike`."""
@@ -114,6 +120,17 @@ class FittedRuler:
     def ideals(self, samples: int) -> Mapping[str, np.ndarray]:
         """None: nobody knows the truth."""
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleRuler(FittedRuler):
+    """The rated human replies to the same post: no judge is fitted, and on topic is what is near enough to one."""
+
+    judge: People
+
+    def relevance(self, posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+        """Cosine (n,) of each reply and the human reply to its post that is nearest to it."""
+        return self.judge.nearest(posts, replies)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +191,13 @@ class AudienceRuler:
         return ideals(self.world.written, self.world.liked, samples)
 
 
-def open_ruler(directory: str | Path) -> Ruler:
-    """What stage `judge` left in ``directory``. Raises InputError when it is missing or damaged."""
+def open_ruler(directory: str | Path, encoder: TextEncoder | None = None) -> Ruler:
+    """What stage `judge` left in ``directory``; ``encoder`` for the ruler that asks one, which else opens its own.
+
+    Raises InputError when it is missing or damaged.
+    """
     if (Path(directory) / KEPT).is_file():
         return AudienceRuler(World.kept(directory))
+    if (Path(directory) / people.KEPT).is_file():
+        return PeopleRuler(People.open(directory, encoder))
     return FittedRuler(Judge.open(directory))

@@ -2,9 +2,10 @@
 
 A reply passes when it ended, is well-formed (:mod:`polychrome.measures.validity`), on topic (cosine with the post at
 least the 10th percentile of human replies) and predicted to engage at least like the human replies at
-`evaluation.pass_quantile`; both thresholds come with the judge, calibrated on phase data. In the audience world the
-truth takes the judge's place (:mod:`polychrome.engagement.ruler`). The human replies are put to the same test. In which
-ways replies fail is counted by kind (:mod:`polychrome.measures.failures`).
+`evaluation.pass_quantile`; both thresholds come with the judge, calibrated on phase data. The truth in the audience
+world, and people's rated replies where a post has many, take the judge's place (:mod:`polychrome.engagement.ruler`).
+The human replies are put to the same test. In which ways replies fail is counted by kind
+(:mod:`polychrome.measures.failures`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ def evaluate(
         answered = _with_references(answered, references)
     samples = len(answered[0].replies)
     check_ks(samples, settings.ks)
-    ruler = open_ruler(judge_directory)
+    ruler = open_ruler(judge_directory, encoder)
     posts, humans = [a.post for a in answered], [a.human for a in answered]
     encoder.embed(
         [*posts, *humans, *(text for a in answered for text in a.references)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from polychrome.errors import InputError
 from polychrome.files import shown
 from polychrome.pairs.cleaning import MISSING, judged, pairs_of, read_source
-from polychrome.pairs.split import split_pairs
+from polychrome.pairs.split import pool_of, split_pairs
 from polychrome.pairs.validation import validate
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _short(text: str | None) -> str:
 
 
 def _split(pairs: "Sequence[Pair]", settings: "SplitSettings", where: str) -> list[str]:
+    pairs = pool_of(list(pairs), settings)
     try:
         parts, _ = split_pairs(pairs, settings, where)
         _, problems = validate(parts, pairs, settings)

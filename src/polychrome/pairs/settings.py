@@ -38,6 +38,9 @@ class DataSettings(Section):
             yield Problem("path", self.path, expected, f"Write {full}.")
 
 
+LEAST = 50  # pairs that a judge or a reward is fitted on
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings(Section):
     """Sizes of the parts and the thresholds that may fail the stage."""
@@ -47,9 +50,23 @@ class SplitSettings(Section):
     phase2_pairs: Annotated[int, Rule("pairs in phase 2 (GRPO)", minimum=4)]
     test_pairs: Annotated[int, Rule("pairs held out first", minimum=4)]
     validation_pairs: Annotated[int, Rule("pairs for validation while training; conversations of their own", minimum=4)]
-    judge_pairs: Annotated[int, Rule("pairs for the engagement judge; conversations of their own", minimum=50)]
-    reward_pairs: Annotated[int, Rule("pairs for the learned reward; conversations of their own", minimum=50)]
+    judge_pairs: Annotated[int, Rule("pairs for the engagement judge; conversations of their own", minimum=5)]
+    reward_pairs: Annotated[int, Rule("pairs for the learned reward; conversations of their own", minimum=5)]
+    per_conversation: Annotated[
+        int, Rule("pairs of each to train on; sizes then count conversations, 0: pairs", minimum=0)
+    ] = 0
     near_duplicate: Annotated[
         float, Rule("Jaccard similarity of replies that may not cross a boundary", above=0, maximum=1)
     ]
     min_p: Annotated[float, Rule("p; any of 31 chi-square and KS tests below it fails the stage", minimum=0, below=1)]
+
+    def pairs_of(self, part: str) -> int:
+        """How many pairs a part has; ``test`` has one per conversation in any case."""
+        size: int = getattr(self, f"{part}_pairs")
+        return size if part == "test" else size * (self.per_conversation or 1)
+
+    def disagreements(self) -> Iterator[Problem]:
+        """Judge and reward are fitted on pairs, however those are counted."""
+        for part in ("judge", "reward"):
+            if (pairs := self.pairs_of(part)) < LEAST:
+                yield Problem(f"{part}_pairs", f"{pairs} pairs", f"at least {LEAST}", "Raise it.")

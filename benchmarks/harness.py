@@ -76,7 +76,7 @@ def prepare(args: argparse.Namespace) -> None:
         m_arena_max = -8  # malloc.h
         # One heap for all threads: a peer that steps in a thread of its own then gets the same settings.
         ctypes.CDLL(None).mallopt(m_arena_max, 1)
-    configure(SimpleNamespace(threads=args.threads, dtype=args.dtype, kernels="auto"))
+    configure(SimpleNamespace(threads=args.threads, dtype=args.dtype, kernels="auto", sampler="local"))
 
 
 # --- time -----------------------------------------------------------------------------------------------------------

@@ -34,8 +34,9 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _backend_as_before(monkeypatch):
-    """No test runs compiled code unless it asks for it, and none leaves it to the next."""
+    """No test runs compiled code or asks a server unless it says so, and none leaves that to the next."""
     monkeypatch.setattr(compute, "_chosen", Backend())
+    monkeypatch.setattr(compute, "_server", None)
 
 
 @pytest.fixture(scope="session")

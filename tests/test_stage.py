@@ -97,3 +97,18 @@ def test_two_processes_never_share_an_arm_the_second_waits_and_says_for_whom(tmp
 def test_closing_lines_come_through_on_a_terminal_that_lacks_their_letters(tmp_path):
     done = start(tmp_path, told="Größe \U0001f600", PYTHONIOENCODING="ascii")
     assert (*done.communicate(timeout=100), done.returncode) == ("Gr\\xf6\\xdfe \\U0001f600\n", "", 0)
+
+
+def test_the_last_line_says_where_replies_were_drawn_by_a_server_that_they_may_not_come_again(tmp_path):
+    code = """
+import sys
+from types import SimpleNamespace
+from polychrome import stage
+sys.modules["polychrome.engine.compute"] = SimpleNamespace(CHOSEN={"sampler": "vLLM 0.32.0"})
+stage.run(lambda: print("main"))
+"""
+    first, last = python(code, tmp_path).splitlines()
+    assert first == "main"
+    assert last.startswith("replies were drawn by vLLM 0.32.0: the same inputs may give other bytes next time")
+    (timing,) = (tmp_path / ".timings").iterdir()
+    assert read_json(timing)["sampler"] == "vLLM 0.32.0"

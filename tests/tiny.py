@@ -27,8 +27,8 @@ LORA = SimpleNamespace(rank=2, alpha=4, dropout=0.0, layers=0, targets=["q_proj"
 WORDS = tuple("cats dogs rain sun tea books music games work home love hate really maybe often never".split(" "))  # noqa: SIM905
 
 
-def make_tiny_base(directory: Path) -> Path:
-    """A two-layer Llama over bytes with a chat template, saved as transformers saves."""
+def make_tiny_base(directory: Path, **sizes: int) -> Path:
+    """A two-layer Llama over bytes with a chat template, saved as transformers saves; ``sizes`` change it."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<|im_start|>", "<|im_end|>"]
     vocabulary = {token: i for i, token in enumerate([*special, *alphabet])}
@@ -45,19 +45,18 @@ def make_tiny_base(directory: Path) -> Path:
     fast.chat_template = TEMPLATE
     fast.save_pretrained(directory)
     torch.manual_seed(0)
+    named = {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2} | sizes
     config = LlamaConfig(
         vocab_size=len(vocabulary),
-        hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=512,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,
         tie_word_embeddings=True,
         initializer_range=0.2,
+        **named,
     )
     LlamaForCausalLM(config).save_pretrained(directory)
     return directory

@@ -24,7 +24,7 @@ from polychrome.models.settings import AssetSettings, LoraSettings, PromptSettin
 from polychrome.pairs.settings import DataSettings, SplitSettings
 from polychrome.paths import CONTROL, CUSTOM_REWARDS
 from polychrome.reading import SettingsFile, hints_of
-from polychrome.reporting.settings import ReportSettings
+from polychrome.reporting.settings import COST, ReportSettings
 from polychrome.rewards.settings import RewardSettings
 from polychrome.training.alarms import Alarms
 from polychrome.training.methods import METHODS, method_of
@@ -80,7 +80,7 @@ class Params(Section):
     evaluation: EvaluationSettings
     gaming: GamingSettings
     experiment: ExperimentSettings
-    report: ReportSettings
+    report: Annotated[ReportSettings, COST]
     llm_judge: LlmJudgeSettings
     controls: ControlSettings
     frontier: Annotated[FrontierSettings, DECLARED]

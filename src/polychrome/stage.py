@@ -55,10 +55,13 @@ def run(main: Callable[[], None]) -> None:
                     file=sys.stderr,
                 )
             raise
+        chosen = getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {})
+        if sampler := chosen.get("sampler"):
+            print(f"replies were drawn by {sampler}: the same inputs may give other bytes next time (docs/scale.md)")
         timing = {
             "stage": name,
             "seconds": round(time.monotonic() - STARTED - waited, 2),
-            **getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {}),
+            **chosen,
             "machine": platform.processor() or platform.machine(),
         }
         write_json(TIMINGS / f"{name.replace(' ', '-')}.json", timing)

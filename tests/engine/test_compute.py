@@ -23,7 +23,7 @@ def _as_before(monkeypatch):
 
 
 def settings(**changed):
-    return SimpleNamespace(**{"threads": 1, "dtype": "auto", "kernels": "torch"} | changed)
+    return SimpleNamespace(**{"threads": 1, "dtype": "auto", "kernels": "torch", "sampler": "local"} | changed)
 
 
 @pytest.mark.parametrize(("tiles", "vectors"), [(True, True), (False, True), (False, False)])

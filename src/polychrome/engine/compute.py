@@ -1,11 +1,11 @@
-"""What the machine does fast: threads, dtype and kernels, chosen by params or by what the processor can do."""
+"""What the machine does fast: threads, dtype, kernels and sampler, by params or by what the processor can do."""
 
 import ctypes
 import os
 import platform
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,17 +14,23 @@ from polychrome.engine.native import library
 from polychrome.engine.native.compiled import Compiled
 from polychrome.errors import bad
 
-CHOSEN: dict[str, object] = {}  # threads, dtype and kernels of this process, for the untracked record of the run
+if TYPE_CHECKING:
+    from polychrome.engine.served import Served
+
+CHOSEN: dict[str, object] = {}  # threads, dtype, ... of this process, for the untracked record of the run
 _chosen = Backend()
+_server: "Served | None" = None
 
 
 def configure(settings: Any) -> torch.dtype:
-    """Set threads, kernels and that they repeat themselves; return the dtype for base weights (params.yaml: compute).
+    """Set threads, kernels and that they repeat themselves, and who samples; return the dtype for base weights.
+
+    ``settings`` is params.yaml: compute.
 
     ``auto`` is bfloat16 on a CPU that multiplies it (AMX, AVX512-BF16) or a GPU that has it, else float32. It asks the
     hardware, not a stopwatch: the answer is the same for every stage on a machine, however busy it is.
     """
-    global _chosen
+    global _chosen, _server
     _keep_memory()
     torch.set_num_threads(settings.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -32,12 +38,22 @@ def configure(settings: Any) -> torch.dtype:
         torch.use_deterministic_algorithms(True, warn_only=True)
     dtype, _chosen = dtype_named(settings.dtype), backend_named(settings.kernels)
     CHOSEN.update(threads=settings.threads, dtype=str(dtype), kernels=_chosen.name)
+    _server = None
+    if settings.sampler == "vllm":
+        from polychrome.engine.served import Served  # here: it samples as this module chooses
+
+        _server = Served(settings, dtype)
     return dtype
 
 
 def chosen() -> Backend:
     """What this process computes with: that of :func:`configure`, PyTorch's operators before."""
     return _chosen
+
+
+def server() -> "Served | None":
+    """What draws replies for this process, None where it does so itself."""
+    return _server
 
 
 def backend_named(kernels: str) -> Backend:

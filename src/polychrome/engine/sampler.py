@@ -3,8 +3,8 @@
 A prompt is prefilled once, what prompts prefilled together begin with once for all, and its cache shared out to its
 samples; rows that have ended leave the batch, and requests that wait take their place; every request has its own
 settings and its own random stream, so what it gets does not depend on its neighbours (up to floating-point rounding).
-Another engine that serves the same :func:`sample` can stand in for this one: requests in, completions with their
-log-probabilities out.
+Behind the same :func:`sample` a vLLM server stands in where the process has chosen one
+(:mod:`polychrome.engine.served`): requests in, completions with their log-probabilities out.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from polychrome.engine.attention import PrefillAttention, SlabAttention
 from polychrome.engine.backend import Backend
-from polychrome.engine.compute import chosen
+from polychrome.engine.compute import chosen, server
 from polychrome.engine.packing import pack_prompts
 from polychrome.engine.recording import Recording
 from polychrome.engine.sampling import RowSettings, SamplingSettings
@@ -38,7 +38,7 @@ class Completion:
     """One sampled completion."""
 
     tokens: list[int]  # with the end token when it ended by itself
-    logps: list[float]  # under the temperature-scaled policy
+    logps: list[float]  # under the temperature-scaled policy; a server's are those of what it drew from
     ended: bool  # False when cut at max_new_tokens
 
 
@@ -68,12 +68,18 @@ def sample(
 
     ``recording``, made for these requests, is given what training on them need not compute again. ``memory_mib`` bounds
     what rows under way take, by their number: at least one, however long its prompt. ``backend`` is by default what the
-    process has chosen.
+    process has chosen; where that is a server, the other keywords have no meaning.
     """
     if not requests:  # as for a process that has no part in a batch
         return []
-    was_training, backend = policy.training, backend or chosen()
+    was_training = policy.training
     set_training(policy, False)
+    if backend is None and (served := server()) is not None:
+        try:
+            return served.sample(policy, requests, progress)
+        finally:
+            set_training(policy, was_training)
+    backend = backend or chosen()
     stack = stack_of(policy, backend)
     rows = min(rows_within(memory_mib, policy, requests, stack), sum(request.count for request in requests))
     compiled = stack is not None and backend.decodes(stack)  # it merges the adapter into weights of its own

@@ -29,3 +29,15 @@ class ComputeSettings(Section):
             minimum=64,
         ),
     ]
+    sampler: Annotated[
+        str,
+        Rule("vllm draws replies in a server, from `make vllm` or elsewhere; docs/scale.md", choices=("local", "vllm")),
+    ]
+    sampler_url: Annotated[
+        str,
+        Rule(
+            'of a vLLM server elsewhere; "" starts one here',
+            pattern=r"|https?://[^\s/@]+(/\S*)?",
+            words='"" or http(s)://host:port',
+        ),
+    ]

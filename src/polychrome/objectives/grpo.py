@@ -53,16 +53,21 @@ class GrpoTerms:
 def grpo_terms(
     logps: Tensor, old_logps: Tensor, reference_logps: Tensor, advantages: Tensor, mask: Tensor, *,
     loss_type: str, epsilon: float, epsilon_high: float, max_completion_length: int, sequences: float, tokens: float,
+    weights: Tensor | None = None,
 ) -> GrpoTerms:  # fmt: skip
     """Policy and KL terms; the loss is ``policy + beta * kl`` (eq. 3, minimised).
 
     Args: ``logps``, ``old_logps``, ``reference_logps``, ``mask`` (N, T); ``advantages`` (N,). ``sequences`` and
     ``tokens`` count the whole optimiser step, of which these N completions may be a part: parts then add up.
+    ``weights`` (N, T) multiply the policy term of each token, the KL stays as it is: see
+    :mod:`~polychrome.objectives.importance`.
     """
     ratio = (logps - old_logps).exp()
     clipped = ratio.clamp(1 - epsilon, 1 + epsilon_high)
     a = advantages[:, None]
     per_token = -torch.min(ratio * a, clipped * a)
+    if weights is not None:
+        per_token = per_token * weights
     binds = ((ratio < 1 - epsilon) & (a < 0)) | ((ratio > 1 + epsilon_high) & (a > 0))
 
     def reduce(values: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     recipe = recipe_of(params, name, seed)
     everything = recipe | {name: asdict(getattr(params, name)) for name in ("lora", "train", "prompt", "reward")}
     everything |= {"dtype": str(dtype), "kernels": CHOSEN["kernels"], "in_4bit": in_4bit}
-    everything |= {"threads": params.compute.threads, "memory": params.compute.memory_mib}
+    everything |= {name: getattr(params.compute, name) for name in ("threads", "memory_mib", "sampler")}
     checkpoints = Checkpoints(f"{name}-{seed}", digest_of(recipe=everything, files=[*CODE, *reads]))
     run = Run(
         policy=policy,

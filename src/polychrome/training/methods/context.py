@@ -7,7 +7,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
+from polychrome.engine.compute import server
 from polychrome.engine.packing import Group, Packed, pack
 from polychrome.engine.recording import Recording, Replay
 from polychrome.engine.sampler import Completion, Request, recording_of, sample
@@ -15,6 +17,7 @@ from polychrome.engine.sampling import SamplingSettings
 from polychrome.engine.scoring import CompletionScorer
 from polychrome.models.chat import Chat
 from polychrome.models.policy import set_training
+from polychrome.objectives.importance import truncated_ratio
 from polychrome.pairs.schema import Pair
 
 
@@ -68,11 +71,12 @@ class Context:
             Request(prompt, count, (*purpose, pair.id), settings, chat.stop_ids, self.seed)
             for prompt, pair in zip(prompts, pairs, strict=True)
         ]
-        recording = recording_of(self.policy, requests, self.memory_mib) if record else None
+        served = server() is not None
+        recording = recording_of(self.policy, requests, self.memory_mib) if record and not served else None
         limits = {"pad_id": chat.pad_id, "memory_mib": self.memory_mib}
         drawn = sample(self.policy, requests, **limits, recording=recording)
         groups = [Group(prompt, [c.tokens for c in group]) for prompt, group in zip(prompts, drawn, strict=True)]
-        return Drawn(groups, drawn, [[chat.text(c.tokens) for c in group] for group in drawn], recording)
+        return Drawn(groups, drawn, [[chat.text(c.tokens) for c in group] for group in drawn], recording, served)
 
     @contextmanager
     def as_sampled(self) -> Iterator[None]:
@@ -93,6 +97,20 @@ class Part(NamedTuple):
     packed: Packed
     completions: list[list[Completion]]
     replay: Replay | None  # what the policy computed when it drew them
+    served: bool = False  # whether another program drew them
+
+    @property
+    def sampler_logps(self) -> Tensor:
+        """(N, T) log-probabilities of the tokens under what they were drawn from, zero beyond an end."""
+        logps = [logp for group in self.completions for c in group for logp in c.logps]
+        return self.packed.spread(self.packed.completion_mask.new_tensor(logps))
+
+    def weights(self, logps: Tensor) -> Tensor | None:
+        """(N, T) what the policy's loss of each token is multiplied by: ``logps`` are the policy's when it was asked.
+
+        None where the policy itself drew them.
+        """
+        return truncated_ratio(logps, self.sampler_logps.to(logps)) if self.served else None
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,7 @@ class Drawn:
     completions: list[list[Completion]]
     texts: list[list[str]]
     recording: Recording | None  # what sampling computed, for training to take over
+    served: bool = False  # whether another program drew them
 
     @property
     def tokens(self) -> int:
@@ -123,4 +142,4 @@ class Drawn:
         """The groups in micro-batches."""
         for span, packed in context.packs(self.groups):
             replay = self.recording and self.recording.replay(range(span.start, span.stop), packed)
-            yield Part(span, packed, self.completions[span], replay)
+            yield Part(span, packed, self.completions[span], replay, self.served)

@@ -228,8 +228,7 @@ class Grpo:
         arm, (part, reference, old, trunk) = self.arm, scored
         packed = part.packed
         advantages, taught = (of.to(packed.completion_mask) for of in (advantages, taught))
-        sampled = [logp for group in part.completions for c in group for logp in c.logps]
-        sampler = packed.spread(advantages.new_tensor(sampled))
+        sampler = part.sampler_logps
 
         def loss(logps: Tensor, entropies: Tensor) -> tuple[Tensor, Metrics]:
             mask = packed.completion_mask.to(logps)
@@ -239,6 +238,7 @@ class Grpo:
                 loss_type=arm.loss_type, epsilon=arm.epsilon,
                 epsilon_high=arm.epsilon if arm.epsilon_high is None else arm.epsilon_high,
                 max_completion_length=arm.max_new_tokens, sequences=left.sequences, tokens=left.tokens,
+                weights=part.weights(before),
             )  # fmt: skip
             gap = (before - sampler).abs() * mask
             return terms.policy + self.kl_weight * terms.kl, {

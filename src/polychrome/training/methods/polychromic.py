@@ -104,6 +104,8 @@ class Polychromic(CrossEntropy):
 
         def loss(logps: Tensor, entropies: Tensor) -> tuple[Tensor, Metrics]:
             mask = part.packed.completion_mask.to(logps)
+            if (weights := part.weights(logps)) is not None:
+                mask = mask * weights
             value = self.arm.lambda_ * score_function_loss(logps, mask, advantages.to(logps), tokens)
             return value, {"diversity_loss": value.detach()}
 

@@ -5,6 +5,7 @@ import sibling
 from polychrome import paths, stage
 from polychrome.evaluation.evaluate import evaluate
 from polychrome.measures.encoder import Encoder
+from polychrome.measures.words import LANGUAGE
 from polychrome.params import load_params
 
 
@@ -16,6 +17,8 @@ def main() -> None:
     measured = evaluate(path, paths.JUDGE, encoder, out, settings, references=paths.REFERENCES)
     passed, human = measured["metrics"][settings.primary], measured["human"]["pass_at_1"]
     print(f"{model}, seed {seed}: {measured['samples']} replies to each of {measured['posts']} posts; see {out}")
+    if unread := measured["metrics"]["relevance"]["undefined_posts"]:
+        print(f"for {unread} posts a pass does not ask whether replies are on topic: {LANGUAGE} (assets.encoder)")
     print(
         f"{settings.primary} {passed['mean']:.3f} ({passed['low']:.3f} to {passed['high']:.3f}), "
         f"human {human['mean']:.3f}"

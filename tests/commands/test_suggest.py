@@ -9,10 +9,11 @@ import shutil
 import numpy as np
 import pytest
 
-from polychrome.commands.suggest import HOSTILE, choose
+from polychrome.commands.suggest import HOSTILE, choose, in_words
 from polychrome.engine import sampler
 from polychrome.engine.sampler import Completion
 from tests.evaluation.fakes import WordEncoder
+from tests.measures.test_languages import VARIED, English
 from tests.pipeline.conftest import set_params
 
 POST = "do you like cats"
@@ -79,6 +80,17 @@ def test_variety_gives_up_the_better_reply_for_the_more_different_one():
     best, other, worst = f"{GOOD[0]} a lot i love it", again, "my hm"
     assert {one["reply"] for one in chosen([best, other, worst], k=2, variety=0)["suggestions"]} == {best, other}
     assert {one["reply"] for one in chosen([best, other, worst], k=2, variety=0.9)["suggestions"]} == {best, worst}
+
+
+def test_variety_is_not_asked_of_a_script_that_the_encoder_does_not_know_and_that_is_said():
+    drawn = [(text, True) for text in VARIED["Japanese"]]
+    found = choose("週末は何をしますか", drawn, by_length, English(), 2, 0.9, near=0.6)
+    best = sorted(VARIED["Japanese"], key=len, reverse=True)[:2]
+    assert [len(one["reply"]) for one in found["suggestions"]] == [len(text) for text in best]
+    assert found["unread"] == 5
+    printed = in_words({"post": "p", "asked": 2, "model": "m", "reward": "r", **found})
+    assert "variety is not defined for this language: 5 replies are taken by their score alone" in printed
+    assert "unread" not in chosen(GOOD)
 
 
 def test_no_reply_that_is_left_is_no_error():

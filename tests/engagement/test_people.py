@@ -101,6 +101,21 @@ def test_the_stage_keeps_people_and_says_how_well_they_order_each_other(tmp_path
         People.of(pairs[:17])
 
 
+class Blind(Angles):
+    """An encoder that knows the script of no text."""
+
+    knows = staticmethod(lambda text: False)
+
+
+def test_people_are_no_ruler_for_a_script_that_the_encoder_does_not_know(tmp_path):
+    assert np.isnan(replace(PEOPLE, encoder=Blind()).nearest([POST], ["one from 1"])[1]).all()
+    pairs, _ = made(tmp_path)
+    own = ranked(pairs[:60], "judge", 50, 0.95, tmp_path / "judge.jsonl")
+    with pytest.raises(InputError, match="expected an encoder that knows their script"):
+        make_people(own, pairs, pairs[60:], Blind(), tmp_path / "other", tmp_path / "other.json", 0.75)
+    assert not (tmp_path / "other").exists()
+
+
 def test_evaluation_reads_people_where_they_were_kept(tmp_path):
     pairs, _ = made(tmp_path)
     scenes = [pairs[n : n + 12] for n in (0, 12, 24)]

@@ -21,10 +21,13 @@ def reply(text, engagement=0.5, passes=True):
 def told(tmp_path):
     """What is said of models, given Pass@1, Pass@10 and the share of cut replies of each."""
 
-    def told(passes, untouched=("plain",)):
+    def told(passes, untouched=("plain",), unread=()):
         values = {
-            m: {"pass_at_1": np.full((1, 3), a), "pass_at_10": np.full((1, 3), b)} for m, (a, b, _) in passes.items()
+            m: {"pass_at_1": np.full((1, 3), a), "pass_at_10": np.full((1, 3), b), "relevance": np.zeros((1, 3))}
+            for m, (a, b, _) in passes.items()
         }
+        for model in unread:
+            values[model]["relevance"][0, :2] = np.nan
         for model, (_, _, cut) in passes.items():
             write_json(tmp_path / model / "seed-1/metrics.json", {"failures": {"truncated": cut}})
             text = ASKS if model in untouched else DULL
@@ -53,6 +56,12 @@ def test_a_saturated_ruler_and_one_that_tells_nobody_apart_are_reported():
 def test_every_model_with_more_than_a_tenth_of_its_replies_cut_is_named():
     assert cut_short({"a": 0.1, "b": 0.0}) == []
     assert cut_short({"a": 0.11, "b": 0.1, "c": 0.84})[0].endswith("max_new_tokens: a (11%), c (84%).")
+
+
+def test_models_with_replies_in_a_script_that_the_encoder_does_not_know_are_named_with_the_posts(told):
+    (said,) = told({"plain": (0.2, 0.5, 0.1), "tuned": (0.3, 0.6, 0.0)}, unread=["tuned"])["sentences"]
+    assert said.startswith("A pass does not ask whether replies are on topic")
+    assert said.endswith("does not know the script of the post or of a reply: tuned (2 of 3 test posts).")
 
 
 def test_an_untouched_model_that_passes_most_is_reported_with_what_the_judge_likes_about_it(told):

@@ -194,6 +194,43 @@ def test_variety_is_how_many_kinds_there_are_where_that_is_known(tmp_path):
     assert read_curves(("baseline",), SEEDS, settings(), tmp_path).variety == "distinct_k"
 
 
+def without_variety(path, posts):
+    """Nothing but Pass@k is defined for all but these first posts."""
+    value = json.loads(path.read_text())
+    for point in value["points"]:
+        point["metrics"]["semantic_diversity"][posts:] = [None] * (POSTS - posts)
+    path.write_text(json.dumps(value))
+
+
+def test_where_variety_is_not_defined_for_the_language_pass_at_k_alone_is_compared(tmp_path):
+    for model in ("baseline", "polychromic"):
+        for seed in SEEDS:
+            without_variety(write_model(tmp_path, model, seed, alone=model == "baseline"), posts=1)
+    found = compare(params_of(("baseline", "polychromic"), SEEDS), tmp_path)
+    assert found["variety"] is None
+    assert {one["metric"] for one in found["contrasts"]} == {"pass_at_10"}
+    assert found["text"].endswith("variety is not defined for this language")
+    write_frontier(tmp_path)
+    assert "semantic diversity" not in (tmp_path / "frontier.svg").read_text()
+    alone = verdict("polychromic", [], "baseline", settings())
+    assert alone["sentence"].endswith("is not compared with decoding alone: variety is not defined for this language.")
+
+
+def test_posts_in_another_script_are_left_out_of_a_curve(tmp_path):
+    for seed in SEEDS:
+        without_variety(write_model(tmp_path, "baseline", seed), posts=POSTS)
+        without_variety(write_model(tmp_path, "arm", seed), posts=POSTS - 5)
+    curves = read_curves(("baseline", "arm"), SEEDS, settings(), tmp_path)
+    assert curves.variety == "semantic_diversity"
+    (arm,), (baseline,) = curves.of("arm"), curves.of("baseline")
+    kept, whole = (
+        Curve(one.model, one.decoding, one.temperatures, {k: v[..., : POSTS - 5] for k, v in one.values.items()})
+        for one in (arm, baseline)
+    )
+    expected = contrast(kept, 0.8, whole, "semantic_diversity", settings())
+    assert contrast(arm, 0.8, baseline, "semantic_diversity", settings()) == expected
+
+
 def test_all_that_is_missing_or_of_other_posts_is_named(tmp_path):
     for model in ("baseline", "polychromic"):
         write_model(tmp_path, model, 1)

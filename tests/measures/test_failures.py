@@ -8,6 +8,11 @@ POST = "I adopted a grey cat from the shelter last week"
 GOOD = "What did you name the kitten?"
 
 
+def rows(*failures, text=GOOD, relevance=0.5):
+    """Rows of replies.jsonl, given how each reply fails."""
+    return [{"text": text, "relevance": relevance, "failures": of_reply} for of_reply in failures]
+
+
 def of(reply, post=POST, relevance=0.5, on_topic=0.1, **how):
     return failures_of(post, reply, relevance=relevance, on_topic=on_topic, **how)
 
@@ -59,5 +64,13 @@ def test_a_reply_can_fail_in_several_ways_in_the_order_of_the_kinds():
 
 
 def test_shares_are_of_replies_and_every_kind_is_counted():
-    counted = shares([["generic", "copied"], ["copied"], [], []])
+    counted = shares(rows(["generic", "copied"], ["copied"], [], []))
     assert counted == dict.fromkeys(KINDS, 0.0) | {"generic": 0.25, "copied": 0.5}
+
+
+def test_shares_are_of_the_replies_that_can_be_asked_and_undefined_without_any():
+    english, thai = rows(["generic", "off_topic"], []), rows(["copied"], [], text="ไปดูหนังกับเพื่อน", relevance=None)
+    assert shares(english + thai) == dict.fromkeys(KINDS, 0.0) | {"generic": 0.5, "off_topic": 0.5, "copied": 0.25}
+    unasked = dict.fromkeys(("generic", "off_topic", "hostile"))
+    assert shares(thai) == dict.fromkeys(KINDS, 0.0) | unasked | {"copied": 0.5}
+    assert of("ไปดูหนังกับเพื่อน", relevance=None) == []

@@ -23,7 +23,7 @@ from polychrome.engagement.settings import FitSettings
 from polychrome.errors import InputError
 from polychrome.measures import ead, rouge, words
 from polychrome.measures.copying import copied_share, repeated_share
-from polychrome.measures.encoder import PIECES, Encoder, known
+from polychrome.measures.encoder import ENOUGH, PIECES, Encoder, calibrating, cosines, known, relevance
 from polychrome.measures.genericness import genericness
 from polychrome.measures.sets import ReplySet, distinct_n, self_bleu
 from polychrome.measures.validity import problems_of
@@ -232,12 +232,40 @@ def test_who_does_not_know_a_script_is_not_asked_for_relevance(language):
     post, reply = VARIED[language][:2]
     pairs = [Pair(str(place), "talk", post, text, 1.0, "") for place, text in enumerate(ALIKE[language])]
     weights = {"relevance": 1.0, "length": 1.0}
-    reward = build(Setting(SimpleNamespace(weights=weights), English(), pairs))
+    with pytest.warns(UserWarning, match="leaves relevance out for 5 of 5 training pairs"):
+        reward = build(Setting(SimpleNamespace(weights=weights), English(), pairs))
     assert reward([post], [reply])[0] == pytest.approx(reward.parts([post], [reply])["length"][0])
     fitted = FittedRuler(judge.Judge((), (), np.zeros(0), 0.5, judge.Thresholds(2.0, 0.5, 1.0)))  # nothing is so near
     assert [fitted.rate([post], [reply], [True], encoder)[0]["passes"] for encoder in (English(), Letters())] == [
         *(True, False)
     ]
+
+
+def test_cosines_are_undefined_beside_a_text_in_an_unknown_script():
+    posts, replies = ["a cat", "a cat", "кот"], ["a dog", "кот", "a dog"]
+    assert np.isnan(relevance(posts, replies, English())).tolist() == [False, True, True]
+    assert relevance(posts, replies, English())[0] == relevance(posts, replies, Letters())[0]
+    assert np.isnan(cosines(["a", "кот", "b"], English())).tolist() == [
+        [False, True, False],
+        [True] * 3,
+        [False, True, False],
+    ]
+    np.testing.assert_array_equal(cosines(["a", "b"], English()), cosines(["a", "b"], Letters()))
+
+
+def test_pairs_in_known_scripts_set_thresholds_where_they_are_all_or_enough():
+    russian = VARIED["Russian"]
+    for english, expected in ((4, 0), (ENOUGH, ENOUGH)):
+        posts = replies = [*russian, *["a cat"] * english]
+        assert calibrating(English(), posts, replies).tolist() == list(range(5, 5 + expected))
+    assert calibrating(English(), ["a cat"] * 4, ["a dog"] * 4).tolist() == [0, 1, 2, 3]
+
+
+def test_a_heuristic_of_relevance_alone_is_refused_where_the_encoder_reads_nothing():
+    pairs = [Pair(str(place), "talk", "やあ", text, 1.0, "") for place, text in enumerate(VARIED["Japanese"])]
+    for weights in ({"relevance": 1.0}, {"relevance": 1.0, "sentiment": 1.0, "length": 0.0}):
+        with pytest.raises(InputError, match=r"relevance.* alone, which do not know the script"):
+            build(Setting(SimpleNamespace(weights=weights), English(), pairs))
 
 
 # --- a whole language -------------------------------------------------------------------------------------------------
@@ -270,8 +298,14 @@ def test_japanese_pairs_are_prepared_and_teach_judge_and_reward(tmp_path):
     _, of_reward = fitting.fit(ranked(pairs, "reward", 200, 0.95), encoder, settings)
     assert of_judge["spearman_low"] > 0.3
     assert "encoder" not in of_judge["verdict"]
-    _, doubted = judge.fit(ranked(pairs, "judge", 20, 0.95), pairs[:100], English(), 0.5)
+    unread, doubted = judge.fit(ranked(pairs, "judge", 20, 0.95), pairs[:100], English(), 0.5)
     assert "does not know the script of 100%" in doubted["verdict"]
+    assert {doubted["on_topic_threshold"], *doubted["same_class_thresholds"].values()} == {None}
+    unread.save(tmp_path / "judge")
+    assert judge.Judge.open(tmp_path / "judge").thresholds == judge.Thresholds(
+        None, doubted["engagement_threshold"], None
+    )
+    assert FittedRuler(unread).alike("やあ", VARIED["Japanese"], encoder.embed(VARIED["Japanese"])) is None
     assert of_reward["spearman_low"] > 0.3
 
 

@@ -8,8 +8,11 @@ import matplotlib
 import pytest
 
 from polychrome.errors import InputError
+from polychrome.reporting.charts import plane_chart
 from polychrome.reporting.draw import draw
 from polychrome.reporting.names import model_name
+from polychrome.reporting.palette import palette_of
+from polychrome.reporting.read import read_plane
 from polychrome.training.loop import State
 from polychrome.training.summary import write_training
 from tests.reporting.page.tree import MODELS, ROOT, write_curves
@@ -65,6 +68,22 @@ def test_figures_are_svg_on_paper_of_their_own_and_the_same_files_give_the_same_
         assert len(text) < 100_000
     assert all(f">{model_name(model)}</text>" in first["plane"] for model in MODELS)
     assert all(f">{title}</text>" in first["training"] for title in ("Fine-tuning: loss", "GRPO: mean reward"))
+
+
+def test_a_plane_without_diversity_is_not_drawn_and_one_of_few_models_says_who_is_missing(results):
+    head, *rows = (results / "plane.csv").read_text().splitlines()
+    first = head.split(",").index("semantic_diversity")
+    blank = [
+        ",".join(["" if first <= i < first + 3 else cell for i, cell in enumerate(row.split(","))]) for row in rows
+    ]
+    (results / "plane.csv").write_text("\n".join([head, *rows[:2], *blank[2:]]) + "\n")
+    plane = read_plane(results / "plane.csv")
+    told = plane_chart(plane, palette_of(list(plane))).words
+    absent = ", ".join(model_name(row.split(",")[0]) for row in rows[2:])
+    assert told.endswith(f"Not defined for this language: {absent}.")
+    (results / "plane.csv").write_text("\n".join([head, *blank]) + "\n")
+    draw(["baseline"], [1], results)
+    assert {path.name for path in (results / "figures").iterdir()} == {"pass_at_k.svg", "training.svg"}
 
 
 def test_missing_curves_and_numbers_that_are_not_finite_are_reported_and_earlier_figures_stand(results):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from polychrome.measures.encoder import ENOUGH
 from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.objectives.diversity import leave_one_out_advantages
 from polychrome.pairs.schema import Pair
@@ -17,6 +18,7 @@ from polychrome.training.classes import Classes, distinct_share
 from polychrome.training.diversity import Sets, Validity, make_diversity
 from polychrome.training.methods.polychromic import elsewhere
 from tests.encoders import Angles, Letters
+from tests.measures.test_languages import English
 
 KINDS = ("semantic", "self_bleu", "distinct_n")
 SETS = [
@@ -124,6 +126,20 @@ def test_the_gate_is_the_tenth_percentile_of_how_near_human_replies_are_to_their
         validity(["another post 0"], Sets(Angles(), [["reply 0", "reply 1"]]))
     off = Validity.calibrated(Angles(), [], gate=False)
     assert off(["post at 0"], Sets(Angles(), [["", "no no no no no 180"]])).all()
+
+
+def test_the_gate_asks_nothing_of_a_script_that_the_encoder_does_not_know_and_says_so():
+    russian = [
+        Pair(f"r{i}", "r", "привет", text, 0.0, "a") for i, text in enumerate(("я тоже очень рад", "нет, спасибо"))
+    ]
+    with pytest.warns(UserWarning, match="does not ask whether replies are on topic for 2 of 2 training pairs"):
+        gate = Validity.calibrated(English(), russian, gate=True)
+    sets = Sets(English(), [["я не знаю", "нет нет нет нет нет"]])
+    assert gate(["привет"], sets).tolist() == [[True, False]]
+    english = [Pair(f"e{i}", "e", "a cab", "a bad cab" * (1 + i % 3), 0.0, "a") for i in range(ENOUGH)]
+    with pytest.warns(UserWarning, match=f"for 2 of {ENOUGH + 2} training pairs"):
+        mixed = Validity.calibrated(English(), [*russian, *english], gate=True)
+    assert mixed.threshold == Validity.calibrated(English(), english, gate=True).threshold
 
 
 def test_the_baseline_from_elsewhere_is_the_mean_of_the_other_sets_and_never_of_the_own():

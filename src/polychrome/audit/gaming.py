@@ -3,8 +3,9 @@
 Replies of the last epoch are set against those of the first, prompt by prompt: what a prompt is worth cancels out.
 When no two prompts come twice, the last third of the groups is set against the first third, unpaired, and ``design``
 says so. A check fails when its change is at or beyond the threshold *and* the interval lies wholly on that side of
-zero. "Not gamed" is no acquittal by itself: the smallest fall of the judge that would have been seen stands beside it,
-and ``conclusive`` says whether a fall beyond the margin is excluded, or the proxy did not rise at all.
+zero; where what it looks at is not defined for the language, it is not made. "Not gamed" is no acquittal by itself: the
+smallest fall of the judge that would have been seen stands beside it, and ``conclusive`` says whether a fall beyond the
+margin is excluded, or the proxy did not rise at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +25,11 @@ from polychrome.evaluation.evaluate import read_per_post
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import mean_of
 from polychrome.files import whole_directory, write_csv, write_json, write_jsonl
+from polychrome.measures.words import LANGUAGE
 from polychrome.pairs.schema import read_pairs
 
 GAMED, NOT_GAMED = "gamed", "not gamed"
+NOT_MADE = "not made"  # of a check
 POWER = 0.8  # chance of seeing the fall that is called detectable
 _WHERE = {"judge_in_training": "in training", "judge_on_test_posts": "on the test posts"}
 
@@ -129,6 +132,18 @@ def change(early: np.ndarray, late: np.ndarray, paired: bool, settings: Evaluati
     return Change(float(early.mean()), float(late.mean()), float(mean), float(low), float(high), float(error))
 
 
+def change_of_defined(
+    early: np.ndarray, late: np.ndarray, paired: bool, settings: EvaluationSettings
+) -> tuple[Change | None, int]:
+    """:func:`change` of the groups that have a value, None with fewer than two, and how many prompts are left out."""
+    missing = [np.isnan(early), np.isnan(late)]
+    if paired:
+        missing = [missing[0] | missing[1]] * 2
+    early, late = (values[~absent] for values, absent in zip((early, late), missing, strict=True))
+    found = change(early, late, paired, settings) if min(len(early), len(late)) > 1 else None
+    return found, int(missing[0].sum() + (0 if paired else missing[1].sum()))
+
+
 def detectable(found: Change, threshold: float, confidence: float) -> float:
     """The smallest change, of either sign, that a check at ``threshold`` would see with probability :data:`POWER`.
 
@@ -156,26 +171,33 @@ def _on_test_posts(arm: Path, start: Path, settings: EvaluationSettings) -> Chan
 
 
 def weigh(
-    measured: Measured, on_test: Change, human: Mapping[str, float], thresholds: GamingSettings
+    measured: Measured, on_test: Change, human: Mapping[str, float | None], thresholds: GamingSettings
 ) -> dict[str, Any]:
     """What verdict.json holds, but for who was judged."""
     rollouts, settings = measured.rollouts, measured.settings
     early, late, paired = windows(rollouts.ids)
     by_group = {name: values.mean(axis=1) for name, values in measured.values.items()}
     compared = by_group | {"gap": measured.gaps.mean(axis=1)}
-    changes = {name: change(values[early], values[late], paired, settings) for name, values in compared.items()}
-    changes[ACROSS] = change(measured.across(early), measured.across(late), paired, settings)
+    windowed = {name: (values[early], values[late]) for name, values in compared.items()}
+    windowed[ACROSS] = measured.across(early), measured.across(late)
+    changes = {name: change_of_defined(*values, paired, settings) for name, values in windowed.items()}
+    proxy, judge, gap = (changes[name][0] for name in ("proxy", "judge", "gap"))
+    spread = human["judge_spread"]
+    assert proxy is not None  # these are defined for every reply
+    assert judge is not None
+    assert gap is not None
+    assert spread is not None
     checks = [
-        *_judge_checks(changes["judge"], on_test, human["judge_spread"], thresholds, settings),
+        *_judge_checks(judge, on_test, spread, thresholds, settings),
         *_drift_checks(changes, human, thresholds),
     ]
-    proxy, groups = changes["proxy"], len(rollouts.ids)
+    groups = len(rollouts.ids)
     spans = {"run": np.arange(groups), "early": early, "late": late}
     return _decided(proxy, checks) | {
         "proxy": proxy.as_json() | {"detectable": detectable(proxy, 0.0, settings.confidence)},
-        "judge": changes["judge"].as_json(),
+        "judge": judge.as_json(),
         "judge_on_test_posts": on_test.as_json(),
-        "gap_growth": changes["gap"].as_json(),
+        "gap_growth": gap.as_json(),
         "checks": checks,
         "correlations": measured.correlations(spans),
         "over_optimisation": {
@@ -201,12 +223,14 @@ def _decided(proxy: Change, checks: Sequence[Mapping[str, Any]]) -> dict[str, An
     excluded = all(check["low"] > check["threshold"] for check in falls)  # a fall beyond the margin
     rose, fell = proxy.low > 0, proxy.high <= 0
     gamed = rose and bool(failed)
-    text = f"Gamed: the proxy changed by {proxy} while these checks failed: {', '.join(failed)}."
+    unmade = [check["name"] for check in checks if check["verdict"] == NOT_MADE]
+    but = f" ({', '.join(unmade)}: {NOT_MADE}, {LANGUAGE})" if unmade else ""
+    text = f"Gamed: the proxy changed by {proxy} while these checks failed: {', '.join(failed)}{but}."
     if not gamed:
         seen = " and ".join(f"{check['detectable']:.3f} {_WHERE[check['name']]}" for check in falls)
         could = f"a fall of the judge by {seen} would have been seen with {POWER:.0%} probability"
         passed = f"these checks failed: {', '.join(failed)}" if failed else "every check passed"
-        parts = [f"Not gamed: the proxy changed by {proxy} and {passed}"]
+        parts = [f"Not gamed: the proxy changed by {proxy} and {passed}{but}"]
         if failed:
             parts.append("there was nothing to game" if fell else "that the proxy rose is not established")
         parts.append(could)
@@ -240,19 +264,27 @@ def _judge_checks(
 
 
 def _drift_checks(
-    changes: Mapping[str, Change], human: Mapping[str, float], thresholds: GamingSettings
+    changes: Mapping[str, tuple[Change | None, int]], human: Mapping[str, float | None], thresholds: GamingSettings
 ) -> list[dict[str, Any]]:
     checks = []
     for name, drift, setting, text in _DRIFT_CHECKS:
-        found, limit = changes[drift], getattr(thresholds, setting)
+        (found, absent), limit, people = changes[drift], getattr(thresholds, setting), human[drift]
         is_rise = name != "length_collapse"
-        change = found.relative() if drift == "length" else found
-        check = _check(name, text.format(limit), change, "<" if is_rise else ">", limit if is_rise else -limit)
-        check |= {"first": found.first, "last": found.last, "human": human[drift]}
-        within_people = found.last <= human[drift] if is_rise else found.last >= human[drift]
+        asked = text.format(limit), "<" if is_rise else ">", limit if is_rise else -limit
+        if found is None:
+            unmade = dict.fromkeys(("value", "low", "high", "first", "last")) | {"human": people, "verdict": NOT_MADE}
+            unmade |= {"name": name, "text": asked[0], "comparison": asked[1], "threshold": asked[2]}
+            checks.append(unmade | {"note": f"{LANGUAGE.capitalize()}: the check was not made."})
+            continue
+        check = _check(name, asked[0], found.relative() if drift == "length" else found, *asked[1:])
+        check |= {"first": found.first, "last": found.last, "human": people}
+        within_people = people is not None and (found.last <= people if is_rise else found.last >= people)
         if check["verdict"] == "fail" and within_people:
-            note = f"Beyond the threshold, but no further than people: {human[drift]:.3g}."
+            note = f"Beyond the threshold, but no further than people: {people:.3g}."
             check |= {"verdict": "pass", "note": note}
+        if absent:
+            left_out = f"{absent} prompts are left out: of a reply in its script it is {LANGUAGE}."
+            check["note"] = " ".join(filter(None, [check.get("note"), left_out]))
         checks.append(check)
     return checks
 

@@ -75,9 +75,10 @@ def read_rollouts(path: str | Path) -> Rollouts:
 # --- what is measured of each reply -----------------------------------------------------------------------------------
 
 
-def yardstick(pairs: Sequence[Pair], judge: Ruler, near_identical: float) -> dict[str, float]:
+def yardstick(pairs: Sequence[Pair], judge: Ruler, near_identical: float) -> dict[str, float | None]:
     """Name -> mean over human replies: the judge, each of ``DRIFTS`` and near-identical replies across posts.
 
+    A drift is measured on the replies that it is defined for, and None where there are none.
     ``judge_spread`` is the standard deviation (n - 1) of the judge's predictions. Raises InputError for fewer than two.
     People have one reply to a post where a policy has G, so fewer chances of a near-identical one: their share is low.
     Human replies are never cut: ``truncated`` is 0.
@@ -88,18 +89,24 @@ def yardstick(pairs: Sequence[Pair], judge: Ruler, near_identical: float) -> dic
     posts, replies = [pair.post for pair in pairs], [pair.reply for pair in pairs]
     values = {"judge": judge.predict(posts, replies)} | _drifts(posts, replies)
     across = near_identical_across(posts, [(reply,) for reply in replies], near_identical)
-    means = {name: float(of_reply.mean()) for name, of_reply in (values | {ACROSS: across}).items()}
+    means = {name: mean_of_defined(of_reply) for name, of_reply in (values | {ACROSS: across}).items()}
     return means | {"truncated": 0.0, "judge_spread": float(values["judge"].std(ddof=1))}
 
 
 def _drifts(posts: Sequence[str], replies: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of ``DRIFTS`` that texts show: all but ``truncated``."""
+    """Those of ``DRIFTS`` that texts show, all but ``truncated``; genericness is NaN where it is no Latin script."""
     return {
         "length": np.array([len(words_of(reply)) for reply in replies], dtype=float),
-        "genericness": 1.0 - np.nan_to_num(genericness(replies), nan=1.0),
+        "genericness": 1.0 - genericness(replies),
         "copy_rate": copied_share(posts, replies),
         "repetition": repeated_share(replies),
     }
+
+
+def mean_of_defined(values: np.ndarray) -> float | None:
+    """The mean of what is not NaN; None where nothing is left."""
+    defined = values[~np.isnan(values)]
+    return float((defined if defined.size < values.size else values).mean()) if defined.size else None
 
 
 def near_identical_across(posts: Sequence[str], groups: Sequence[Sequence[str]], threshold: float) -> np.ndarray:
@@ -208,6 +215,7 @@ class Measured:
     def curve(self) -> list[dict[str, float | None]]:
         """The rows of curve.csv, one per step: means over its replies, intervals over its prompts (none for one).
 
+        A drift is the mean over the replies that it is defined for, None without any.
         Near-identical replies are sought within the step: their share is below that of an epoch, which has more posts.
         """
         rows: list[dict[str, float | None]] = []
@@ -219,7 +227,7 @@ class Measured:
                 interval = interval_of(by_prompt[None, :], self.settings)  # None for one prompt
                 ends = (interval.low, interval.high) if interval else (None, None)
                 row |= {name: float(by_prompt.mean()), f"{name}_low": ends[0], f"{name}_high": ends[1]}
-            row |= {name: float(self.values[name][groups].mean()) for name in DRIFTS}
+            row |= {name: mean_of_defined(self.values[name][groups]) for name in DRIFTS}
             rows.append(row | {ACROSS: float(self.across(groups).mean())})
         return rows
 

@@ -120,11 +120,13 @@ def compared(a: Runs, b: Runs, settings: "EvaluationSettings") -> dict[str, Any]
     posts = [post for post in a[both[0]].posts if all(post in run.posts for runs in (a, b) for run in _of(runs, both))]
     if len(posts) < 2:
         raise bad("A and B", f"{len(posts)} test posts in common", "two or more", "Compare runs with the same split.")
-    contrasts, same = [], []
+    contrasts, same, relevance = [], [], {}
     for model in models:
         seeds = [seed for name, seed in both if name == model]
         names = [n for n in contrasted(settings) if all(n in r[model, s].metrics for r in (a, b) for s in seeds)]
         values = [{n: _table(runs, model, seeds, posts, n) for n in names} for runs in (a, b)]
+        if all("relevance" in r[model, s].metrics for r in (a, b) for s in seeds):
+            relevance[model] = [_table(runs, model, seeds, posts, "relevance") for runs in (a, b)]
         if all(np.array_equal(values[0][name], values[1][name], equal_nan=True) for name in names):
             same.append(model)
             continue
@@ -133,7 +135,10 @@ def compared(a: Runs, b: Runs, settings: "EvaluationSettings") -> dict[str, Any]
     tested = [contrast for contrast in contrasts if contrast.effect]
     for contrast, p in zip(tested, holm([c.effect.p for c in tested if c.effect]), strict=True):
         contrast.p_holm = p
-    rows = [{"model": c.a, **{k: v for k, v in described(c, settings).items() if k not in "ab"}} for c in contrasts]
+    rows = [
+        {"model": c.a, **{k: v for k, v in described(c, settings, relevance.get(c.a, ())).items() if k not in "ab"}}
+        for c in contrasts
+    ]
     only = {side: sorted({model for model, _ in runs} - set(models)) for side, runs in (("a", a), ("b", b))}
     about = {"posts": len(posts), "tests": len(tested), "confidence": settings.confidence}
     return {"contrasts": rows, "unchanged": same, "only": only, **about}
@@ -172,6 +177,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def as_tables(result: Mapping[str, Any], everything: bool) -> str:
     """The comparison as it is printed: the parameters that differ, then a table a model."""
+    from polychrome.measures.words import LANGUAGE
     from polychrome.reporting.names import metric_name
 
     a, b = result["a"], result["b"]
@@ -181,7 +187,8 @@ def as_tables(result: Mapping[str, Any], everything: bool) -> str:
     hidden = 0
     for model in dict.fromkeys(row["model"] for row in result["contrasts"]):
         own = [row for row in result["contrasts"] if row["model"] == model]
-        shown = [row for row in own if everything or row.get("different") or row["metric"].startswith("pass_at_")]
+        told = [row["metric"].startswith("pass_at_") or row.get("undefined") == LANGUAGE for row in own]
+        shown = [row for row, say in zip(own, told, strict=True) if everything or say or row.get("different")]
         hidden += len(own) - len(shown)
         lines += ["", f"{model}", f"  {'':32} {a:>12} {b:>12}   difference ({interval}), p after Holm"]
         lines += [f"  {metric_name(row['metric']):32} {_numbers(row)}" for row in shown]

@@ -179,9 +179,11 @@ def choose(
 ) -> dict[str, Any]:
     """At most ``k`` of the replies ``drawn`` (text, whether it ended by itself), scored, and why others were dropped.
 
-    Of two replies whose character 5-grams have a Jaccard similarity of ``near`` or more the better one stays.
+    Of two replies whose character 5-grams have a Jaccard similarity of ``near`` or more the better one stays. Where
+    the encoder does not know the script of some, ``unread`` counts them, and they are taken by their score alone.
     """
     from polychrome.measures.duplicates import NearDuplicates
+    from polychrome.measures.encoder import cosines
     from polychrome.measures.mmr import mmr
 
     faults = [fault(post, text, ended) for text, ended in drawn]
@@ -199,10 +201,12 @@ def choose(
             places.append(place)
     dropped += Counter({"near-identical": len(texts) - len(places)})
     texts, scores = [texts[i] for i in places], scores[by_score][places]
-    vectors = np.asarray(encoder.embed(texts), dtype=np.float64)
-    best_first = sorted(mmr(scores, vectors @ vectors.T, k, weight=1 - variety))  # places are ordered by score
+    alike = cosines(texts, encoder)
+    best_first = sorted(mmr(scores, alike, k, weight=1 - variety))  # places are ordered by score
     found = [{"reply": texts[i], "score": round(float(scores[i]), 4)} for i in best_first]
-    return {"suggestions": found, "drawn": len(drawn), "dropped": dict(dropped)}
+    unread = int(np.isnan(np.diagonal(alike)).sum())
+    about = {"unread": unread} if unread else {}
+    return {"suggestions": found, "drawn": len(drawn), "dropped": dict(dropped), **about}
 
 
 def fault(post: str, reply: str, ended: bool) -> str:
@@ -221,10 +225,14 @@ def fault(post: str, reply: str, ended: bool) -> str:
 
 def in_words(answered: dict[str, Any]) -> str:
     """One post's suggestions, for people."""
+    from polychrome.measures.words import LANGUAGE
+
     said = ", ".join(f"{count} {reason}" for reason, count in answered["dropped"].items()) or "none"
     found = answered["suggestions"]
     lines = [f"  {one['score']:.2f}  {one['reply']}" for one in found]
     if len(found) < answered["asked"]:
         lines.append(f"  {len(found)} of the {answered['asked']} asked for are left: --draw more, or another --seed")
+    if unread := answered.get("unread"):
+        lines.append(f"  variety is {LANGUAGE}: {unread} replies are taken by their score alone")
     about = f"{answered['drawn']} drawn by {answered['model']}, scored by its reward ({answered['reward']}, 0 to 1)"
     return "\n".join([f"> {answered['post']}", *lines, f"  {about}; dropped: {said}", ""])

@@ -23,9 +23,9 @@ from polychrome.engagement import ranks
 from polychrome.engagement.ranks import Ranked
 from polychrome.errors import bad
 from polychrome.files import whole_directory
-from polychrome.measures.encoder import TextEncoder, known, relevance
+from polychrome.measures.encoder import TextEncoder, calibrating, relevance
 from polychrome.measures.partition import same_class_threshold
-from polychrome.measures.words import words_and_marks
+from polychrome.measures.words import LANGUAGE, words_and_marks
 from polychrome.pairs.schema import Pair, read_pairs
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)  # ridge penalties to choose from
@@ -46,9 +46,9 @@ def n_grams(text: str) -> set[str]:
 class Thresholds:
     """What a well-formed reply must reach to pass."""
 
-    on_topic: float  # cosine of post and reply
+    on_topic: float | None  # cosine of post and reply; None: the encoder does not know the language
     engagement: float  # the judge's prediction
-    same_class: float  # cosine of two replies to one post, from which on they are of one class
+    same_class: float | None  # cosine of two replies to one post, from which on they are of one class; None: as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,12 @@ def fit(
         if measured["spearman_low"] > 0
         else "no better than chance is established, so predicted engagement and passes mean little; give it more pairs"
     )
-    if unknown := 1 - np.mean(known(encoder, posts, replies)):
+    if unknown := np.mean(np.isnan(cosine)):
         meaning += (
-            f"; the encoder does not know the script of {unknown:.0%} of the calibration pairs, whose relevance and "
+            f"; the encoder does not know the script of {unknown:.0%} of the calibration pairs: whether "
+            "replies are on topic is not asked there, and relevance, semantic diversity and classes are "
+            f"{LANGUAGE} (a multilingual encoder would know it: assets.encoder)"
         )
-        meaning += "semantic diversity say little: take a multilingual one (assets.encoder)"
     return judge, {
         "pairs": len(own.pairs),
         "conversations": len(np.unique(own.conversations)),
@@ -200,12 +201,16 @@ def calibrated(
 ) -> tuple[Thresholds, dict[str, Any]]:
     """What human replies to the posts of ``phases`` (n,) reach, given how relevant and engaging they are, each (n,).
 
-    Returns the thresholds of a pass, and what the report says of them.
+    Returns the thresholds of a pass, and what the report says of them. Pairs whose scripts the encoder knows set those
+    of cosines, which are None where these are too few.
     """
-    vectors, posts = encoder.embed([pair.reply for pair in phases]), [pair.post for pair in phases]
-    same = {share: same_class_threshold(vectors, posts, 1 - share) for share in SAME_CLASS_SHARES}
-    on_topic, engaging = np.quantile(relevance, ON_TOPIC_QUANTILE), np.quantile(predicted, pass_quantile)
-    thresholds = Thresholds(float(on_topic), float(engaging), same[SAME_CLASS_SHARE])
+    posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
+    vectors, read = encoder.embed(replies), calibrating(encoder, posts, replies)
+    on_topic, same, of_read = None, dict.fromkeys(SAME_CLASS_SHARES), [posts[i] for i in read]
+    if len(read) == len(posts) or len(set(of_read)) > 1:
+        on_topic = float(np.quantile(relevance[read], ON_TOPIC_QUANTILE))
+        same = {share: same_class_threshold(vectors[read], of_read, 1 - share) for share in SAME_CLASS_SHARES}
+    thresholds = Thresholds(on_topic, float(np.quantile(predicted, pass_quantile)), same[SAME_CLASS_SHARE])
     return thresholds, {
         "on_topic_threshold": thresholds.on_topic,
         "engagement_threshold": thresholds.engagement,

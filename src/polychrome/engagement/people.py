@@ -19,7 +19,7 @@ from polychrome.engagement.judge import Thresholds, calibrated
 from polychrome.engagement.ranks import Ranked
 from polychrome.errors import bad
 from polychrome.files import read_json, shown, whole_directory, write_json
-from polychrome.measures.encoder import Encoder, TextEncoder
+from polychrome.measures.encoder import Encoder, TextEncoder, calibrating, known
 from polychrome.pairs.schema import Pair
 
 KEPT = "people.json"  # in a model's folder
@@ -42,6 +42,7 @@ class People:
     def nearest(self, posts: Sequence[str], replies: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """What each reply is worth (n,), and its cosine (n,) with the human reply that is nearest to it.
 
+        The cosine is NaN where the encoder does not know the script of the post or of the reply.
         Raises InputError for a post that nobody replied to.
         """
         encoder = self.encoder or _encoder()
@@ -58,7 +59,7 @@ class People:
             order = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
             rated[rows] = np.asarray(self.engagement[post])[order].mean(axis=1)
             cosine[rows] = alike.max(axis=1)
-        return rated, cosine
+        return rated, np.where(known(encoder, posts, replies), cosine, np.nan)
 
     @classmethod
     def of(cls, pairs: Sequence[Pair]) -> Self:
@@ -108,10 +109,15 @@ def make_people(
     """Keep ``everyone``'s replies in the judge's place, calibrated on those of ``phases``; write and return the report.
 
     Reported is how well the replies of ``own``, each rated by others to its post, are put in order. Raises InputError
-    where a post has too few replies.
+    where a post has too few replies, and where the encoder does not know their script.
     """
     people = replace(People.of(everyone), encoder=encoder)
-    rated, cosine = people.nearest([pair.post for pair in phases], [pair.reply for pair in phases])
+    posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
+    if not len(calibrating(encoder, posts, replies)):
+        expected = "an encoder that knows their script, since replies are rated by those near them"
+        remedy = "Take a multilingual one (assets.encoder), or set split.per_conversation: 0: then a judge is fitted."
+        raise bad("the prepared pairs", f"texts like {shown(replies[0])}", expected, remedy)
+    rated, cosine = people.nearest(posts, replies)
     thresholds, calibration = calibrated(phases, encoder, cosine, rated, pass_quantile)
     with whole_directory(directory) as beside:
         replace(people, thresholds=thresholds).save(beside)

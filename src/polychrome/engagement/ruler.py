@@ -18,7 +18,7 @@ from polychrome.engagement import people
 from polychrome.engagement.judge import Judge
 from polychrome.engagement.people import People
 from polychrome.files import Row
-from polychrome.measures.encoder import TextEncoder, known, relevance
+from polychrome.measures.encoder import TextEncoder, relevance
 from polychrome.measures.failures import failures_of
 from polychrome.measures.partition import components, similar
 from polychrome.measures.passk import pass_at_k
@@ -31,7 +31,10 @@ class Ruler(Protocol):
     def rate(
         self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
     ) -> list[Row]:
-        """Each of n replies to ``posts[i]`` with all that was measured of it, as replies.jsonl holds it."""
+        """Each of n replies to ``posts[i]`` with all that was measured of it, as replies.jsonl holds it.
+
+        ``relevance`` is None where it is not defined for the language.
+        """
         ...
 
     def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
@@ -42,12 +45,18 @@ class Ruler(Protocol):
         """Feature of a reply -> what it adds to the mean prediction of n >= 1 replies."""
         ...
 
-    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
-        """The class of each of n replies to one post, which have unit ``vectors`` (n, d); -1 makes no class."""
+    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray | None) -> list[int]:
+        """The class of each of n replies to one post, which have unit ``vectors`` (n, d); -1 makes no class.
+
+        Empty where that rests on vectors and there are none: the encoder does not know the language.
+        """
         ...
 
-    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> np.ndarray:
-        """Which of n replies to one post say the same: bool (n, n), symmetric; one without a class is like none."""
+    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray | None) -> np.ndarray | None:
+        """Which of n replies to one post say the same: bool (n, n), symmetric; one without a class is like none.
+
+        None where that rests on vectors and there are none.
+        """
         ...
 
     def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
@@ -68,31 +77,33 @@ class FittedRuler:
     def rate(
         self, posts: Sequence[str], replies: Sequence[str], ended: Sequence[bool], encoder: TextEncoder
     ) -> list[Row]:
-        """A reply passes if it ended, is well-formed, near enough to its post, and predicted to engage enough."""
+        """A reply passes if it ended, is well-formed, near enough to its post, and predicted to engage enough.
+
+        Where relevance is undefined, how near it is is not asked.
+        """
         cosine, engagement = self.relevance(posts, replies, encoder), self.predict(posts, replies)
-        asked = known(encoder, posts, replies)  # whether they are on topic
         thresholds = self.judge.thresholds
         rows: list[Row] = []
         for i, reply in enumerate(replies):
-            well_formed, on_topic = not problems_of(reply), bool(cosine[i] >= thresholds.on_topic or not asked[i])
+            near = None if thresholds.on_topic is None or np.isnan(cosine[i]) else float(cosine[i])
+            well_formed, on_topic = not problems_of(reply), near is None or near >= thresholds.on_topic
             engages = bool(engagement[i] >= thresholds.engagement)
-            about = {"relevance": float(cosine[i]), "on_topic": thresholds.on_topic, "ended": ended[i]}
-            if not asked[i]:
-                about["on_topic"] = -1.0
             rows.append(
                 {
                     "text": reply,
                     "engagement": float(engagement[i]),
-                    "relevance": float(cosine[i]),
+                    "relevance": near,
                     "well_formed": well_formed,
                     "passes": ended[i] and well_formed and on_topic and engages,
-                    "failures": failures_of(posts[i], reply, **about),
+                    "failures": failures_of(
+                        posts[i], reply, relevance=near, on_topic=thresholds.on_topic, ended=ended[i]
+                    ),
                 }
             )
         return rows
 
     def relevance(self, posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:
-        """Cosine (n,) of each post and its reply."""
+        """Cosine (n,) of each post and its reply; NaN where the encoder does not know the script of either."""
         return relevance(posts, replies, encoder)
 
     def predict(self, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
@@ -103,14 +114,17 @@ class FittedRuler:
         """Of every n-gram of the reply."""
         return self.judge.contributions(replies) if isinstance(self.judge, Judge) else {}
 
-    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
+    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray | None) -> list[int]:
         """Those that are joined by :meth:`alike`."""
-        return components(self.alike(post, replies, vectors)).tolist()
+        alike = self.alike(post, replies, vectors)
+        return [] if alike is None else components(alike).tolist()
 
-    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray | None) -> np.ndarray | None:
         """A cosine above all but 1% of those of human replies to different posts; the malformed are like none."""
-        valid = np.array([not problems_of(reply) for reply in replies], dtype=bool)
-        return similar(vectors, self.judge.thresholds.same_class, valid)
+        threshold = self.judge.thresholds.same_class
+        if vectors is None or threshold is None:
+            return None
+        return similar(vectors, threshold, np.array([not problems_of(reply) for reply in replies], dtype=bool))
 
     def pass_curve(self, rows: Sequence[Row]) -> np.ndarray:
         """The chance that one of k passes."""
@@ -172,11 +186,11 @@ class AudienceRuler:
         kinds, worth = [kind_of(*pair) for pair in zip(posts, replies, strict=True)], self.predict(posts, replies)
         return {name: float(worth[np.array(kinds) == kind].sum()) / len(kinds) for kind, name in enumerate(KINDS)}
 
-    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> list[int]:
+    def classes(self, post: str, replies: Sequence[str], vectors: np.ndarray | None) -> list[int]:
         """Their kinds, as places in :data:`~polychrome.audience.grammar.KINDS`."""
         return [kind_of(post, reply) for reply in replies]
 
-    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+    def alike(self, post: str, replies: Sequence[str], vectors: np.ndarray | None) -> np.ndarray:
         """Those of one kind."""
         kinds = np.array(self.classes(post, replies, vectors))
         return (kinds[:, None] == kinds) & (kinds >= 0)

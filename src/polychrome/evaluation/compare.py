@@ -21,7 +21,7 @@ from polychrome.evaluation.contrasts import (
 )
 from polychrome.evaluation.criteria import Evidence, judge_criteria, read_verdicts
 from polychrome.evaluation.experiment import ExperimentSettings
-from polychrome.evaluation.metrics import CONTRASTED, SHOWN, compared, contrasted
+from polychrome.evaluation.metrics import CONTRASTED, ENCODED, SHOWN, compared, contrasted, why_undefined
 from polychrome.evaluation.power import POWER
 from polychrome.evaluation.results import Results, read_results
 from polychrome.evaluation.settings import EvaluationSettings
@@ -29,6 +29,7 @@ from polychrome.evaluation.statistics import defined, interval_of, mean_of, spre
 from polychrome.evaluation.warnings import warnings
 from polychrome.files import tidy, write_csv, write_json, write_text
 from polychrome.measures.passk import check_ks
+from polychrome.measures.words import LANGUAGE
 from polychrome.reporting.names import metric_name
 
 HUMAN = ("pass_at_1", "engagement")  # metrics of metrics.json that one human reply a post has
@@ -89,7 +90,11 @@ def comparison(
     for question in experiment.questions:
         own = [[find(contrasts, a, b, metric) for metric in contrasted(settings)] for a, b in question.contrasts]
         answer: dict[str, Any] = {"id": question.id, "question": question.text}
-        answer["contrasts"] = [described(contrast, settings) for of_pair in own for contrast in of_pair]
+        answer["contrasts"] = [
+            described(contrast, settings, results.relevance(contrast.a, contrast.b))
+            for of_pair in own
+            for contrast in of_pair
+        ]
         sentences = [verdict(of_pair, settings) for of_pair in own]
         if question.rank:
             answer["ranking"], best = rank(results, contrasts, tuple(experiment.compared), settings)
@@ -112,7 +117,18 @@ def comparison(
         "power_by": "simulation: observed differences mirrored and exponentially tilted, posts and seeds resampled",
     }
     models = {model: means(results, model, settings) for model in results.models}
-    return {"questions": answered, "family": family, "models": models}
+    lacking = {"not_for_this_language": found} if (found := not_for_this_language(results)) else {}
+    return {"questions": answered, "family": family, "models": models} | lacking
+
+
+def not_for_this_language(results: Results) -> list[str]:
+    """The metrics that no model has since the encoder does not know the script."""
+    return [
+        metric
+        for metric in ENCODED
+        if not any(defined(values[metric]).size for values in results.values.values())
+        and all(why_undefined(metric, relevance) == LANGUAGE for relevance in results.relevance(*results.models))
+    ]
 
 
 def rank(
@@ -199,9 +215,11 @@ def table(results: Results, settings: EvaluationSettings, ideals: Mapping[str, n
         exact = [f"{curve[k - 1]:.3f}" for k in sorted(settings.ks)]
         lines.append(f"| {' | '.join([name, *exact, *['-'] * (len(names) - len(exact))])} |")
     seeds = ", ".join(map(str, results.seeds))
+    absent = ", ".join(map(metric_name, not_for_this_language(results)))
     lines += [
         "",
         f"Mean [{100 * settings.confidence:g}% interval] over {results.posts} test posts, {results.samples} replies "
-        f"to each; seeds: {seeds}. A dash: not defined.",
+        f"to each; seeds: {seeds}. A dash: not defined."
+        + (f" {LANGUAGE.capitalize()}, whose script the encoder does not know: {absent}." if absent else ""),
     ]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from polychrome.evaluation.metrics import contrasted, headroom
+import numpy as np
+
+from polychrome.evaluation.metrics import contrasted, headroom, why_undefined
 from polychrome.evaluation.power import POWER, detectable
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
@@ -72,12 +74,12 @@ def find(contrasts: Sequence[Contrast], a: str, b: str, metric: str) -> Contrast
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def described(contrast: Contrast, settings: EvaluationSettings) -> dict[str, Any]:
-    """A contrast as comparison.json holds it."""
+def described(contrast: Contrast, settings: EvaluationSettings, relevance: Sequence[np.ndarray] = ()) -> dict[str, Any]:
+    """A contrast as comparison.json holds it; ``relevance`` (seeds, posts) of both says why it may be undefined."""
     about: dict[str, Any] = {"a": contrast.a, "b": contrast.b, "metric": contrast.metric}
     effect, seen, room = contrast.effect, contrast.detectable, headroom(contrast.metric)
     if effect is None:
-        return about | {"undefined": "fewer than two posts have a value for both models"}
+        return about | {"undefined": why_undefined(contrast.metric, *relevance)}
     notes = list(effect.notes)
     if seen is not None and room is not None:
         notes += [

@@ -15,10 +15,12 @@ import numpy as np
 from polychrome.errors import Problems, bad
 from polychrome.evaluation.contrasts import Contrast, find
 from polychrome.evaluation.experiment import Criterion, ExperimentSettings
+from polychrome.evaluation.metrics import why_undefined
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import Effect, compare_paired, interval_of
 from polychrome.files import AGAIN, read_object
+from polychrome.measures.words import LANGUAGE
 from polychrome.reporting.names import metric_name
 
 _HOLDS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
@@ -50,13 +52,22 @@ def judge_criteria(evidence: Evidence) -> dict[str, Any]:
     Each criterion has level, name, text, comparison, threshold, value and verdict ("pass" or "fail"), an interval
     where the value has one, and a note where something needs saying. A value of null cannot pass.
     """
-    criteria = [JUDGES[criterion.kind](criterion, evidence) for criterion in evidence.experiment.criteria]
+    criteria = [_explained(c, JUDGES[c.kind](c, evidence), evidence) for c in evidence.experiment.criteria]
     summary: dict[str, dict[str, int]] = {}
     for judged in criteria:
         count = summary.setdefault(judged["level"], {"pass": 0, "of": 0})
         count["pass"] += judged["verdict"] == "pass"
         count["of"] += 1
     return {"criteria": criteria, "summary": summary}
+
+
+def _explained(c: Criterion, judged: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+    """``judged``, with the reason where it rests on what is not defined for the language."""
+    models = [model for model in (c.a, c.b) if model in evidence.results.values]
+    lacks = c.metric and None in (judged["value"], judged["threshold"])
+    if lacks and why_undefined(c.metric, *evidence.results.relevance(*models)) == LANGUAGE:
+        return judged | {"note": f"{LANGUAGE.capitalize()}, whose script the encoder does not know."}
+    return judged
 
 
 def trained(c: Criterion, evidence: Evidence) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from polychrome.files import (
     write_jsonl,
     wrong_fields,
 )
-from polychrome.measures.encoder import TextEncoder
+from polychrome.measures.encoder import TextEncoder, known
 from polychrome.measures.failures import shares
 from polychrome.measures.metrics import metrics
 from polychrome.measures.passk import check_ks
@@ -67,11 +67,13 @@ def evaluate(
 
     ``references`` is what stage `split` wrote of other people's replies to the test posts.
     metrics.json: {"posts", "samples", "metrics": {name: {"mean", "low", "high", "undefined_posts"}}, "human": {...},
-    "failures": {kind: share of the replies that fail in this way, in [0, 1]}, "human_failures": {...}}.
+    "failures": {kind: share of the replies that fail in this way, in [0, 1], null where none can be asked},
+    "human_failures": {...}}.
     replies.jsonl, a line for each post: {"id", "post", "human": reply, "replies": [n replies]}, a reply being {"text",
     "engagement", "relevance", "well_formed", "passes", "failures": [kind, ...]}. A metric that is undefined for a post
     (say, distinct-3 of one-word replies) leaves that post out and counts it; one that is defined for fewer than two
-    posts has null for a mean. Raises InputError for a malformed file and for k > n.
+    posts has null for a mean. Where the encoder does not know the script of a post or of a reply to it, what rests on
+    it is undefined and a pass asks for the rest. Raises InputError for a malformed file and for k > n.
     """
     answered = read_generations(generations_path)
     if references is not None:
@@ -88,7 +90,7 @@ def evaluate(
     of_model = ruler.rate(*zip(*each, strict=True), encoder)
     sets = [of_model[start : start + samples] for start in range(0, len(of_model), samples)]
     per_post = set_metrics(answered, sets, ruler, encoder, settings)
-    human: PerPost = {name: [float(reply[name]) for reply in of_humans] for name in OF_REPLIES}
+    human: PerPost = {name: means([[reply[name]] for reply in of_humans]) for name in OF_REPLIES}
     human["pass_at_1"] = [float(ruler.pass_curve([reply])[0]) for reply in of_humans]
     human["words"] = [float(len(spaced_words(text))) for text in humans]
     measured = {
@@ -96,8 +98,8 @@ def evaluate(
         "samples": samples,
         "metrics": _summary(per_post, settings),
         "human": _summary(human, settings),
-        "failures": shares([reply["failures"] for reply in of_model]),
-        "human_failures": shares([reply["failures"] for reply in of_humans]),
+        "failures": shares(of_model),
+        "human_failures": shares(of_humans),
     }
     by_post = {
         "posts": [a.id for a in answered],
@@ -140,9 +142,14 @@ def set_metrics(
     per_post: PerPost = {name: [of_post[name] for of_post in of_texts] for name in of_texts[0]}
     per_post["cross_entropy"] = [a.cross_entropy for a in answered]
     for name in OF_REPLIES:
-        per_post[name] = np.array([[reply[name] for reply in replies] for replies in sets], float).mean(axis=1).tolist()
+        per_post[name] = means([[reply[name] for reply in replies] for replies in sets])
     curves = [ruler.pass_curve(replies) for replies in sets]
     return per_post | {f"pass_at_{k}": [float(curve[k - 1]) for curve in curves] for k in settings.ks}
+
+
+def means(values: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """The mean of each row (n,); None where a value is."""
+    return [None if np.isnan(mean) else mean for mean in np.array(values, float).mean(axis=1).tolist()]
 
 
 def _reply_set(
@@ -150,17 +157,20 @@ def _reply_set(
 ) -> ReplySet:
     """The set with all that its metrics look at; likeness to people where more than one replied."""
     post, replies, people = answered.post, answered.replies, [answered.human, *answered.references]
-    n, near, among = len(replies), None, None
+    n, near, among, read = len(replies), None, None, vectors if known(encoder, replies).all() else None
     ended = np.array(answered.ended, dtype=bool)  # one that was cut says nothing, alike or not
     if answered.references:
-        alike = ruler.alike(post, [*replies, *people], np.concatenate([vectors, encoder.embed(people)]))
-        near, among = alike[:n, n:] & ended[:, None], alike[n:, n:]
+        seen = read is not None and known(encoder, people).all()
+        of_all = np.concatenate([vectors, encoder.embed(people)]) if seen else None
+        if (alike := ruler.alike(post, [*replies, *people], of_all)) is not None:
+            near, among = alike[:n, n:] & ended[:, None], alike[n:, n:]
+    classes = ruler.classes(post, replies, read)
     return ReplySet(
         post,
         answered.human,
         replies,
-        vectors,
-        classes=np.where(ended, ruler.classes(post, replies, vectors), -1).tolist(),
+        read,
+        classes=np.where(ended, classes, -1).tolist() if classes else (),
         utilities=[_utility(row) for row in rows],
         passes=[row["passes"] for row in rows],
         near=near,

@@ -28,6 +28,10 @@ class Results:
     pass_curve: Mapping[str, np.ndarray]  # model -> (seeds, posts, samples), Pass@1 to Pass@n
     human: Mapping[str, np.ndarray]  # metric -> (1, posts)
 
+    def relevance(self, *models: str) -> list[np.ndarray]:
+        """(seeds, posts) of each model, NaN where the encoder does not know the script of the post or of a reply."""
+        return [self.values[model]["relevance"] for model in models]
+
 
 def read_results(
     models: Sequence[str], seeds: Sequence[int], evaluations: str | Path, settings: EvaluationSettings

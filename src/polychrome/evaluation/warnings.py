@@ -1,13 +1,19 @@
-"""Where the ruler itself asks for care: it is saturated, replies were cut, or it likes the untouched model best."""
+"""Where the ruler itself asks for care.
+
+It is saturated, replies were cut, it cannot read a script, or it likes the untouched model best.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from polychrome.engagement.ruler import Ruler
 from polychrome.evaluation.results import Results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.files import Row, read_object, read_objects
+from polychrome.measures.words import LANGUAGE
 from polychrome.reporting.names import metric_name
 
 SATURATED = 0.95  # of the primary metric; a best model above it has no room left
@@ -37,7 +43,7 @@ def warnings(
         for model in results.models
     }
     primary = {model: float(results.values[model][settings.primary].mean()) for model in results.models}
-    sentences = [*saturation(primary, metric_name(settings.primary)), *cut_short(cut)]
+    sentences = [*saturation(primary, metric_name(settings.primary)), *cut_short(cut), *unread(results)]
     first = {model: float(results.values[model][settings.passes[0]].mean()) for model in results.models}
     trained = [model for model in results.models if model not in untouched]
     asked = [model for model in untouched if model in first]
@@ -71,6 +77,21 @@ def cut_short(shares: Mapping[str, float]) -> list[str]:
     """Which models' replies were cut more often than :data:`CUT`, given the share of every model."""
     over = [f"{model} ({share:.0%})" for model, share in shares.items() if share > CUT]
     return [f"More than {CUT:.0%} of replies were cut at max_new_tokens: {', '.join(over)}."] if over else []
+
+
+def unread(results: Results) -> list[str]:
+    """For how many posts of which models the encoder does not know a script, and what is not asked there."""
+    counts = {
+        model: int(np.isnan(relevance).any(axis=0).sum())
+        for model, relevance in zip(results.models, results.relevance(*results.models), strict=True)
+    }
+    over = [f"{model} ({count} of {results.posts} test posts)" for model, count in counts.items() if count]
+    if not over:
+        return []
+    return [
+        "A pass does not ask whether replies are on topic, and what rests on the encoder is "
+        f"{LANGUAGE}, where it does not know the script of the post or of a reply: {', '.join(over)}."
+    ]
 
 
 def more_liked(ruler: Ruler, ours: Sequence[Row], theirs: Sequence[Row]) -> list[str]:

@@ -20,7 +20,7 @@ from polychrome.evaluation.evaluate import evaluate
 from polychrome.evaluation.generate import answer, open_model, sampling_of
 from polychrome.files import Row, read_json, tidy, write_json, write_jsonl
 from polychrome.frontier.points import kept, points_file
-from polychrome.measures.encoder import Encoder, TextEncoder
+from polychrome.measures.encoder import Encoder, TextEncoder, cosines
 from polychrome.measures.mmr import mmr
 from polychrome.pairs.schema import read_pairs
 from polychrome.params import Params
@@ -83,8 +83,8 @@ def choose(records: Sequence[Row], keep: int, reward: Reward, encoder: TextEncod
     """Each record with the ``keep`` of its replies that maximal marginal relevance takes, in the order taken."""
     made = []
     for record in records:
-        replies, vectors = record["replies"], encoder.embed(record["replies"]).astype(float)
+        replies, alike = record["replies"], cosines(record["replies"], encoder)
         worth = reward([record["post"]] * len(replies), replies) * np.array(record["ended"])  # a cut one earns nothing
-        taken = mmr(worth, vectors @ vectors.T, keep, weight)
+        taken = mmr(worth, alike, keep, weight)
         made.append(record | {key: [record[key][i] for i in taken] for key in ("replies", "ended")})
     return made

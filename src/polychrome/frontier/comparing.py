@@ -22,6 +22,7 @@ from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import DECIMALS, holm, interval_of
 from polychrome.files import tidy, write_json
 from polychrome.frontier.points import ROOT, Curve, read_curves
+from polychrome.measures.words import LANGUAGE
 from polychrome.params import Params
 from polychrome.reporting.frontier import write_frontier
 from polychrome.reporting.names import metric_name
@@ -81,13 +82,17 @@ def attained(quality: np.ndarray, value: np.ndarray, at: np.ndarray) -> np.ndarr
     return np.where(enough.any(axis=0), most, np.take_along_axis(value, quality.argmax(axis=0)[None], axis=0)[0])
 
 
-def contrast(arm: Curve, temperature: float, curve: Curve, metric: str, settings: EvaluationSettings) -> Contrast:
-    """``arm`` at ``temperature`` against ``curve``. Posts for which a value is undefined are left out."""
+def contrast(
+    arm: Curve, temperature: float, curve: Curve, metric: str, settings: EvaluationSettings
+) -> Contrast | None:
+    """``arm`` at ``temperature`` against ``curve``, over the posts for which all is defined; None below two of them."""
     place, quality = arm.temperatures.index(temperature), settings.passes[0]
     given = [np.concatenate([arm.values[name][place][None], curve.values[name]]) for name in (quality, metric)]
     defined = np.isfinite(given).all(axis=(0, 1, 2))
     given = [values[:, :, defined] for values in given]
     posts = int(defined.sum())
+    if posts < 2:
+        return None
 
     def differences(qualities: np.ndarray, values: np.ndarray) -> np.ndarray:
         at, own = qualities[0], qualities[1:]
@@ -110,21 +115,22 @@ def contrast(arm: Curve, temperature: float, curve: Curve, metric: str, settings
 def compare(params: Params, root: Path = ROOT) -> dict[str, Any]:
     """Write ``frontier.json`` into ``root``; returns what it holds. Raises InputError naming all that is missing.
 
-    {"decoded", "temperature", "quality", "variety", "primary", "text", "family", "curves": [{"model", "decoding",
-    "points": [{"temperature", metric: {"mean", "low", "high"}}]}], "contrasts": [:class:`Contrast` and its "outcome"],
-    "arms": [{"arm", "verdict", "sentence"}]}.
+    {"decoded", "temperature", "quality", "variety" (null: not defined for the language), "primary", "text", "family",
+    "curves": [{"model", "decoding", "points": [{"temperature", metric: {"mean", "low", "high"}}]}],
+    "contrasts": [:class:`Contrast` and its "outcome"], "arms": [{"arm", "verdict", "sentence"}]}.
     """
     settings, own, seeds = params.evaluation, params.frontier, params.seeds
     curves = read_curves(params.models, seeds, settings, root)
     quality, primary, variety = settings.passes[0], settings.primary, curves.variety
     arms = [model for model in params.models if model not in (*params.untouched, own.baseline)]
-    contrasts = [
+    found = [
         contrast(curves.of(arm)[0], params.sampling.temperature, curve, metric, settings)
         for arm in arms
         for curve in curves.of(own.baseline)
         for metric in dict.fromkeys((variety, primary))
-        if metric != quality
+        if metric not in (quality, None)
     ]
+    contrasts = [one for one in found if one]
     for one, p_holm in zip(contrasts, holm([one.p for one in contrasts]), strict=True):
         one.p_holm = p_holm
     told = [verdict(arm, [one for one in contrasts if one.arm == arm], own.baseline, settings) for arm in arms]
@@ -135,7 +141,10 @@ def compare(params: Params, root: Path = ROOT) -> dict[str, Any]:
         "quality": quality,
         "variety": variety,
         "primary": primary,
-        "text": "; ".join(f"{said}: {', '.join(names)}" for said, names in of_verdict.items() if names),
+        "text": "; ".join(
+            [f"{said}: {', '.join(names)}" for said, names in of_verdict.items() if names]
+            + [f"variety is {LANGUAGE}"] * (variety is None)
+        ),
         "family": {
             "tests": len(contrasts),
             "alpha": settings.alpha,
@@ -146,7 +155,9 @@ def compare(params: Params, root: Path = ROOT) -> dict[str, Any]:
             "posts": curves.posts,
             "samples": curves.samples,
         },
-        "curves": [drawn(curve, (quality, variety, primary), settings) for curve in curves.curves],
+        "curves": [
+            drawn(curve, [name for name in (quality, variety, primary) if name], settings) for curve in curves.curves
+        ],
         "contrasts": [asdict(one) | {"outcome": one.outcome(settings.alpha)} for one in contrasts],
         "arms": told,
     }
@@ -172,6 +183,9 @@ def verdict(arm: str, contrasts: Sequence[Contrast], baseline: str, settings: Ev
     It beats a curve when it is above it on a metric, and is above it on none where it is below it on another.
     """
     alpha, quality = settings.alpha, metric_name(settings.passes[0])
+    if not contrasts:
+        said = f"{arm} is not compared with decoding alone: variety is {LANGUAGE}."
+        return {"arm": arm, "verdict": OPEN, "sentence": said}
     outcomes: dict[str, list[Contrast]] = {said: [] for said in (LOSES, OPEN, BEATS)}
     for decoding in dict.fromkeys(one.decoding for one in contrasts):
         own = sorted((one for one in contrasts if one.decoding == decoding), key=lambda one: one.p_holm)

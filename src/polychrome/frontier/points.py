@@ -12,7 +12,7 @@ from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.files import Record, read_object
 
 ROOT = Path("results/frontier")
-VARIETY = ("distinct_k", "semantic_diversity")  # of a set; the first that is defined everywhere is the plane's
+VARIETY = ("distinct_k", "semantic_diversity")  # of a set; the first that every curve has is the plane's
 
 
 def points_file(model: str, seed: int, root: Path = ROOT) -> Path:
@@ -34,6 +34,10 @@ class Curve:
     temperatures: tuple[float, ...]  # rising
     values: Mapping[str, np.ndarray]  # metric -> (temperatures, seeds, posts), NaN where undefined
 
+    def posts(self, metric: str) -> int:
+        """How many posts have a value of ``metric`` at every temperature and seed."""
+        return int(np.isfinite(self.values[metric]).all(axis=(0, 1)).sum()) if metric in self.values else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Curves:
@@ -48,14 +52,12 @@ class Curves:
         return [curve for curve in self.curves if curve.model == model]
 
     @property
-    def variety(self) -> str:
-        """The metric of variety that the plane shows."""
-        everywhere = (
-            name
-            for name in VARIETY
-            if all(name in curve.values and np.isfinite(curve.values[name]).all() for curve in self.curves)
-        )
-        return next(everywhere, VARIETY[-1])
+    def variety(self) -> str | None:
+        """The metric of variety that the plane shows: the first that is defined for two posts or more on every curve.
+
+        None where there is none, since the encoder does not know the language.
+        """
+        return next((name for name in VARIETY if all(curve.posts(name) > 1 for curve in self.curves)), None)
 
 
 def read_curves(models: Sequence[str], seeds: Sequence[int], settings: EvaluationSettings, root: Path = ROOT) -> Curves:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BATCH = 64  # texts per forward pass
 MAX_TOKENS = 128  # longer texts are cut: the length the encoder was trained at
 PIECES = 1000  # of a script in the vocabulary, from which on the encoder knows it
+ENOUGH = (
+    30  # pairs in scripts that the encoder knows, without which no threshold of cosines is set where there are others
+)
 
 
 class TextEncoder(Protocol):
@@ -98,10 +101,25 @@ def known(encoder: TextEncoder, *texts: Sequence[str]) -> np.ndarray:
     return np.array([all(map(knows, each)) for each in zip(*texts, strict=True)], dtype=bool)
 
 
+def calibrating(encoder: TextEncoder, posts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+    """Places, ascending, of the pairs that set thresholds of cosines: those whose scripts ``encoder`` knows.
+
+    None where these are fewer than :data:`ENOUGH` beside others.
+    """
+    places = np.flatnonzero(known(encoder, posts, replies))
+    return places if len(places) >= min(ENOUGH, len(posts)) else places[:0]
+
+
 def relevance(posts: Sequence[str], replies: Sequence[str], encoder: TextEncoder) -> np.ndarray:
-    """Cosine (n,) of each post and its reply, float64."""
+    """Cosine (n,) of each post and its reply, float64; NaN where ``encoder`` does not know the script of either."""
     p, r = encoder.embed(posts).astype(np.float64), encoder.embed(replies).astype(np.float64)
-    return np.einsum("nd,nd->n", p, r)
+    return np.where(known(encoder, posts, replies), np.einsum("nd,nd->n", p, r), np.nan)
+
+
+def cosines(texts: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+    """Cosine of every two of n ``texts``: float64 (n, n); NaN where ``encoder`` does not know the script of either."""
+    vectors, seen = np.asarray(encoder.embed(texts), dtype=np.float64), known(encoder, texts)
+    return np.where(seen[:, None] & seen, vectors @ vectors.T, np.nan)
 
 
 class PairVectors:

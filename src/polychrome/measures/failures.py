@@ -13,18 +13,20 @@
 ==============  ======================================================================================
 
 A reply may fail in several ways at once; ``[]`` means in none, which is less than a pass (it may still not engage).
-Generic and hostile know English only: of a reply in another script neither is found.
+Generic and hostile know English only: of a reply in another script neither is asked. Nor is off topic where the encoder
+does not know a script.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import regex
 
 from polychrome.measures.copying import copied_share
 from polychrome.measures.genericness import genericness
 from polychrome.measures.validity import problems_of
-from polychrome.measures.words import length_of, words_of
+from polychrome.measures.words import is_latin, length_of, words_of
 
 KINDS = ("generic", "off_topic", "copied", "repeated", "truncated", "hostile")
 
@@ -33,15 +35,17 @@ COPIED = 0.5  # share of the reply's bigrams, in [0, 1), above which it is copie
 COPIED_WORDS = 4  # words from which a reply is long enough to be a copy of part of the post
 
 
-def failures_of(post: str, reply: str, *, relevance: float, on_topic: float, ended: bool = True) -> list[str]:
+def failures_of(
+    post: str, reply: str, *, relevance: float | None, on_topic: float | None, ended: bool = True
+) -> list[str]:
     """The ways in which ``reply`` fails, names from :data:`KINDS` in their order.
 
-    ``relevance``: cosine of post and reply; ``on_topic``: the judge's threshold for it; ``ended``: whether the reply
-    ended by itself.
+    ``relevance``: cosine of post and reply, None where it is undefined; ``on_topic``: the judge's threshold for it;
+    ``ended``: whether the reply ended by itself.
     """
     found = {
         "generic": genericness([reply])[0] < GENERIC,
-        "off_topic": relevance < on_topic,
+        "off_topic": relevance is not None and on_topic is not None and relevance < on_topic,
         "copied": is_copied(post, reply),
         "repeated": "repeated" in problems_of(reply),
         "truncated": not ended,
@@ -50,9 +54,16 @@ def failures_of(post: str, reply: str, *, relevance: float, on_topic: float, end
     return [kind for kind in KINDS if found[kind]]
 
 
-def shares(failures: Sequence[Iterable[str]]) -> dict[str, float]:
-    """Kind -> share in [0, 1] of the n >= 1 replies, given each one's failures, that fail in this way."""
-    return {kind: sum(kind in of_reply for of_reply in failures) / len(failures) for kind in KINDS}
+def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Kind -> share in [0, 1] of the replies (rows of replies.jsonl) that fail in this way, of those it is asked of.
+
+    None where it is asked of none: what knows English is not asked of other scripts, nor is being on topic where
+    relevance is undefined.
+    """
+    latin, read = [row for row in rows if is_latin(row["text"])], [row for row in rows if row["relevance"] is not None]
+    asked = {"generic": latin, "hostile": latin, "off_topic": read}
+    failing = {kind: [kind in row["failures"] for row in asked.get(kind, rows)] for kind in KINDS}
+    return {kind: sum(found) / len(found) if found else None for kind, found in failing.items()}
 
 
 def is_copied(post: str, reply: str) -> bool:

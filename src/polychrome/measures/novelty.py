@@ -6,7 +6,7 @@ from math import comb
 from polychrome.measures.sets import ReplySet
 
 CONTRASTED, SHOWN = ("utility_k",), ("distinct_k",)
-BOUNDED = CONTRASTED
+BOUNDED, ENCODED = CONTRASTED, (*CONTRASTED, *SHOWN)
 PATIENCE = 0.8  # p: chance that the reader goes on after a reply, the paper's
 
 

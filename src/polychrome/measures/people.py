@@ -11,7 +11,7 @@ import numpy as np
 from polychrome.measures.sets import ReplySet
 
 SHOWN = ("precision", "coverage", "precision_of_people", "coverage_of_people")
-BOUNDED = SHOWN
+BOUNDED = ENCODED = SHOWN
 PEOPLE = 5  # human replies to a post from which on it is asked
 
 

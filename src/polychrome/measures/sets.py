@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONTRASTED = ("self_bleu", "semantic_diversity")
 SHOWN = ("distinct_1", "distinct_2", "distinct_3")
 BOUNDED = ("self_bleu",)
+ENCODED = ("semantic_diversity",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class ReplySet:
     post: str
     human: str
     replies: Sequence[str]
-    vectors: np.ndarray  # (n, d) unit vectors of the replies
+    vectors: np.ndarray | None  # (n, d) unit vectors of the replies; None: the encoder does not know a script of theirs
     classes: Sequence[int] = ()  # (n,) kind of each reply by the ruler; -1 makes none
     utilities: Sequence[float] = ()  # (n,) in [0, 1]: engagement, 0 where a pass fails on anything else
     passes: Sequence[bool] = ()  # (n,)
@@ -44,7 +45,7 @@ def metrics(of: ReplySet) -> dict[str, float | None]:
     """How long and how varied the replies to one post are."""
     return {
         "self_bleu": self_bleu(of.replies),
-        "semantic_diversity": float(mean_pairwise_cosine_distance(of.vectors)),
+        "semantic_diversity": None if of.vectors is None else float(mean_pairwise_cosine_distance(of.vectors)),
         "words": float(np.mean([len(spaced_words(reply)) for reply in of.replies])),
         **{f"distinct_{n}": distinct_n(of.replies, n) for n in (1, 2, 3)},
     }

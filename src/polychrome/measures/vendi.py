@@ -4,11 +4,13 @@ import numpy as np
 
 from polychrome.measures.sets import ReplySet
 
-SHOWN = ("vendi", "vendi_passing")
+SHOWN = ENCODED = ("vendi", "vendi_passing")
 
 
 def metrics(of: ReplySet) -> dict[str, float | None]:
-    """``vendi`` of all replies, ``vendi_passing`` of those that pass, None where none does."""
+    """``vendi`` of all replies, ``vendi_passing`` of those that pass, None where none does; None without vectors."""
+    if of.vectors is None:
+        return dict.fromkeys(SHOWN)
     passing = of.vectors[np.flatnonzero(of.passes)]
     return {"vendi": vendi(of.vectors), "vendi_passing": vendi(passing) if len(passing) else None}
 

@@ -15,6 +15,8 @@ from itertools import pairwise
 
 import regex
 
+LANGUAGE = "not defined for this language"  # said of what does not know the script of a text
+
 _ONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{LB=SA}][\p{M}\u30FC\uFF70\uFF9E\uFF9F]*"  # a unit; with kana's long mark
 _SAID = rf"(?P<said>(?:{_ONE}){{1,2}}?)(?P=said){{2,}}"
 _LETTER = rf"(?!{_ONE})[\p{{L}}\p{{N}}][\p{{M}}\u200C\u200D]*"  # with the joiners inside words of Persian or Hindi

@@ -72,8 +72,15 @@ def pass_chart(curves: Mapping[str, Sequence[Row]], untouched: Iterable[str], pa
     return Drawing(draw, told)
 
 
-def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
-    """Pass@1 against semantic diversity; arrows lead from a warm-start to what GRPO made of it."""
+def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing | None:
+    """Pass@1 against semantic diversity; arrows lead from a warm-start to what GRPO made of it.
+
+    Models without semantic diversity, whose language the encoder does not know, are left out; None where all are.
+    """
+    absent = [model_name(model) for model, row in plane.items() if row["semantic_diversity"] is None]
+    plane = {model: row for model, row in plane.items() if row["semantic_diversity"] is not None}
+    if not plane:
+        return None
     place = {model: (row["semantic_diversity"], row["pass_at_1"]) for model, row in plane.items()}
     starts = {model.removesuffix("_warmstart"): model for model in plane if model.endswith("_warmstart")}
     steps = [(start, arm) for arm in plane for name, start in starts.items() if arm.endswith(f"_from_{name}")]
@@ -107,6 +114,7 @@ def plane_chart(plane: Mapping[str, Row], palette: Palette) -> Drawing:
         return figure
 
     told = " ".join(f"{model_name(model)}: Pass@1 {y:.3f}, diversity {x:.3f}." for model, (x, y) in place.items())
+    told += f" Not defined for this language: {', '.join(absent)}." if absent else ""
     return Drawing(draw, f"Quality against diversity. {told}")
 
 

@@ -34,4 +34,5 @@ def draw(arms: Sequence[str], seeds: Sequence[int], results: str | Path = "resul
             write_csv(folder / f"{name}.csv", rows, ("model", "step", name))
     with whole_directory(results / "figures") as folder:
         for name, drawing in drawings.items():
-            write_svg(folder / f"{name}.svg", drawing, palette)
+            if drawing:  # a plane without diversity has nothing to show
+                write_svg(folder / f"{name}.svg", drawing, palette)

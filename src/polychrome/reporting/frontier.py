@@ -29,7 +29,7 @@ def frontier_chart(found: Mapping[str, Any], palette: Palette) -> Drawing:
 
     The ways of decoding the baseline are bold, each with a band: the interval of what lies across.
     """
-    across = list(dict.fromkeys((found["variety"], found["primary"])))
+    across = [metric for metric in dict.fromkeys((found["variety"], found["primary"])) if metric]
 
     def draw(width: int) -> Figure:
         figure, axes = panels(width, len(across), 420, 360, sharey=True)

@@ -24,6 +24,9 @@ def read_pass_at_k(path: Path) -> Record:
 
 
 def read_plane(path: Path) -> Record:
-    """Model -> its place between quality and diversity."""
-    numbers = [f"{name}{end}" for name in ("semantic_diversity", "pass_at_1") for end in ("", "_low", "_high")]
-    return Record({row["model"]: row for row in read_csv(path, numbers, texts=("model",))}, str(path))
+    """Model -> its place between quality and diversity, which is None where it is not defined for the language."""
+    quality, diversity = (
+        [f"{name}{end}" for end in ("", "_low", "_high")] for name in ("pass_at_1", "semantic_diversity")
+    )
+    rows = read_csv(path, quality, texts=("model",), blank=diversity)
+    return Record({row["model"]: row for row in rows}, str(path))

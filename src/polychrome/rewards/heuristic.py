@@ -27,6 +27,7 @@ the post), nor relevance where the encoder does not know a script (:meth:`polych
 For other languages in Latin script give the first two no weight.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -36,7 +37,7 @@ import regex
 
 from polychrome.errors import bad
 from polychrome.measures.copying import gate
-from polychrome.measures.encoder import PairVectors, TextEncoder, known
+from polychrome.measures.encoder import PairVectors, TextEncoder, calibrating, known
 from polychrome.measures.genericness import genericness
 from polychrome.measures.words import is_latin, length_of, words_of
 from polychrome.rewards.interface import Scores, Setting
@@ -57,13 +58,22 @@ _SENTENCE_END = regex.compile(
 def build(setting: Setting) -> "HeuristicReward":
     """The heuristic with the weights of params.yaml, its anchors set by the pairs that the arm trains on.
 
-    Raises InputError where no part with a weight knows their language.
+    Raises InputError where no part with a weight knows their language; warns where relevance does not.
     """
     weighed = {part for part, weight in setting.settings.weights.items() if weight}
-    if weighed <= ENGLISH and not any(is_latin(pair.reply) for pair in setting.pairs):
-        found, expected = f"{', '.join(sorted(weighed))} alone, which know English only", "a part that knows your pairs"
-        raise bad("params.yaml:reward.weights", found, expected, "Give another part a weight.")
     posts, replies = [pair.post for pair in setting.pairs], [pair.reply for pair in setting.pairs]
+    unread = int((~known(setting.encoder, posts, replies)).sum())
+    blind = (ENGLISH if not any(map(is_latin, replies)) else set()) | ({"relevance"} if unread == len(posts) else set())
+    if weighed <= blind:
+        knows = "which know English only" if weighed <= ENGLISH else "which do not know the script"
+        found, expected = f"{', '.join(sorted(weighed))} alone, {knows}", "a part that knows your pairs"
+        raise bad("params.yaml:reward.weights", found, expected, "Give another part a weight.")
+    if unread and "relevance" in weighed:
+        warnings.warn(
+            f"the heuristic reward leaves relevance out for {unread} of {len(posts)} training pairs and replies like "
+            "them: the encoder does not know their script (assets.encoder)",
+            stacklevel=2,
+        )
     return HeuristicReward(setting.settings.weights, setting.encoder, calibrate(setting.encoder, posts, replies))
 
 
@@ -72,13 +82,14 @@ def calibrate(encoder: TextEncoder, posts: Sequence[str], replies: Sequence[str]
 
     ``low`` is the median cosine of a post and the reply half the list away (chance), ``high`` the 90th percentile of
     the pairs' own. Raises InputError when human replies come no nearer to their posts than chance, or with fewer than 2
-    pairs. An encoder that knows the script of none is asked for nothing: 0 and 1.
+    pairs. Only pairs whose scripts the encoder knows are asked; where these are too few, 0 and 1.
     """
     if len(posts) < 2:
         raise bad("reward anchors", f"{len(posts)} pairs", "2 pairs or more", "Pass more pairs.")
-    if not known(encoder, posts, replies).any():
+    read = calibrating(encoder, posts, replies)
+    if not len(read):
         return 0.0, 1.0
-    a, b = (np.asarray(encoder.embed(texts), dtype=np.float64) for texts in (posts, replies))
+    a, b = (np.asarray(encoder.embed([texts[i] for i in read]), dtype=np.float64) for texts in (posts, replies))
     chance = np.median((a * np.roll(b, len(b) // 2, axis=0)).sum(axis=1))  # far apart: seldom one conversation
     low, high = float(chance), min(1.0, float(np.quantile((a * b).sum(axis=1), 0.9)))
     if not -1.0 <= low < high:

@@ -1,5 +1,6 @@
 """The diversity of sets of sampled texts, gated so that degenerate replies never count as diverse."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +9,7 @@ from math import nan
 import numpy as np
 import torch
 
-from polychrome.measures.encoder import Encoder, known
+from polychrome.measures.encoder import Encoder, calibrating, known
 from polychrome.measures.sets import distinct_n, self_bleu
 from polychrome.measures.validity import problems_of
 from polychrome.objectives.diversity import set_diversity
@@ -46,11 +47,22 @@ class Validity:
 
     @classmethod
     def calibrated(cls, encoder: Encoder, pairs: Sequence[Pair], gate: bool) -> "Validity":
-        """The gate set by the human replies of the arm's own training pairs: their 10th percentile."""
+        """The gate set by the human replies of the arm's own training pairs: their 10th percentile.
+
+        Pairs whose scripts the encoder does not know have no part in it; a warning counts them.
+        """
         if not gate:
             return cls(None)
-        posts, replies = encoder.embed([p.post for p in pairs]), encoder.embed([p.reply for p in pairs])
-        threshold = float(np.quantile((posts * replies).sum(-1), 0.1))
+        texts = [p.post for p in pairs], [p.reply for p in pairs]
+        posts, replies = map(encoder.embed, texts)
+        if unread := int((~known(encoder, *texts)).sum()):
+            warnings.warn(
+                f"the gate does not ask whether replies are on topic for {unread} of {len(pairs)} training "
+                "pairs and replies like them: the encoder does not know their script (assets.encoder)",
+                stacklevel=2,
+            )
+        read = calibrating(encoder, *texts)
+        threshold = float(np.quantile((posts * replies).sum(-1)[read], 0.1)) if len(read) else -1.0
         return cls(threshold, {pair.post: vector for pair, vector in zip(pairs, posts, strict=True)})
 
     def __call__(self, posts: Sequence[str], sets: Sets) -> np.ndarray:

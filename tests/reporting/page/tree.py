@@ -21,6 +21,7 @@ SEEDS = (42, 123, 456)
 RUN = {"models": MODELS, "untouched": UNTOUCHED, "seeds": SEEDS}
 POSTS = 10
 KINDS = ("copied", "generic", "hostile", "off_topic", "repeated", "truncated")
+FOREIGN = "да, конечно, почему бы и нет"  # of which the encoder says nothing
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\"> \u2028 {{ 7*7 }} & <b>bold</b>"
 COMMITTED = (
     *(f"results/{name}" for name in ("judge.json", "reward.json")),
@@ -112,6 +113,7 @@ def _evaluation(folder, draw, needed):
     for i in range(POSTS):
         texts = [f"{draw.choice(_REPLIES)} {draw.choice(('', ':)', 'really'))}" for _ in range(10)]
         replies = [_scored(draw, HOSTILE if i == place == 0 else text, needed) for place, text in enumerate(texts)]
+        replies[0] |= {"text": FOREIGN, "relevance": None} if i == 1 else {}
         human = _scored(random.Random(i), "that's how it was for me too, it gets easier after a month")
         rows.append({"id": f"t{i}", "post": _POSTS[i % len(_POSTS)], "human": human, "replies": replies})
     write_jsonl(folder / "replies.jsonl", rows)

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 
 from polychrome import paths
-from polychrome.audit.controls.record import ROOT, Control, verdict_of, write_part
+from polychrome.audit.controls.record import NOT_MEASURED, ROOT, Control, verdict_of, write_part
 from polychrome.errors import bad
 from polychrome.evaluation.contrasts import Contrast, add_detectable, all_contrasts, find, in_words
 from polychrome.evaluation.evaluate import evaluate, read_per_post
-from polychrome.evaluation.metrics import compared
+from polychrome.evaluation.metrics import compared, why_undefined
 from polychrome.evaluation.results import read_results
 from polychrome.evaluation.settings import EvaluationSettings
 from polychrome.evaluation.statistics import compare_paired
 from polychrome.files import write_jsonl
 from polychrome.measures.encoder import TextEncoder
+from polychrome.measures.words import LANGUAGE
 from polychrome.pairs.schema import Pair, read_pairs
 from polychrome.params import Params
 from polychrome.randomness import numpy_generator
@@ -131,7 +132,9 @@ def measure(
     for a, b, metric in EXPECTED:
         contrast = find(contrasts, a, b, settings.primary if metric == "pass_at_k" else metric)
         assert contrast is not None  # PAIRS has every two arms of EXPECTED
-        controls.append(_control(contrast, off_topic, settings))
+        controls.append(
+            _control(contrast, off_topic, settings, why_undefined(contrast.metric, *results.relevance(a, b)))
+        )
     controls.append(_engagement(out / "evaluation", settings))
     values = {arm: {m: results.values[arm][m] for m in compared(settings)} for arm in ARMS}
     means = {
@@ -160,19 +163,21 @@ def _engagement(evaluations: Path, settings: EvaluationSettings) -> Control:
     )
 
 
-def _control(contrast: Contrast, off_topic: Mapping[str, float], settings: EvaluationSettings) -> Control:
-    """Is a of the ``contrast`` called above b?"""
+def _control(
+    contrast: Contrast, off_topic: Mapping[str, float | None], settings: EvaluationSettings, why: str
+) -> Control:
+    """Is a of the ``contrast`` called above b? ``why`` says what an effect that is undefined lacks."""
     a, b, metric, effect = contrast.a, contrast.b, contrast.metric, contrast.effect
+    shares = {arm: LANGUAGE if off_topic[arm] is None else f"{off_topic[arm]:.0%}" for arm in (a, b)}
     about = {
         "name": f"planted_{a}_above_{b}_{metric}",
         "text": f"Sets of human replies: {a.replace('_', ' ')} against {b.replace('_', ' ')} on {metric_name(metric)}.",
         "expected": "called above by the rule of compare",
-        "note": (
-            f"Off topic by the gate of a pass: {off_topic[a]:.0%} of the replies of {a}, {off_topic[b]:.0%} of {b}'s."
-        ),
+        "note": (f"Off topic by the gate of a pass: {shares[a]} of the replies of {a}, {shares[b]} of {b}'s."),
     }
     if effect is None or contrast.p_holm is None:
-        return Control(**about, found="undefined: too few posts have a value", verdict=verdict_of(False))
+        found = f"undefined: {why}"
+        return Control(**about, found=found, verdict=NOT_MEASURED if why == LANGUAGE else verdict_of(False))
     wins = contrast.is_different(settings.alpha) and effect.difference > 0
     found = f"{effect.difference:+.3f} ({effect.low:+.3f} to {effect.high:+.3f})"
     found += f", Holm-corrected p {contrast.p_holm:.2g}" + ("" if wins else f"; {in_words(contrast)}")

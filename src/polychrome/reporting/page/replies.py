@@ -17,7 +17,7 @@ WELL_FORMED, PASSES = 1, 2  # bits of a reply; failure of kind i is bit 4 << i
 def packed(inputs: Inputs, budget: int = BUDGET) -> tuple[Markup, int]:
     """All replies as JSON for a <script type="application/json">, and how many posts it holds: as many as fit.
 
-    A reply is ``[text, engagement, relevance, bits]``, scores in thousandths.
+    A reply is ``[text, engagement, relevance, bits]``, scores in thousandths, relevance null where it is not defined.
     """
     rows = [row for runs in inputs.replies.values() for rows in runs.values() for row in rows]
     kinds = sorted({kind for row in rows for one in (row["human"], *row["replies"]) for kind in one["failures"]})
@@ -25,7 +25,8 @@ def packed(inputs: Inputs, budget: int = BUDGET) -> tuple[Markup, int]:
     def reply(one: Mapping[str, Any]) -> list[Any]:
         bits = WELL_FORMED * one["well_formed"] + PASSES * one["passes"]
         bits += sum(4 << kinds.index(kind) for kind in set(one["failures"]))
-        return [one["text"], round(1000 * one["engagement"]), round(1000 * one["relevance"]), bits]
+        relevance = None if one["relevance"] is None else round(1000 * one["relevance"])
+        return [one["text"], round(1000 * one["engagement"]), relevance, bits]
 
     posts, spent = [], 0
     for place, row in enumerate(inputs.replies[inputs.models[0]][inputs.seeds[0]]):

@@ -97,10 +97,14 @@ def _gaming(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _failures(inputs: Inputs) -> dict[str, Any]:
-    """Shares of replies that fail, by kind: the mean over seeds of every model, and the human replies'."""
+    """Shares of replies that fail, by kind: the mean over seeds of every model, and the human replies'.
+
+    None where a kind cannot be asked of the language.
+    """
     first = inputs.evaluations[inputs.models[0]][inputs.seeds[0]]
     kinds, shares = list(first["failures"]), {}
     for model, runs in inputs.evaluations.items():
         every = [run["failures"] for run in runs.values()]
-        shares[model] = {kind: sum(one.get(kind, 0.0) for one in every) / len(every) for kind in kinds}
+        asked = {kind: [one.get(kind, 0.0) for one in every if one.get(kind, 0.0) is not None] for kind in kinds}
+        shares[model] = {kind: sum(found) / len(found) if found else None for kind, found in asked.items()}
     return {"kinds": kinds, "shares": shares, "human": first["human_failures"]}

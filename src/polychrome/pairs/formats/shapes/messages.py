@@ -38,9 +38,7 @@ def rows(files: Sequence[tuple[Path, list[Record]]], columns: Mapping[str, str])
             found += [(where, row) for row in _replies(record)]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             expected = "turns {role, content} of user and assistant"
-            problems.append(
-                Problem(where, shown(error.args[0] if error.args else record), expected, "Fix the record.")
-            )
+            problems.append(Problem(where, shown(error.args[0] if error.args else record), expected, "Fix the record."))
     if problems:
         raise InputError(problems)
     return [Rows(found, {"likes": "score"})]

@@ -85,7 +85,7 @@
     text,
     place,
     engagement: engagement / 1000,
-    relevance: relevance / 1000,
+    relevance: relevance === null ? null : relevance / 1000, // null: not defined for this language
     wellFormed: Boolean(bits & 1),
     passes: Boolean(bits & 2),
     failures: kindsOf(bits),
@@ -121,8 +121,8 @@
     drawn: (a, b) => a.place - b.place,
     engagement: (a, b) => b.engagement - a.engagement || a.place - b.place,
     "engagement-up": (a, b) => a.engagement - b.engagement || a.place - b.place,
-    relevance: (a, b) => b.relevance - a.relevance || a.place - b.place,
-    "relevance-up": (a, b) => a.relevance - b.relevance || a.place - b.place,
+    relevance: (a, b) => (b.relevance ?? -2) - (a.relevance ?? -2) || a.place - b.place, // what has none stands last
+    "relevance-up": (a, b) => (a.relevance ?? 2) - (b.relevance ?? 2) || a.place - b.place,
     length: (a, b) => b.text.length - a.text.length || a.place - b.place,
   };
   const passing = (found) => found.sets.reduce((sum, set) => sum + set.passed, 0);
@@ -182,14 +182,14 @@
 
   const scores = (reply) => {
     const limit = (value, name) => {
-      if (!(name in thresholds)) return "";
+      if (value === null || (thresholds[name] ?? null) === null) return "";
       return `${value >= thresholds[name] ? "\u2713 at least" : "\u2715 below"} ${thresholds[name].toFixed(3)}`;
     };
     const row = (name, value, words) => [make("dt", {}, name), make("dd", {}, value), make("dd", { class: "limit" }, words)];
     const list = make("dl");
     list.append(
       ...row("engagement", reply.engagement.toFixed(3), limit(reply.engagement, "engagement")),
-      ...row("relevance", reply.relevance.toFixed(3), limit(reply.relevance, "on_topic")),
+      ...row("relevance", reply.relevance?.toFixed(3) ?? "not defined for this language", limit(reply.relevance, "on_topic")),
       ...row("well-formed", reply.wellFormed ? "yes" : "no", reply.wellFormed ? "\u2713" : "\u2715"),
       ...row(reply.passes ? "passes" : "does not pass", "", ""),
     );

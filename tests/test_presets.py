@@ -133,6 +133,21 @@ def test_the_paper_preset_is_the_two_phase_experiment():
         assert (arm.num_generations, arm.beta, arm.temperature, arm.learning_rate) == (4, 0.1, 0.8, 1e-5)
 
 
+def test_the_study_is_the_experiment_at_full_size_with_sets_from_both_starts_and_the_conversations_have_room_for_it():
+    study = parse_params(apply_preset(SHIPPED, "study", PRESETS))
+    split, arms = study.split, study.arms
+    assert (split.phase1_pairs, split.phase2_pairs, split.test_pairs) == (2500, 2500, 500)
+    assert study.seeds == (42, 123, 456)
+    assert [arms[name].epochs for name in study.sft_arms] == [3, 3, 2, 2]
+    climbing = [f"{recipe}_from_{start}" for recipe in ("grpo", "set_poly") for start in ("baseline", "polychromic")]
+    assert [arms[name].epochs for name in climbing] == [3, 3, 3, 3]
+    assert set(study.models) == {*study.untouched, *study.sft_arms, *climbing}
+    # of 40,000 pairs of the shipped conversations, those of 500 test conversations are 500 and 14,925 more
+    needed = sum(split.pairs_of(part) for part in ("phase1", "phase2", "validation", "judge", "reward"))
+    assert (study.data.limit, needed) == (40_000, 15_100)
+    assert needed < study.data.limit - split.test_pairs - 14_925
+
+
 def test_the_captions_preset_counts_scenes_of_which_there_are_158():
     captions = parse_params(apply_preset(SHIPPED, "captions", PRESETS))
     split, parts = captions.split, ("phase1", "phase2", "test", "validation", "judge", "reward")

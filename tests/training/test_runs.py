@@ -49,6 +49,11 @@ def test_training_leaves_an_adapter_that_peft_opens_curves_and_a_summary_and_nam
     assert not re.search(rb"20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d", told)
 
 
+def test_a_run_says_after_its_first_steps_how_long_all_training_takes(params_of, capfd):
+    train_arm(params_of(), "baseline")  # of 6 steps
+    assert capfd.readouterr().out.count("training takes about 0 minutes in all") == 1
+
+
 def test_polychromic_with_lambda_zero_ends_with_the_bytes_of_the_baseline_and_says_what_was_made(params_of, workspace):
     params = params_of({"arms.polychromic.lambda": 0.0, "lora.dropout": 0.1})
     told = [describe(train_arm(params, arm)) for arm in ("baseline", "polychromic")]

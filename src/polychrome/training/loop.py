@@ -7,8 +7,9 @@ dropout's noise, where there is any, also on the process and the micro-batch.
 """
 
 import math
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -33,6 +34,7 @@ from polychrome.training.methods.interface import Method, Piece, Step
 from polychrome.training.settings import Arm, TrainSettings
 
 Row = dict[str, Any]  # one step's log: metric -> number, and "rollouts" -> the groups that were rewarded
+PACED = 4  # batches, after the first, by which a run's seconds per step are measured
 SHARE = "_gradient_share"  # behind the name of a term of the objective: its share of the gradient
 
 
@@ -70,6 +72,7 @@ class Run:
     accelerator: Accelerator
     name: str
     memory_mib: int = MEMORY_MIB
+    paced: Callable[[float], str] | None = None  # what to say of the seconds per step, once they are known
 
     def __post_init__(self) -> None:
         self.parameters = adapter_tensors(self.policy)
@@ -102,7 +105,7 @@ class Run:
         quiet = not self.accelerator.is_main_process
         done = {"total": self.total_steps, "initial": self.state.step}
         with tqdm(**done, desc=self.name, unit="step", disable=quiet, mininterval=2) as bar:
-            for number, batch in self._batches():
+            for place, (number, batch) in enumerate(self._batches()):
                 step = self._seeded_step(batch, number)
                 for _ in range(self.method.repeats):
                     row = self._optimise(step)
@@ -113,6 +116,10 @@ class Run:
                     bar.set_postfix(told, refresh=False)
                     for warning in self.alarms.check(self.state.history):
                         bar.write(f"warning: {self.name}, step {self.state.step}: {warning}")
+                if place == 0:
+                    since = time.monotonic()
+                elif place == PACED and self.paced and not quiet:
+                    bar.write(self.paced((time.monotonic() - since) / (PACED * self.method.repeats)))
                 if self._validate_and_stop():
                     break
                 if self.state.step % self.settings.checkpoint_every < self.method.repeats:

@@ -20,6 +20,7 @@ from polychrome.params import Params
 from polychrome.training.checkpoint import Checkpoints, digest_of
 from polychrome.training.loop import SHARE, Run
 from polychrome.training.methods import method_of
+from polychrome.training.pace import estimate
 from polychrome.training.summary import write_training
 
 CODE = [
@@ -75,6 +76,7 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
         accelerator=Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"),  # dtype is params.yaml's
         name=f"{name} seed {seed}",
         memory_mib=params.compute.memory_mib,
+        paced=lambda seconds: estimate(params, name, seconds),
     )
     state, summary = run.train(), {}
     if run.accelerator.is_main_process:

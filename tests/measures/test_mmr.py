@@ -34,9 +34,10 @@ def test_of_two_that_are_alike_the_better_one_is_taken_and_a_worse_but_different
 
 
 def test_what_is_undefined_takes_nothing_off():
-    alike = np.array([[1, 0.99, np.nan], [0.99, 1, np.nan], [np.nan, np.nan, np.nan]])
-    assert mmr([0.9, 0.8, 0.5], alike, 2) == [0, 2]
-    assert mmr([0.9, 0.8, 0.7], np.full((3, 3), np.nan), 3, weight=0.1) == [0, 1, 2]
+    for near, taken in ((0.1, [0, 1]), (0.99, [0, 2])):
+        alike = np.array([[1, near, np.nan], [near, 1, np.nan], [np.nan, np.nan, np.nan]])
+        assert mmr([0.9, 0.8, 0.5], alike, 2) == taken
+    assert mmr([0.5, 0.9, 0.7], np.full((3, 3), np.nan), 3, weight=0.1) == [1, 2, 0]
 
 
 def test_what_does_not_fit_is_refused():

@@ -136,7 +136,7 @@ def test_the_gate_asks_nothing_of_a_script_that_the_encoder_does_not_know_and_sa
         gate = Validity.calibrated(English(), russian, gate=True)
     sets = Sets(English(), [["я не знаю", "нет нет нет нет нет"]])
     assert gate(["привет"], sets).tolist() == [[True, False]]
-    english = [Pair(f"e{i}", "e", "a cab", "a bad cab" * (1 + i % 3), 0.0, "a") for i in range(ENOUGH)]
+    english = [Pair(f"e{i}", "e", "a cab", "a" + "h" * i, 0.0, "a") for i in range(ENOUGH)]
     with pytest.warns(UserWarning, match=f"for 2 of {ENOUGH + 2} training pairs"):
         mixed = Validity.calibrated(English(), [*russian, *english], gate=True)
     assert mixed.threshold == Validity.calibrated(English(), english, gate=True).threshold

@@ -13,7 +13,7 @@ import pytest
 
 from polychrome.files import read_json
 from polychrome.reporting.names import model_name
-from tests.reporting.page.tree import HOSTILE, MODELS, POSTS
+from tests.reporting.page.tree import FOREIGN, HOSTILE, MODELS, POSTS
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
@@ -156,6 +156,17 @@ def test_replies_and_posts_are_sorted_by_their_scores(opened):
     assert most == sorted(most, reverse=True)
     assert most[0] > most[-1]
     assert list(passes("fewest")) == sorted(most)
+
+
+def test_a_reply_whose_relevance_is_not_defined_says_so_and_stands_last_of_those_sorted_by_it(opened):
+    tab = opened()
+    for order in ("relevance", "relevance-up"):
+        tab.select_option("#sort-replies", order)
+        tab.click("#next")
+        last = tab.locator("#spread .set").first.locator(".reply").last
+        assert FOREIGN in last.text_content()
+        last.hover()
+        assert scores(tab)["relevance"] == "not defined for this language"
 
 
 def test_scores_and_numbers_show_under_the_pointer_and_a_model_comes_forward(opened, run):

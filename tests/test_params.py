@@ -102,6 +102,8 @@ def test_numbers_mean_what_dvc_takes_them_for(value):
         ("train.weight_decay", ".inf", "expected a number >= 0"),
         ("train.weight_decay", "1e-2x", 'found the text "1e-2x"'),
         ("train.keep_best", "1", "expected true or false"),
+        ("compute.processes", "0", "an integer >= 1"),
+        ("compute.shard", "true", "found true, and processes: 1; expected two processes at least"),
         ("data.path", '"~/mine.csv"', "expected the whole path: DVC takes ~ for a name. Write /"),
         ("data.columns|.repply", "{repply: body}", "Did you mean reply?"),
         ("data.strip|[0]", "[handels]", "Did you mean handles?"),
@@ -182,6 +184,15 @@ def test_a_missing_key_is_reported_at_its_section_and_an_empty_file_as_such():
     text = re.sub("  limit: .*\n", "", GOOD)
     where = f"params.yaml:{line_of('data:')}:data.limit"
     assert problems(text) == [f"{where}: found no such key; expected an integer >= 0. Add `limit:` here."]
+
+
+def test_a_sharded_base_is_computed_by_pytorch_and_not_in_4_bits():
+    text = changed("compute.shard", "true").replace("  processes: 1 ", "  processes: 2 ")
+    assert parse_params(text).compute.shard
+    (compiled,) = problems(text.replace("  kernels: auto ", "  kernels: compiled "))
+    assert "compute.shard: found true, and kernels: compiled; expected kernels: auto or torch." in compiled
+    (in_4bit,) = problems(text.replace("  load_in_4bit: false ", "  load_in_4bit: true "))
+    assert "compute.shard: found true, and assets.load_in_4bit: true; expected one of the two." in in_4bit
 
 
 def test_a_key_that_has_moved_or_gone_is_answered_with_its_new_name_or_why(monkeypatch):

@@ -242,9 +242,17 @@ def _disagreements(good: Mapping[str, Any], written: Collection[str]) -> Iterato
             pairs = phases.get(arm.data, sum(phases.values()))
             yield from at_most(f"arms.{name}.batch_size", arm.batch_size, f"the pairs of {arm.data}", pairs)
     yield from _unwatched(good.get("assets"), arms)
+    yield from _sharded(good.get("assets"), good.get("compute"))
     if {"evaluation", "sampling"} <= set(good):
         for index, k in enumerate(good["evaluation"].ks):
             yield from at_most(f"evaluation.ks[{index}]", k, "n = sampling.samples", good["sampling"].samples)
+
+
+def _sharded(assets: AssetSettings | None, compute: ComputeSettings | None) -> Iterator[Problem]:
+    """Packed 4-bit weights, which cannot be cut in parts."""
+    if assets and compute and compute.shard and assets.load_in_4bit:
+        remedy = "Set one to false: 4 bits are for a base that then fits each GPU."
+        yield Problem("compute.shard", "true, and assets.load_in_4bit: true", "one of the two", remedy)
 
 
 def _unwatched(assets: AssetSettings | None, arms: Mapping[str, Any]) -> Iterator[Problem]:

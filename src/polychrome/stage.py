@@ -14,6 +14,7 @@ from pathlib import Path
 TIMINGS = Path(".timings")
 RUNNING = Path(".running")
 STARTED = time.monotonic()
+ALIKE = 5.0  # seconds
 
 # Until the stage has imported its libraries: they make a million objects that stay, and looking through all of them for
 # garbage, again and again while they are made and once more at exit, would take two seconds.
@@ -55,6 +56,8 @@ def run(main: Callable[[], None]) -> None:
                     file=sys.stderr,
                 )
             raise
+        if not _first():
+            return
         chosen = getattr(sys.modules.get("polychrome.engine.compute"), "CHOSEN", {})
         if sampler := chosen.get("sampler"):
             print(f"replies were drawn by {sampler}: the same inputs may give other bytes next time (docs/scale.md)")
@@ -76,7 +79,7 @@ def alone(name: str) -> Iterator[float]:
     """
     from filelock import FileLock, Timeout
 
-    if os.environ.get("RANK", "0") != "0":  # of several processes that train together, the first one has the lock
+    if not _first():  # it has the lock
         yield 0.0
         return
     RUNNING.mkdir(exist_ok=True)
@@ -95,6 +98,11 @@ def alone(name: str) -> Iterator[float]:
         lock.release()
 
 
+def _first() -> bool:
+    """Whether this is the only process of its stage, or the first of several that train together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def guarded(name: str, main: Callable[[], None]) -> None:
     """Run ``main``. Bad input and alarms end it with their message and exit status 1, without a traceback.
 
@@ -110,6 +118,8 @@ def guarded(name: str, main: Callable[[], None]) -> None:
     try:
         main()
     except (InputError, TrainingStopped) as error:
+        if not _first():  # where the first fails alike, it alone says so: the launcher ends the others meanwhile
+            time.sleep(ALIKE)
         print(f"{name} stopped:\n{error}", file=sys.stderr)
         sys.exit(1)
     finally:

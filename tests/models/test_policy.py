@@ -68,8 +68,8 @@ def test_what_cannot_be_opened_is_reported_with_its_remedy(tiny_base, base, tmp_
         open_base(tmp_path, torch.float32)
     with pytest.raises(InputError, match=r"no adapter.*adapter_model\.safetensors.*Train it first"):
         open_adapter(base, tmp_path, trainable=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"assets\.load_in_4bit: found true without CUDA"):
+    monkeypatch.setattr("polychrome.models.policy.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"assets\.load_in_4bit: found true without bitsandbytes.*quantized"):
         open_base(tiny_base, torch.float32, load_in_4bit=True)
 
 

@@ -1,12 +1,13 @@
-"""Two processes under `accelerate launch` train as one does at the same global batch."""
+"""Several processes train as one does at the same global batch, each with the whole base model or with a part of it."""
 
 import json
 import os
-import socket
+import shutil
 import subprocess
 import sys
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peft import PeftModel
@@ -15,58 +16,121 @@ from polychrome.files import read_json
 from polychrome.models.policy import open_base
 from polychrome.pairs.schema import write_pairs
 
-from .tiny import train_arm
+from .tiny import outputs, train_arm
 from .two_processes import answers
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
+TWO = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+REWARD = """
+import numpy as np
+
+def share(posts, replies):
+    return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies])
+"""
+FAILS = """
+import os, signal, sys
+from polychrome import stage
+from polychrome.errors import bad
+
+def main():
+    if {killed} and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise bad("params.yaml:arms", "none", "an arm", "Name one.")
+
+stage.run(main)
+"""
 
 
-def launch(*arguments: Path) -> None:
-    """Start two processes; --multi_gpu is how the launcher calls several on one machine, gloo is what they then use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in ``folder`` on CPUs, where several processes talk by gloo."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
-    process = subprocess.Popen([*command, SCRIPT, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    environment |= {"PYTHONPATH": str(ROOT / "src")}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **pipes)
     try:
-        _, said = process.communicate(timeout=200)
+        told = process.communicate()
     finally:
         process.terminate()  # the launcher takes along processes that wait for each other for ever; a kill would not
         process.wait(60)
-    assert process.returncode == 0, said[-4000:]
+    return subprocess.CompletedProcess(process.args, process.returncode, *told)
 
 
-def test_two_processes_log_and_learn_what_one_does(workspace, params_of, tiny_base, warmstart, pairs):
+def launched(folder: Path, *script: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(folder, "-m", "polychrome.training.launch", *TWO.split(), *script)
+
+
+def assert_same(one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert len(one["rows"]) == len(two["rows"]) >= 4
+    for step, (expected, found) in enumerate(zip(one["rows"], two["rows"], strict=True)):
+        assert expected.keys() == found.keys(), step
+        assert expected.get("rollouts") == found.get("rollouts")
+        for key in expected.keys() - {"rollouts"}:
+            assert found[key] == pytest.approx(expected[key], abs=1e-4), (step, key)
+    for expected, found in zip(one["validations"], two["validations"], strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+    assert two["weights"][0] == two["weights"][1]  # bit for bit the same on both
+    assert two["weights"][0] == pytest.approx(one["weights"][0], abs=1e-3)
+
+
+def test_two_processes_log_and_learn_what_one_does(workspace, tiny_base, warmstart, pairs):
+    """Every method, with the base whole in each process, in parts, and in parts from a checkpoint on."""
     write_pairs(workspace / "pairs.jsonl", pairs)
-    params = params_of({"arms.baseline.batch_size": 5, "arms.baseline.learning_rate": 1e-3})
-    launch(tiny_base, warmstart, workspace / "pairs.jsonl", workspace / "answers.json")
+    asked = tiny_base, warmstart, workspace / "pairs.jsonl", workspace / "answers.json"
+    done = launched(workspace, HERE / "two_processes.py", *asked)
+    assert done.returncode == 0, done.stderr[-4000:]
     two = json.loads((workspace / "answers.json").read_text())
-    assert two.pop("processes") == 2
+    assert two["processes"] == 2
 
     one = answers(tiny_base, warmstart, pairs)
-    assert one.keys() == two.keys()
-    for name, alone in one.items():
-        together = two[name]
-        assert len(alone["rows"]) == len(together["rows"]) >= 4
-        for step, (expected, found) in enumerate(zip(alone["rows"], together["rows"], strict=True)):
-            assert expected.keys() == found.keys(), (name, step)
-            assert expected.pop("rollouts", None) == found.pop("rollouts", None)
-            for key, value in expected.items():
-                assert found[key] == pytest.approx(value, abs=1e-4), (name, step, key)
-        for expected, found in zip(alone["validations"], together["validations"], strict=True):
-            assert found == pytest.approx(expected, abs=1e-4), name
-        assert together["weights"][0] == together["weights"][1]  # bit for bit the same on both
-        assert together["weights"][0] == pytest.approx(alone["weights"][0], abs=1e-3)
+    for kind in ("whole", "sharded"):
+        assert one.keys() == two[kind].keys()
+        for name in one:
+            assert_same(one[name], two[kind][name])
+    assert {name: two["resumed"][name] for name in ("rows", "weights")} == {
+        name: two["sharded"]["grpo"][name] for name in ("rows", "weights")
+    }
+    assert two["resumed"]["held"] == [0.5, 0.5]
 
-    shares = two["cross_entropy"]["posts"]  # each process sees its own posts only
+    shares = two["whole"]["cross_entropy"]["posts"]  # each process sees its own posts only
     assert [len(share) for share in shares] == [2 * (2 + 1), 2 * 1]
     assert sorted(chain(*shares)) == sorted(*one["cross_entropy"]["posts"])
 
-    by_two = read_json(workspace / "results/training/baseline/seed-1/summary.json")
-    by_one = train_arm(params, "baseline")
+
+@pytest.mark.parametrize(("arm", "shard"), [("baseline_warmstart", False), ("grpo_from_baseline", True)])
+def test_a_stage_starts_its_processes_itself(workspace, params_of, tiny_base, arm, shard):
+    """And leaves what one process does: numbers to 1e-4, and the same PEFT files."""
+    (workspace / "custom_rewards").mkdir()
+    (workspace / "custom_rewards/of_ascii.py").write_text(REWARD)
+    changes = {"reward.cut": "keep", "arms.grpo_from_baseline.reward": "custom_rewards.of_ascii:share"}
+    changes |= {f"arms.{name}.learning_rate": 1e-3 for name in ("baseline_warmstart", "grpo_from_baseline")}
+    alone = params_of(changes)
+    if shard:
+        train_arm(alone, "baseline_warmstart")
+    before = outputs(workspace).keys()
+    by_one = train_arm(alone, arm)
+    made = outputs(workspace).keys() - before
+    for part in ("models", "results/training"):
+        shutil.rmtree(workspace / part / arm)
+
+    params_of(changes | {"compute.processes": 2, "compute.shard": shard})
+    stage = "grpo" if shard else "sft"
+    done = run(workspace, ROOT / f"stages/{stage}.py", arm, "1")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert ("layers of the base model in 2 parts" in done.stderr) == shard
+    assert outputs(workspace).keys() - before == made
+    by_two = read_json(workspace / f"results/training/{arm}/seed-1/summary.json")
     assert by_two["last_step"] == pytest.approx(by_one["last_step"], abs=1e-4)
     assert by_two["steps"] == by_one["steps"]
-    PeftModel.from_pretrained(open_base(tiny_base, dtype=None), workspace / "models/baseline/seed-1")
+    PeftModel.from_pretrained(open_base(tiny_base, dtype=None), workspace / f"models/{arm}/seed-1")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_goes_wrong_is_said_once(tmp_path, killed):
+    """By the first of processes that fail alike; of one that cannot say it any more by the launcher."""
+    (tmp_path / "fails.py").write_text(FAILS.format(killed=killed))
+    done = launched(tmp_path, "fails.py")
+    said = done.stderr.splitlines()
+    assert done.returncode == (137 if killed else 1)
+    assert "Traceback" not in done.stderr
+    assert len([line for line in said if line.startswith("params.yaml:arms: found none")]) == (0 if killed else 1)
+    assert len([line for line in said if line.startswith("process 1 was ended by SIGKILL")]) == killed

@@ -30,6 +30,7 @@ from polychrome.training.methods.sets import SetArm, SetGrpo
 from polychrome.training.methods.tempered import Tempered, TemperedArm
 from polychrome.training.runs import train
 from polychrome.training.settings import TrainSettings
+from polychrome.training.shards import Shards
 
 NO_ALARMS = Alarms(kl_warn=math.inf, kl_stop=math.inf, reward_flat_steps=0, length_collapse_ratio=0.0)
 LOOP: dict[str, Any] = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2}
@@ -96,20 +97,25 @@ def sets(objective: str = "set_poly", reward: Any = None, alike: float = 0.9, **
     return SetGrpo(arm, reward or likes_ascii, plain.distance, classes=classes)
 
 
-def tiny_run(base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method, **changes: Any) -> Run:
+def tiny_run(
+    base: Path, warmstart: Path, pairs: Sequence[Pair], method: Method, shard: bool = False, **changes: Any
+) -> Run:
     """A run of ``method`` from the adapter in ``warmstart``; keywords change the arm, loop settings or the run."""
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    policy = open_adapter(open_base(base, torch.float32), warmstart, trainable=True, with_reference=True)
     arm, settings = dict(LOOP), dict(SETTINGS)
     run: dict[str, Any] = {"pairs": pairs, "validation": [], "seed": 11, "alarms": NO_ALARMS, "checkpoints": None}
     for name, value in changes.items():
         next(part for part in (arm, settings, run) if name in part or part is run)[name] = value
     return Run(
-        policy=open_adapter(open_base(base, torch.float32), warmstart, trainable=True, with_reference=True),
+        policy=policy,
         method=method,
         chat=Chat(open_tokenizer(base), "Reply.", 128, 64),
         arm=CrossEntropyArm(objective="cross_entropy", data="full", **arm),
         settings=TrainSettings(**settings),
-        accelerator=Accelerator(cpu=True, mixed_precision="no"),
+        accelerator=accelerator,
         name="test",
+        shards=Shards(policy, accelerator.device) if shard else None,
         **run,
     )
 

@@ -25,7 +25,7 @@ from polychrome.engine.packing import pack_prompts
 from polychrome.engine.recording import Recording
 from polychrome.engine.sampling import RowSettings, SamplingSettings
 from polychrome.engine.slab import Slab
-from polychrome.engine.stack import Stack, bare, head_of, mask_for, stack_of
+from polychrome.engine.stack import Stack, bare, head_of, in_shards, mask_for, stack_of
 from polychrome.models.policy import merged, set_training
 from polychrome.randomness import torch_generator
 
@@ -83,8 +83,9 @@ def sample(
     stack = stack_of(policy, backend)
     rows = min(rows_within(memory_mib, policy, requests, stack), sum(request.count for request in requests))
     compiled = stack is not None and backend.decodes(stack)  # it merges the adapter into weights of its own
+    inference = torch.no_grad if in_shards(policy) else torch.inference_mode  # training gathers into the same tensors
     try:
-        with torch.inference_mode(), nullcontext(policy) if compiled else merged(policy) as model:
+        with inference(), nullcontext(policy) if compiled else merged(policy) as model:
             device = bare(model).get_output_embeddings().weight.device
             slab = Slab(bare(model).config.num_hidden_layers, rows, _columns(requests), device)
             forward: Any

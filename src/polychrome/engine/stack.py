@@ -28,11 +28,17 @@ def bare(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def in_shards(model: Any) -> bool:
+    """Whether each process holds a part of the layers of ``model``, which only their own forward passes gather."""
+    return getattr(bare(model), "in_shards", False)
+
+
 def has_stack(model: Any) -> bool:
-    """Whether :class:`Stack` computes ``model``: a family it knows, without sliding windows or unusual parts."""
+    """Whether :class:`Stack` computes ``model``: a family it knows, whole, without sliding windows or unusual parts."""
     config = bare(model).config
     return (
         config.model_type in FAMILIES
+        and not in_shards(model)
         and config.hidden_act == "silu"
         and not getattr(config, "attention_dropout", 0.0)
         and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}

@@ -6,6 +6,7 @@ safetensors, so `PeftModel.from_pretrained` opens them with none of this code.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,22 @@ from polychrome.randomness import seed_for
 POLICY, REFERENCE = "default", "reference"  # adapter names inside one base model
 
 
-def open_base(directory: str | Path, dtype: torch.dtype, load_in_4bit: bool = False) -> PreTrainedModel:
-    """Open a base model for inference or as the frozen base of adapters.
+def open_base(
+    directory: str | Path, dtype: torch.dtype, load_in_4bit: bool = False, device: str | torch.device | None = None
+) -> PreTrainedModel:
+    """Open a base model for inference or as the frozen base of adapters, on ``device``: by default a GPU, if any.
 
-    Raises InputError when the directory holds no safetensors model, or when 4-bit weights are asked for without CUDA.
+    Raises InputError when the directory holds no safetensors model, or when 4-bit weights are asked for without
+    bitsandbytes.
     """
     directory = Path(directory)
     if not (directory / "config.json").is_file():
         raise bad(str(directory), "no base model", "config.json and *.safetensors", "Run `dvc repro assets`.")
     extra: dict[str, Any] = {}
     if load_in_4bit:
-        if not torch.cuda.is_available():
-            raise bad("params.yaml:assets.load_in_4bit", "true without CUDA", "a CUDA device", "Set it to false.")
+        if find_spec("bitsandbytes") is None:
+            remedy = "Set it to false, or: .venv/bin/pip install -c constraints.txt -e '.[quantized]'"
+            raise bad("params.yaml:assets.load_in_4bit", "true without bitsandbytes", "that package", remedy)
         from transformers import BitsAndBytesConfig
 
         extra["quantization_config"] = BitsAndBytesConfig(
@@ -42,7 +47,13 @@ def open_base(directory: str | Path, dtype: torch.dtype, load_in_4bit: bool = Fa
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True, **extra)
     model.requires_grad_(False)
     model.config.use_cache = False
-    return model.eval().to("cuda" if torch.cuda.is_available() and not load_in_4bit else model.device)
+    for module in model.modules() if load_in_4bit else ():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # Else the first forward pass without a gradient repacks the weights, and later ones give none.
+            module.support_avx512bf16_for_cpu = False
+    if load_in_4bit:
+        return model.eval()  # where bitsandbytes has put it: the GPU of this process, or the CPU
+    return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def open_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
@@ -176,17 +187,22 @@ def _switch(policy: Any, name: str) -> None:
         layer._active_adapter = [name]
 
 
+def _mergeable(base: torch.nn.Module) -> bool:
+    whole = isinstance(base, torch.nn.Linear) and type(base.weight.data) is torch.Tensor  # no DTensor
+    return whole and base.weight.dtype == torch.float32
+
+
 @contextmanager
 def merged(policy: Any) -> Iterator[PreTrainedModel]:
     """Inside, the base weights are W + (alpha/rank) B A and the bare model is yielded: no adapter arithmetic a token.
 
     The original weight tensors are kept aside and put back, so they return bit for bit. Over weights coarser than
     float32 (bfloat16, 4-bit) the sum would round the update away: there the adapted model is yielded unmerged, as is a
-    model without adapters.
+    model without adapters, and one whose weights are shared out over processes.
     """
     layers = list(lora_layers(policy))
     bases = [layer.get_base_layer() for layer in layers]
-    if any(not isinstance(base, torch.nn.Linear) or base.weight.dtype != torch.float32 for base in bases):
+    if not all(_mergeable(base) for base in bases):
         layers = []
     originals: list[torch.Tensor] = []
     try:

@@ -25,7 +25,7 @@ class AssetSettings(Section):
             words=f"that is {', '.join(FETCHED)}, none, or owner/name/split on the Hugging Face hub",
         ),
     ]
-    load_in_4bit: Annotated[bool, Rule("true or false; 4-bit base weights, CUDA only")]
+    load_in_4bit: Annotated[bool, Rule("true or false; 4-bit base weights, by bitsandbytes")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -32,6 +32,9 @@ from polychrome.training.checkpoint import Checkpoints
 from polychrome.training.methods.context import Context
 from polychrome.training.methods.interface import Method, Piece, Step
 from polychrome.training.settings import Arm, TrainSettings
+
+if TYPE_CHECKING:
+    from polychrome.training.shards import Shards
 
 Row = dict[str, Any]  # one step's log: metric -> number, and "rollouts" -> the groups that were rewarded
 PACED = 4  # batches, after the first, by which a run's seconds per step are measured
@@ -73,6 +76,7 @@ class Run:
     name: str
     memory_mib: int = MEMORY_MIB
     paced: Callable[[float], str] | None = None  # what to say of the seconds per step, once they are known
+    shards: "Shards | None" = None  # of the policy, where no process holds all of it
 
     def __post_init__(self) -> None:
         self.parameters = adapter_tensors(self.policy)
@@ -81,10 +85,11 @@ class Run:
         )  # fused: one pass over all adapters
         self.steps_per_epoch = math.ceil(len(self.pairs) / self.arm.batch_size)  # batches; the last may be smaller
         self.total_steps = self.arm.epochs * self.steps_per_epoch * self.method.repeats
-        self.scorer = self.accelerator.prepare(CompletionScorer(self.policy))
+        scorer = CompletionScorer(self.policy)
+        self.scorer = self.shards.wrapped(scorer) if self.shards else self.accelerator.prepare(scorer)
         self.context = Context(
             policy=self.policy,
-            scorer=self.accelerator.unwrap_model(self.scorer),
+            scorer=scorer,
             chat=self.chat,
             seed=self.seed,
             micro_batches=self.settings.gradient_accumulation,
@@ -124,6 +129,7 @@ class Run:
                     break
                 if self.state.step % self.settings.checkpoint_every < self.method.repeats:
                     self._checkpoint()
+        self._everyones([])  # the last of them is done with its validation
         if self.settings.keep_best and self.best_weights:
             self._load_weights(self.best_weights)
         self.policy.eval()
@@ -154,8 +160,7 @@ class Run:
         row["grad_norm"] = float(norm)
         row |= {f"{term}{SHARE}": norms[term] / sum(norms.values()) for term in list(norms)[1:]}
         if step.rollouts is not None:
-            everyones = gather_object(step.rollouts) if self.accelerator.num_processes > 1 else step.rollouts
-            row["rollouts"] = sorted(everyones, key=lambda rollout: rollout["id"])
+            row["rollouts"] = sorted(self._everyones(step.rollouts), key=lambda rollout: rollout["id"])
             step.rollouts = None  # logged once, however many steps these rollouts serve
         return row
 
@@ -201,7 +206,7 @@ class Run:
         if self.accelerator.num_processes == 1:
             return pieces
         own = Counter(piece.term for piece in pieces)
-        most: Counter[str] = reduce(or_, gather_object([own]))  # the maximum of each term; the same on every process
+        most: Counter[str] = reduce(or_, self._everyones([own]))  # the maximum of each term; the same on every process
         ((_, packed),) = self.context.packs(self.context.human(self.pairs[:1]))
         idle = [Piece(term, packed, lambda logps, _: (0.0 * logps.sum(), {})) for term in (most - own).elements()]
         order = list(most)
@@ -209,12 +214,18 @@ class Run:
 
     def _totals(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value summed over processes, or its maximum; one that has no such value adds nothing."""
-        if self.accelerator.num_processes == 1:
-            return {name: float(value) for name, value in values.items()}
         sums: dict[str, float] = {}
-        for name, value in gather_object([(name, float(value)) for name, value in values.items()]):
+        for name, value in self._everyones([(name, float(value)) for name, value in values.items()]):
             _add(sums, name, value)
         return sums
+
+    def _everyones(self, own: list[Any]) -> list[Any]:
+        """The lists of all processes, one behind another; each process has to ask, and waits for the others."""
+        if self.accelerator.num_processes == 1:
+            return own
+        if self.shards:
+            self.shards.wait()
+        return gather_object(own)
 
     # --- validation, checkpoints ---------------------------------------------------------------------------------
 

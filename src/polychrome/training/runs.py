@@ -1,7 +1,8 @@
 """The training stages: an arm and a seed make a model."""
 
+import sys
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     arm: Any = params.arms[name]
     data, held_out = paths.PHASES / f"{arm.data}.jsonl", paths.PHASES / "validation.jsonl"
     pairs, validation = read_pairs(data), read_pairs(held_out)
-    dtype, in_4bit = configure(params.compute), params.assets.load_in_4bit
+    compute, in_4bit = params.compute, params.assets.load_in_4bit
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # dtype is params.yaml's
+    dtype = configure(replace(compute, kernels="torch") if compute.shard else compute)
+    device = "cpu" if compute.shard else accelerator.device  # parts go to it from there
     reads = [paths.BASE, paths.ENCODER, data, held_out]
     if start := params.warmstarts.get(name):
         folder = paths.model_dir(start, seed)
@@ -49,10 +53,11 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
             expected = f"the adapter that {name} starts from"
             raise bad(str(folder), "no warm-start", expected, f"Run `dvc repro sft@{start}-{seed}`.")
         check_recipe(folder, recipe_of(params, start, seed))
-        policy = open_adapter(open_base(paths.BASE, dtype, in_4bit), folder, trainable=True, with_reference=True)
+        base = open_base(paths.BASE, dtype, in_4bit, device)
+        policy = open_adapter(base, folder, trainable=True, with_reference=True)
         reads += [folder, paths.REWARD]
     else:
-        policy = add_adapter(open_base(paths.BASE, dtype, in_4bit), params.lora, seed)
+        policy = add_adapter(open_base(paths.BASE, dtype, in_4bit, device), params.lora, seed)
     prompt = params.prompt
     chat = Chat(open_tokenizer(paths.BASE), prompt.plain, prompt.max_prompt_tokens, prompt.max_reply_tokens)
     chat.check(pairs, data)
@@ -60,7 +65,8 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     recipe = recipe_of(params, name, seed)
     everything = recipe | {name: asdict(getattr(params, name)) for name in ("lora", "train", "prompt", "reward")}
     everything |= {"dtype": str(dtype), "kernels": CHOSEN["kernels"], "in_4bit": in_4bit}
-    everything |= {name: getattr(params.compute, name) for name in ("threads", "memory_mib", "sampler")}
+    everything |= {name: getattr(compute, name) for name in ("threads", "memory_mib", "sampler", "shard")}
+    everything |= {"processes": accelerator.num_processes}
     checkpoints = Checkpoints(f"{name}-{seed}", digest_of(recipe=everything, files=[*CODE, *reads]))
     run = Run(
         policy=policy,
@@ -73,9 +79,10 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
         seed=seed,
         alarms=params.alarms,
         checkpoints=checkpoints,
-        accelerator=Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"),  # dtype is params.yaml's
+        accelerator=accelerator,
         name=f"{name} seed {seed}",
-        memory_mib=params.compute.memory_mib,
+        memory_mib=compute.memory_mib,
+        shards=_shards(policy, accelerator) if compute.shard else None,
         paced=lambda seconds: estimate(params, name, seconds),
     )
     state, summary = run.train(), {}
@@ -88,6 +95,15 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     run.accelerator.wait_for_everyone()
     run.accelerator.end_training()
     return summary
+
+
+def _shards(policy: Any, accelerator: Accelerator) -> Any:
+    from polychrome.training.shards import Shards
+
+    if accelerator.is_main_process:
+        parts = f"in {accelerator.num_processes} parts, computed by transformers and PyTorch, to sample as well"
+        print(f"layers of the base model {parts}", file=sys.stderr)
+    return Shards(policy, accelerator.device)
 
 
 def describe(summary: dict[str, Any]) -> str:

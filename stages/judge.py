@@ -24,9 +24,10 @@ def main() -> None:
         encoder, full = Encoder.open("assets/encoder", remember=True), "data/phases/full.jsonl"
         where = ("models/judge", "results/judge.json", evaluation.pass_quantile)
         if params.split.per_conversation:
-            everyone = ranked_within(read_pairs("data/prepared/pairs.jsonl"))
-            report = make_people(own, everyone, read_pairs(full), encoder, *where)
-            print(f"people's rated replies in models/judge, held against {report['pairs']} pairs that no arm sees")
+            path = "data/prepared/pairs.jsonl"
+            own = ranked(ranked_within(read_pairs(path)), "judge", evaluation.bootstrap, evaluation.confidence, path)
+            report = make_people(own, read_pairs(full), encoder, *where)
+            print(f"people's {report['pairs']} rated replies in models/judge, each held against the others to its post")
         else:
             report = make_judge(own, full, encoder, *where)
             print(f"judge of engagement in models/judge, fitted on {report['pairs']} pairs that no arm sees")

@@ -152,7 +152,7 @@ def test_the_captions_preset_counts_scenes_of_which_there_are_158():
     captions = parse_params(apply_preset(SHIPPED, "captions", PRESETS))
     split, parts = captions.split, ("phase1", "phase2", "test", "validation", "judge", "reward")
     assert sum(getattr(split, f"{part}_pairs") for part in parts) <= 158
-    assert [split.pairs_of(part) for part in parts] == [576, 576, 50, 96, 128, 288]
+    assert [split.pairs_of(part) for part in parts] == [576, 576, 50, 96, 80, 288]
 
 
 def test_the_smoke_preset_trains_every_arm_and_compares_every_model_and_has_one_that_climbs_sets():

@@ -77,11 +77,9 @@ def made(tmp_path, scenes=8, replies=12):
             (80 * rank + generator.normal() + scene / 100, rank) for rank in (np.arange(replies) + 0.5) / replies
         )
     ]
-    write_pairs(tmp_path / "judge.jsonl", pairs[: 5 * replies])
-    own = ranked(pairs[: 5 * replies], "judge", 50, 0.95, tmp_path / "judge.jsonl")
-    return pairs, make_people(
-        own, pairs, pairs[5 * replies :], Angles(), tmp_path / "judge", tmp_path / "judge.json", 0.75
-    )
+    write_pairs(tmp_path / "pairs.jsonl", pairs)
+    own = ranked(pairs, "judge", 50, 0.95, tmp_path / "pairs.jsonl")
+    return pairs, make_people(own, pairs[5 * replies :], Angles(), tmp_path / "judge", tmp_path / "judge.json", 0.75)
 
 
 def test_the_stage_keeps_people_and_says_how_well_they_order_each_other(tmp_path):
@@ -110,9 +108,9 @@ class Blind(Angles):
 def test_people_are_no_ruler_for_a_script_that_the_encoder_does_not_know(tmp_path):
     assert np.isnan(replace(PEOPLE, encoder=Blind()).nearest([POST], ["one from 1"])[1]).all()
     pairs, _ = made(tmp_path)
-    own = ranked(pairs[:60], "judge", 50, 0.95, tmp_path / "judge.jsonl")
+    own = ranked(pairs, "judge", 50, 0.95, tmp_path / "pairs.jsonl")
     with pytest.raises(InputError, match="expected an encoder that knows their script"):
-        make_people(own, pairs, pairs[60:], Blind(), tmp_path / "other", tmp_path / "other.json", 0.75)
+        make_people(own, pairs[60:], Blind(), tmp_path / "other", tmp_path / "other.json", 0.75)
     assert not (tmp_path / "other").exists()
 
 

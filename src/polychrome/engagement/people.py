@@ -99,19 +99,18 @@ def _encoder() -> TextEncoder:
 
 def make_people(
     own: Ranked,
-    everyone: Sequence[Pair],
     phases: Sequence[Pair],
     encoder: TextEncoder,
     directory: str | Path,
     report_path: str | Path,
     pass_quantile: float,
 ) -> dict[str, Any]:
-    """Keep ``everyone``'s replies in the judge's place, calibrated on those of ``phases``; write and return the report.
+    """Keep everybody's replies, ``own``, in the judge's place, calibrated on ``phases``; write and return the report.
 
-    Reported is how well the replies of ``own``, each rated by others to its post, are put in order. Raises InputError
-    where a post has too few replies, and where the encoder does not know their script.
+    Reported is how well they are put in order, each rated by the others to its post. Raises InputError where a post
+    has too few replies, and where the encoder does not know their script.
     """
-    people = replace(People.of(everyone), encoder=encoder)
+    people = replace(People.of(own.pairs), encoder=encoder)
     posts, replies = [pair.post for pair in phases], [pair.reply for pair in phases]
     if not len(calibrating(encoder, posts, replies)):
         expected = "an encoder that knows their script, since replies are rated by those near them"

@@ -28,13 +28,14 @@ def share(posts, replies):
     return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies])
 """
 FAILS = """
-import os, signal, sys
+import os, signal, time
 from polychrome import stage
 from polychrome.errors import bad
 
 def main():
     if {killed} and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(200 * {killed})  # until the launcher ends it
     raise bad("params.yaml:arms", "none", "an arm", "Name one.")
 
 stage.run(main)

@@ -39,9 +39,9 @@ def test_what_has_not_run_is_taken_for_twice_a_step_of_cross_entropy_and_said_to
 
 
 def test_what_has_run_counts_with_its_own_seconds_and_what_is_made_is_not_to_come(tmp_path):
-    estimate(PARAMS, "plain", 2.0)
+    estimate(PARAMS, "plain", 20.0)
     (tmp_path / "models/plain/seed-1").mkdir(parents=True)
     (tmp_path / "models/plain/seed-1/adapter_model.safetensors").touch()
-    said = estimate(PARAMS, "grpo_plain", 90.0)  # 2 (6 x 2 + 6 x 4 + 4 x 90) s, of which 12 are done
-    assert said.startswith("training takes about 13 minutes in all (6 runs, 1 done), 13 minutes of it to come;")
-    assert "cross_entropy 2.00, polychromic not measured, taken as 4.00, grpo 90.00;" in said
+    said = estimate(PARAMS, "grpo_plain", 90.0)  # 2 (6 x 20 + 6 x 40 + 4 x 90) s, 120 of them done
+    assert said.startswith("training takes about 24 minutes in all (6 runs, 1 done), 22 minutes of it to come;")
+    assert "cross_entropy 20.00, polychromic not measured, taken as 40.00, grpo 90.00;" in said

@@ -33,10 +33,11 @@ from polychrome import stage
 from polychrome.errors import bad
 
 def main():
-    if {killed} and os.environ["RANK"] == "1":
+    rank = os.environ["RANK"]
+    if {killed} and rank == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(200 * {killed})  # until the launcher ends it
-    raise bad("params.yaml:arms", "none", "an arm", "Name one.")
+    time.sleep((200 if {killed} else 1) * (rank == "0"))  # the first is the last to fail; or is ended by the launcher
+    raise bad("params.yaml:arms", "none in process " + rank, "an arm", "Name one.")
 
 stage.run(main)
 """
@@ -117,6 +118,7 @@ def test_a_stage_starts_its_processes_itself(workspace, params_of, tiny_base, ar
     stage = "grpo" if shard else "sft"
     done = run(workspace, ROOT / f"stages/{stage}.py", arm, "1")
     assert done.returncode == 0, done.stderr[-4000:]
+    assert read_json(workspace / f".timings/{stage}-{arm}-1.json")["processes"] == 2
     assert ("layers of the base model in 2 parts" in done.stderr) == shard
     assert outputs(workspace).keys() - before == made
     by_two = read_json(workspace / f"results/training/{arm}/seed-1/summary.json")
@@ -130,8 +132,8 @@ def test_what_goes_wrong_is_said_once(tmp_path, killed):
     """By the first of processes that fail alike; of one that cannot say it any more by the launcher."""
     (tmp_path / "fails.py").write_text(FAILS.format(killed=killed))
     done = launched(tmp_path, "fails.py")
-    said = done.stderr.splitlines()
     assert done.returncode == (137 if killed else 1)
     assert "Traceback" not in done.stderr
-    assert len([line for line in said if line.startswith("params.yaml:arms: found none")]) == (0 if killed else 1)
-    assert len([line for line in said if line.startswith("process 1 was ended by SIGKILL")]) == killed
+    [told] = [line for line in done.stderr.splitlines() if "process" in line]
+    expected = "process 1 was ended by SIGKILL" if killed else "params.yaml:arms: found none in process 0"
+    assert told.startswith(expected)

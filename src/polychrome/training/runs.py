@@ -67,6 +67,7 @@ def train(params: Params, name: str, seed: int, trained_here: Collection[str]) -
     everything |= {"dtype": str(dtype), "kernels": CHOSEN["kernels"], "in_4bit": in_4bit}
     everything |= {name: getattr(compute, name) for name in ("threads", "memory_mib", "sampler", "shard")}
     everything |= {"processes": accelerator.num_processes}
+    CHOSEN["processes"] = accelerator.num_processes
     checkpoints = Checkpoints(f"{name}-{seed}", digest_of(recipe=everything, files=[*CODE, *reads]))
     run = Run(
         policy=policy,

@@ -214,6 +214,8 @@ class Run:
 
     def _totals(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value summed over processes, or its maximum; one that has no such value adds nothing."""
+        if self.accelerator.num_processes == 1:
+            return {name: float(value) for name, value in values.items()}
         sums: dict[str, float] = {}
         for name, value in self._everyones([(name, float(value)) for name, value in values.items()]):
             _add(sums, name, value)

@@ -9,7 +9,7 @@ from matplotlib.transforms import Bbox
 
 from polychrome.reporting import names
 from polychrome.reporting.charts import pass_chart, plane_chart, running_mean
-from polychrome.reporting.page.charts import contrasts_chart
+from polychrome.reporting.page.charts import DRAWN, contrasts_chart, gaming_chart
 from polychrome.reporting.palette import palette_of
 from polychrome.reporting.svg import in_page
 
@@ -91,6 +91,18 @@ def test_a_difference_is_filled_only_where_it_is_established():
     mark = f"var(--mark-{MODELS.index('polychromic')})"
     discs = re.findall(rf"fill: (var\S+); stroke: {re.escape(mark)}", ElementTree.tostring(wide, encoding="unicode"))
     assert sorted(discs) == [mark, "var(--paper)"]
+
+
+def test_of_a_long_run_evenly_spaced_steps_are_drawn_so_that_many_arms_fit_on_a_page():
+    def dots(steps):
+        row = {"proxy": 0.5, "judge": 0.5} | {f"{n}_{end}": 0.5 for n in ("proxy", "judge") for end in ("low", "high")}
+        curve = [row | {"step": step, "kl": step / 9} for step in range(steps)]
+        run = {"verdict": {"human": {"judge": 0.5}}, "curve": curve}
+        wide, _ = drawn(gaming_chart("grpo_from_baseline", [run], PALETTE))
+        return len([use for use in wide.iter(f"{SVG}use") if "fill: var(--mark" in use.attrib.get("style", "")])
+
+    assert dots(DRAWN) - dots(DRAWN // 2) == 2 * DRAWN // 2  # against step and against KL
+    assert dots(3 * DRAWN) == dots(DRAWN)
 
 
 def test_a_running_mean_is_of_a_tenth_of_the_values_and_fewer_at_the_ends():

@@ -1,7 +1,9 @@
 """Replies: packed so that nothing in them can leave the element they stand in, and as many as fit."""
 
 import json
+import re
 
+from polychrome.reporting.page import view
 from polychrome.reporting.page.replies import PASSES, WELL_FORMED, embedded, packed
 from tests.reporting.page.tree import FOREIGN, HOSTILE, MODELS, POSTS, SEEDS
 
@@ -14,7 +16,7 @@ def test_json_that_is_embedded_holds_no_character_of_markup_and_reads_back():
 
 
 def test_every_reply_of_every_model_and_seed_is_packed(inputs):
-    text, shown = packed(inputs)
+    text, shown = packed(inputs, 10**9)
     value = json.loads(text)
     assert shown == len(value["posts"]) == POSTS
     assert [name for name, _ in value["models"]] == list(MODELS)
@@ -42,5 +44,9 @@ def test_more_posts_than_fit_are_left_out_from_the_end_and_counted(inputs, text_
     assert 0 < shown < POSTS
     assert [post[0] for post in json.loads(text)["posts"]] == [f"t{i}" for i in range(shown)]
     assert len(text.encode()) < 61_000
-    monkeypatch.setattr(packed, "__defaults__", (60_000,))
-    assert f"The first {shown} of {POSTS} posts are here" in text_of(inputs)
+    whole = len(text_of(inputs).encode())
+    monkeypatch.setattr(view, "LIMIT", whole)
+    page = text_of(inputs)
+    shown = int(re.search(rf"The first (\d+) of {POSTS} posts are here", page)[1])
+    assert 0 < shown < POSTS
+    assert len(page.encode()) < whole

@@ -127,12 +127,15 @@ def predicted_chart(predicted: Mapping[str, Row], measured: Mapping[str, Row], p
     return Drawing(draw, "For each metric, what was predicted of the models (rings) and what was measured (discs).")
 
 
+DRAWN = 40  # steps of a run, evenly spaced
+
+
 def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) -> Drawing:
     """Proxy above, judge below, against step and against KL, a line and a band per run: the over-optimisation curve.
 
     Gao, Schulman and Hilton (2022), arXiv 2210.10760, figure 1: where the proxy goes on rising and the judge, which
     stands for what is wanted, turns down, the reward is being gamed. Each score has a unit and a scale of its own.
-    ``runs`` have a verdict, and a curve with a row per step.
+    ``runs`` have a verdict, and a curve with a row per step; of a long run at most :data:`DRAWN` steps are drawn.
     """
     curves, people = [run["curve"] for run in runs], runs[0]["verdict"]["human"]["judge"]
     titles = {"proxy": "The proxy, which is climbed", "judge": "The judge, which is never seen"}
@@ -146,12 +149,15 @@ def gaming_chart(arm: str, runs: Sequence[Mapping[str, Any]], palette: Palette) 
             pair[0].sharey(pair[1])
             for axis, x in zip(pair, ("step", "kl"), strict=True):
                 for curve in curves:
-                    keys, rows = (x, name, f"{name}_low", f"{name}_high"), sorted(curve, key=itemgetter(x))
-                    at, value, low, high = zip(*([row[key] for key in keys] for row in rows), strict=True)
+                    rows = sorted(curve, key=itemgetter(x))
+                    smooth = running_mean([row[name] for row in rows])
+                    some = slice(None, None, -(-len(rows) // DRAWN))
+                    keys = (x, name, f"{name}_low", f"{name}_high")
+                    at, value, low, high = zip(*([row[key] for key in keys] for row in rows[some]), strict=True)
                     if None not in low + high:  # a step of one prompt has no interval
                         axis.fill_between(at, low, high, color=colours[name], alpha=0.1, linewidth=0)
                     axis.plot(at, value, "o", color=colours[name], markersize=2.4, alpha=0.4)
-                    axis.plot(at, running_mean(value), color=colours[name], linewidth=1.8)
+                    axis.plot(at, smooth[some], color=colours[name], linewidth=1.8)
                 if name == "judge":
                     axis.axhline(people, gid=f"|people\u2019s replies: {people:.3f}", color=MUTED, **DASHED)
                 if narrow or place:

@@ -10,12 +10,11 @@ from polychrome.pairs.schema import as_said, turns_of
 from polychrome.reporting.names import model_name
 from polychrome.reporting.page.inputs import Inputs
 
-BUDGET = 3_500_000  # bytes of replies in a page of less than five megabytes
 WELL_FORMED, PASSES = 1, 2  # bits of a reply; failure of kind i is bit 4 << i
 
 
-def packed(inputs: Inputs, budget: int = BUDGET) -> tuple[Markup, int]:
-    """All replies as JSON for a <script type="application/json">, and how many posts it holds: as many as fit.
+def packed(inputs: Inputs, budget: int) -> tuple[Markup, int]:
+    """All replies as JSON for a <script type="application/json">, and how many posts it holds: as ``budget`` bytes do.
 
     A reply is ``[text, engagement, relevance, bits]``, scores in thousandths, relevance null where it is not defined.
     """

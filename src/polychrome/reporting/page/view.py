@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -21,6 +22,7 @@ from polychrome.reporting.settings import ReportSettings
 from polychrome.reporting.svg import in_page
 
 LIMIT = 5_000_000  # bytes
+HEAD = 20_000  # bytes that replies may need beside their posts
 GAPS = 10  # replies shown with the largest proxy minus judge, per arm
 
 
@@ -30,13 +32,13 @@ def render(inputs: Inputs, settings: ReportSettings) -> str:
     palette = palette_of(inputs.models, [*inputs.gaming, *(curve["model"] for curve in sampled)])
     templates = files("polychrome.reporting.page") / "templates"
     style, script = (Markup((templates / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js"))
-    packed, shown = replies.packed(inputs)
     thresholds = {name: inputs.judge[f"{name}_threshold"] for name in ("engagement", "on_topic")}
     parts = dict(inputs.controls)
     summary = parts.pop("controls", None)  # which lists the controls of every part
     listed = [control for part in ([summary] if summary else parts.values()) for control in part.get("controls", [])]
     template = environment("polychrome.reporting.page", palette.models, autoescape=True).get_template("report.html")
-    page = template.render(
+    fill = partial(
+        template.render,
         inputs=inputs,
         palette=palette,
         family=inputs.comparison["family"],
@@ -53,10 +55,11 @@ def render(inputs: Inputs, settings: ReportSettings) -> str:
         style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        replies=packed,
-        posts_shown=shown,
         thresholds=replies.embedded(thresholds),
     )
+    room = LIMIT - HEAD - len(fill(replies="", posts_shown=0).encode())
+    packed, shown = replies.packed(inputs, room)
+    page = fill(replies=packed, posts_shown=shown)
     if (size := len(page.encode())) >= LIMIT:
         remedy = "Compare fewer models, or fewer steps, in one report."
         raise bad("the report", f"{size} bytes", f"less than {LIMIT}", remedy)

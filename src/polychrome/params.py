@@ -38,6 +38,8 @@ MOVED = {  # what people look for, by its dotted key or its last part -> what to
     "max_completion_length": "It is called max_new_tokens here.",
     "num_train_epochs": "It is called epochs here.",
     "per_device_train_batch_size": "It is called batch_size here.",
+    "use_vllm": "Set compute.sampler: vllm.",
+    "vllm_server_base_url": "It is called compute.sampler_url here.",
     "llm_judge.dollars_per_million_input": "It is called dollars_per_million: [input, output] here.",
     "llm_judge.dollars_per_million_output": "It is called dollars_per_million: [input, output] here.",
     "llm_judge.answer": "Delete it: the verdict is a tool call with anthropic, a response_format with openai.",

@@ -9,6 +9,8 @@ import pytest
 from benchmarks import arms, generate, grpo_step, harness, polychromic_step, roofline, scaling, sft_step
 from benchmarks.scaling import Size, fit
 from polychrome import paths
+from polychrome.engine.compute import CHOSEN
+from tests.engine.standin import StandIn
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +62,16 @@ def test_generate(common, conversations):
     found = read(generate.main([*arguments, "--conversations", str(conversations)]))
     assert found["measured"].keys() == {"ours", "transformers"}
     assert len(found["setting"]["prompt_tokens"]) == 3
+
+
+def test_generate_beside_vllm(common, conversations, tiny_base, monkeypatch):
+    monkeypatch.setitem(CHOSEN, "sampler", None)
+    arguments = [*common, "--runs", "2", "--posts", "3", "--samples", "2", "--tokens", "4"]
+    with StandIn(tiny_base) as server:
+        found = read(generate.main([*arguments, "--conversations", str(conversations), "--vllm", server.url]))
+        asked = [body["max_tokens"] for body in server.bodies("/v1/completions")]
+    assert found["ratios"].keys() == {"transformers / ours", "vllm / ours"}
+    assert asked.count(4) == 3 * 3  # once to warm up
 
 
 def test_polychromic_step(common, conversations, tiny_encoder):

@@ -70,12 +70,6 @@ class Served:
                     progress(len(group))
         return drawn
 
-    def stop(self) -> None:
-        """End the server, if it is one of its own."""
-        if self.server is not None:
-            self.server.stop()
-            self.server, self.base = None, ""
-
     # --- who answers ---------------------------------------------------------------------------------------------
 
     def _connect(self, policy: Any, first: "Request") -> None:
@@ -181,11 +175,13 @@ class Served:
         except requests.RequestException as error:
             raise self._ended() or bad(where, f"no answer ({type(error).__name__})", "a vLLM server", AGAIN) from error
         if not answer.ok:
-            raise self._ended() or bad(where, f"HTTP {answer.status_code}: {_said(answer)}", "200", remedy_of(path))
+            refused = bad(where, f"HTTP {answer.status_code}: {_said(answer)}", "200", remedy_of(path))
+            raise (answer.status_code >= 500 and self._ended()) or refused
         return answer.json() if "json" in answer.headers.get("Content-Type", "") else answer.text
 
     def _ended(self) -> InputError | None:
-        return self.server and self.server.ended()
+        """What a server of our own says of its end; it takes a moment from the last answer to that."""
+        return self.server and self.server.ended(within=5.0)
 
 
 def remedy_of(path: str) -> str:

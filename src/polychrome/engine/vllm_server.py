@@ -73,9 +73,13 @@ class Server:
         if not keep_log:
             self.log.unlink(missing_ok=True)
 
-    def ended(self) -> InputError | None:
-        """What to raise when it has ended by itself, with its last words; None while it runs."""
-        if self.process is None or self.process.poll() is None:
+    def ended(self, within: float = 0.0) -> InputError | None:
+        """What to raise if it ends by itself ``within`` so many seconds, with its last words; None if it does not."""
+        if self.process is None:
+            return None
+        try:
+            self.process.wait(within)
+        except subprocess.TimeoutExpired:
             return None
         lines = self.log.read_text(errors="replace").splitlines()
         told = next((line for line in reversed(lines) if "Error" in line), "") or "nothing that names an error"

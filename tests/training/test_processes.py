@@ -16,17 +16,11 @@ from polychrome.files import read_json
 from polychrome.models.policy import open_base
 from polychrome.pairs.schema import write_pairs
 
-from .tiny import outputs, train_arm
+from .tiny import outputs, rewarded, train_arm
 from .two_processes import answers
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 TWO = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
-REWARD = """
-import numpy as np
-
-def share(posts, replies):
-    return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies])
-"""
 FAILS = """
 import os, signal, time
 from polychrome import stage
@@ -101,9 +95,7 @@ def test_two_processes_log_and_learn_what_one_does(workspace, tiny_base, warmsta
 @pytest.mark.parametrize(("arm", "shard"), [("baseline_warmstart", False), ("grpo_from_baseline", True)])
 def test_a_stage_starts_its_processes_itself(workspace, params_of, tiny_base, arm, shard):
     """And leaves what one process does: numbers to 1e-4, and the same PEFT files."""
-    (workspace / "custom_rewards").mkdir()
-    (workspace / "custom_rewards/of_ascii.py").write_text(REWARD)
-    changes = {"reward.cut": "keep", "arms.grpo_from_baseline.reward": "custom_rewards.of_ascii:share"}
+    changes = rewarded(workspace, "grpo_from_baseline")
     changes |= {f"arms.{name}.learning_rate": 1e-3 for name in ("baseline_warmstart", "grpo_from_baseline")}
     alone = params_of(changes)
     if shard:

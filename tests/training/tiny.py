@@ -203,6 +203,16 @@ def write_params(folder: Path, changes: dict[str, Any] | None = None) -> None:
         yaml.dump(values, handle)
 
 
+def rewarded(folder: Path, arm: str) -> dict[str, Any]:
+    """Changes of params.yaml by which ``arm`` climbs :func:`likes_ascii` in ``folder``: few replies earn the same."""
+    (folder / "custom_rewards").mkdir(exist_ok=True)
+    (folder / "custom_rewards/of_ascii.py").write_text(
+        "import numpy as np\n\n\ndef share(posts, replies):\n"
+        "    return np.array([sum(c.isascii() for c in reply) / max(1, len(reply)) for reply in replies])\n"
+    )
+    return {"reward.cut": "keep", f"arms.{arm}.reward": "custom_rewards.of_ascii:share"}
+
+
 def train_arm(params: Params, name: str) -> dict[str, Any]:
     """Train an arm with seed 1 as its stage does."""
     return train(params, name, 1, [name])

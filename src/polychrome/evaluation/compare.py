@@ -209,7 +209,7 @@ def table(results: Results, settings: EvaluationSettings, ideals: Mapping[str, n
     lines = ["| model | " + " | ".join(metric_name(name) for name in names) + " |", "|---|" + "---|" * len(names)]
     for model, values in (*results.values.items(), ("human reply", results.human)):
         found = [interval_of(values[name], settings) if name in values else None for name in names]
-        cells = [f"{at.mean:.3f} [{at.low:.3f}, {at.high:.3f}]" if at else "-" for at in found]
+        cells = [f"{at.mean:z.3f} [{at.low:z.3f}, {at.high:z.3f}]" if at else "-" for at in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     for name, curve in ideals.items():
         exact = [f"{curve[k - 1]:.3f}" for k in sorted(settings.ks)]

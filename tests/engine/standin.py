@@ -23,7 +23,7 @@ class StandIn:
         self.seen: dict[str, object] = {}  # by name and by path: what it was first
         self.asked: list[tuple[str, dict]] = []
         self.act = lambda path, body: None  # what a test wants done in place of an answer, where it returns one
-        self.shift = 0.0  # added to every log-probability that is told
+        self.shift = 0.0  # added to every log-probability in an answer
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)

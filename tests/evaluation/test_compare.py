@@ -230,6 +230,13 @@ def test_what_ideal_policies_reach_stands_beside_the_models_where_the_ruler_know
     assert len({line.count("|") for line in (head, *rows, human, ideal)}) == 1
 
 
+def test_what_rounds_to_zero_has_no_sign_in_the_table(equal):
+    results = read_results(MODELS, SEEDS, equal.root / "evaluation", SETTINGS)
+    for values in results.values.values():
+        values["rouge_l"] = np.full_like(values["rouge_l"], -1e-5)
+    assert "| 0.000 [0.000, 0.000] |" in table(results, SETTINGS, {})
+
+
 def test_the_same_evaluations_give_the_same_bytes(equal):
     read = lambda: {file.name: file.read_bytes() for file in (equal.root / "results").iterdir()}  # noqa: E731
     first = read()

@@ -55,7 +55,7 @@ class Curves:
     def variety(self) -> str | None:
         """The metric of variety that the plane shows: the first that is defined for two posts or more on every curve.
 
-        None where there is none, since the encoder does not know the language.
+        None where no metric is, because the encoder does not know the language.
         """
         return next((name for name in VARIETY if all(curve.posts(name) > 1 for curve in self.curves)), None)
 
